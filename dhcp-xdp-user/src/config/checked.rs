@@ -1,0 +1,153 @@
+//! The checked form of the configuration: every value is in range and every reference resolves.
+
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+
+use ipnet::Ipv4Net;
+
+/// A whole configuration that has passed every check.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Interfaces to serve, at least one.
+    pub interfaces: Vec<Interface>,
+    /// Subnets in the order of the file; a `u16` index into it names a subnet everywhere else.
+    pub subnets: Vec<Subnet>,
+    /// Directory of the journal and the control socket.
+    pub state_dir: PathBuf,
+    /// When an ACK may leave, relative to its record's way to stable storage.
+    pub durability: Durability,
+    /// How long an offered address is held for its client, seconds.
+    pub offer_hold_s: u32,
+    /// How long a declined address stays out of use, seconds.
+    pub decline_quarantine_s: u32,
+    /// Drop requests whose UDP checksum is neither right, nor absent, nor left to the sender's hardware.
+    pub verify_udp_checksum: bool,
+}
+
+/// One interface and its workers.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// The kernel's name of it.
+    pub name: String,
+    /// Workers (sockets) for each receive queue, at least 1.
+    pub workers_per_queue: u32,
+    /// Receive queues to serve; `None` is all that the device has.
+    pub queues: Option<u32>,
+    /// How the XDP program is attached.
+    pub xdp_mode: XdpMode,
+    /// Spin on the rings with preferred busy polling in place of sleeping in `poll(2)`.
+    pub busy_poll: bool,
+    /// CPUs to pin workers to, in the order of workers; empty is one after the other from CPU 0.
+    pub cpus: Vec<usize>,
+    /// UMEM frames of each queue, a power of two.
+    pub frames_per_queue: u32,
+}
+
+/// How an XDP program is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// In the driver, or else generic.
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the kernel's generic (SKB) path.
+    Generic,
+}
+
+/// When an ACK may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After `fdatasync` returned for its record. Nothing that was ACKed is ever lost.
+    Sync,
+    /// At once; the journal is synced at this interval, which is what a power cut may lose.
+    Interval(Duration),
+    /// At once; nothing is synced before the server stops. A crash of the machine loses what the kernel had not written.
+    Off,
+}
+
+/// One subnet with its pools and options.
+#[derive(Clone, Debug)]
+pub struct Subnet {
+    /// The prefix, with host bits zero.
+    pub prefix: Ipv4Net,
+    /// Clients that ask directly (without a relay agent) on this interface belong here. `None`: reached through relays only.
+    pub interface: Option<String>,
+    /// Server identifier (option 54); `None` is the address of the interface that a request came in on.
+    pub server_id: Option<Ipv4Addr>,
+    /// Ranges of addresses to lease; inside the prefix, sorted, not overlapping, exclusions already cut out.
+    pub pools: Vec<AddressRange>,
+    /// Lease times, seconds.
+    pub lease: LeaseTimes,
+    /// Whether NAK is sent to clients of which nothing is known (RFC 2131 4.3.2).
+    pub authoritative: bool,
+    /// Options to hand out, compiled. Without the ones that the protocol itself sets (51, 53, 54, 58, 59, 61, 82).
+    pub options: OptionSet,
+    /// `siaddr`: next server to use in bootstrap.
+    pub next_server: Ipv4Addr,
+    /// `file`: boot file name, at most 127 bytes.
+    pub boot_file: Vec<u8>,
+}
+
+/// A range of addresses, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressRange {
+    /// First address.
+    pub first: Ipv4Addr,
+    /// Last address, not below the first.
+    pub last: Ipv4Addr,
+}
+
+/// Lease times of a subnet, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// The least that a client which asks for less is given.
+    pub min_s: u32,
+    /// What a client that asks for nothing is given.
+    pub default_s: u32,
+    /// The most that a client which asks for more is given.
+    pub max_s: u32,
+    /// T1, thousandths of the lease time (RFC 2131 4.4.5: 500).
+    pub t1_permille: u16,
+    /// T2, thousandths of the lease time (RFC 2131 4.4.5: 875).
+    pub t2_permille: u16,
+}
+
+/// Options of a subnet, encoded once so that a reply copies bytes and looks nothing up by name.
+#[derive(Clone, Debug, Default)]
+pub struct OptionSet {
+    blobs: Vec<OptionBlob>,
+}
+
+/// One option's encoded value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionBlob {
+    /// Option code, 1 to 254.
+    pub code: u8,
+    /// Its data, at most 255 bytes.
+    pub data: Vec<u8>,
+    /// Send it even to a client that did not ask for it.
+    pub always: bool,
+}
+
+impl OptionSet {
+    /// A set of options, one of a code; the last of several with the same code wins.
+    pub fn new(blobs: impl IntoIterator<Item = OptionBlob>) -> Self {
+        let mut set: Vec<OptionBlob> = Vec::new();
+        for blob in blobs {
+            match set.binary_search_by_key(&blob.code, |b| b.code) {
+                Ok(at) => set[at] = blob,
+                Err(at) => set.insert(at, blob),
+            }
+        }
+        Self { blobs: set }
+    }
+
+    /// The option with this code.
+    pub fn get(&self, code: u8) -> Option<&OptionBlob> {
+        self.blobs.binary_search_by_key(&code, |b| b.code).ok().map(|at| &self.blobs[at])
+    }
+
+    /// All options, in the order of their codes.
+    pub fn iter(&self) -> impl Iterator<Item = &OptionBlob> {
+        self.blobs.iter()
+    }
+}

@@ -1,0 +1,92 @@
+//! A binding as other rooms see it: a plain value, copied out of a slot.
+
+use std::net::Ipv4Addr;
+
+use arrayvec::ArrayVec;
+
+/// A client identifier's bytes (RFC 2132 9.14: opaque, 2 to 255 bytes; longer than 255 cannot be in one option).
+pub type ClientId = ArrayVec<u8, 255>;
+
+/// A hardware address as in `htype`, `hlen` and `chaddr`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct HwAddress {
+    /// Hardware type (1 is Ethernet).
+    pub htype: u8,
+    /// Length in use, at most 16.
+    pub hlen: u8,
+    /// The field, bytes after `hlen` as they came.
+    pub chaddr: [u8; 16],
+}
+
+impl HwAddress {
+    /// The bytes in use.
+    pub fn bytes(&self) -> &[u8] {
+        &self.chaddr[..usize::from(self.hlen.min(16))]
+    }
+}
+
+/// What an address is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum BindingState {
+    /// Nobody has ever had it.
+    Free = 0,
+    /// Offered, held for its client until it expires. Never journaled.
+    Offered = 1,
+    /// Bound to its client until it expires.
+    Bound = 2,
+    /// Released by its client, which is remembered.
+    Released = 3,
+    /// Its time ran out; the client is remembered.
+    Expired = 4,
+    /// A client found it in use; out of use until it expires (RFC 2131 4.3.3).
+    Declined = 5,
+}
+
+impl BindingState {
+    /// The state's name in listings and exports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Offered => "offered",
+            Self::Bound => "bound",
+            Self::Released => "released",
+            Self::Expired => "expired",
+            Self::Declined => "declined",
+        }
+    }
+}
+
+/// What a decision needs of a binding: a slot without its client, small enough to pass by value on the hot path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// What it is.
+    pub state: BindingState,
+    /// See [`Binding::generation`].
+    pub generation: u32,
+    /// See [`Binding::started_s`].
+    pub started_s: u32,
+    /// See [`Binding::expires_s`].
+    pub expires_s: u32,
+}
+
+/// One address and its client: what the journal keeps and listings show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// What it is.
+    pub state: BindingState,
+    /// How often the address changed hands or time, wrapping; of two records of an address the later one is the newer one.
+    pub generation: u32,
+    /// The client's last transaction, seconds since 1970-01-01 UTC.
+    pub started_s: u32,
+    /// When the binding, hold or quarantine ends, seconds since 1970-01-01 UTC; `u32::MAX` is never.
+    pub expires_s: u32,
+    /// The client's hardware address.
+    pub hw: HwAddress,
+    /// The client identifier; empty when the client sent none and is known by its hardware address.
+    pub client_id: ClientId,
+}

@@ -1,0 +1,191 @@
+//! What became of each frame: one cache-padded set of counters a worker, written by it alone, read by statistics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+macro_rules! named {
+    ($(#[$outer:meta])* $enum:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$outer])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum $enum { $($(#[$doc])* $variant,)* }
+
+        impl $enum {
+            /// All of them, in the order of their counters.
+            pub const ALL: &'static [$enum] = &[$($enum::$variant,)*];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+            /// The name in statistics; a metric's label.
+            pub const fn name(self) -> &'static str {
+                match self { $($enum::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+named! {
+    /// Why a frame got no reply.
+    DropReason {
+        // What the frame is.
+        /// A header or a length field runs past the end of the frame.
+        Truncated = "truncated",
+        /// The IPv4 header checksum is wrong.
+        BadIpChecksum = "bad_ip_checksum",
+        /// The UDP checksum is wrong, and not one left for hardware to fill in.
+        BadUdpChecksum = "bad_udp_checksum",
+        /// The UDP length does not fit its datagram.
+        BadUdpLength = "bad_udp_length",
+        /// A fragment, another protocol, another port or another op: XDP should have passed it.
+        NotOurs = "not_ours",
+        /// Shorter than a BOOTP header and the magic cookie.
+        BootpTooShort = "bootp_too_short",
+        /// `hlen` is over 16.
+        BadHlen = "bad_hlen",
+        /// The magic cookie is not 99.130.83.99.
+        BadCookie = "bad_cookie",
+        /// An option runs past the end of its field, or has a length that its type forbids.
+        BadOption = "bad_option",
+        /// No DHCP message type: plain BOOTP.
+        NoMessageType = "no_message_type",
+        /// A message type that only servers send, or one that is unknown.
+        UnexpectedMessageType = "unexpected_message_type",
+        /// Neither a client identifier nor a hardware address: nobody to lease to.
+        NoClientIdentity = "no_client_identity",
+        // What the engine decided.
+        /// No subnet of ours for this relay agent or interface.
+        NoSubnet = "no_subnet",
+        /// The client chose another server; an offer held for it is free again.
+        OtherServerChosen = "other_server_chosen",
+        /// Every address of the subnet is in use.
+        NoFreeAddress = "no_free_address",
+        /// Nothing is known of this client, and silence is the answer (RFC 2131 4.3.2).
+        UnknownClient = "unknown_client",
+        /// A request whose fields fit no state of RFC 2131 4.3.2.
+        BadRequest = "bad_request",
+        /// A RELEASE that was carried out: it has no reply.
+        Released = "released",
+        /// A DECLINE that was carried out: it has no reply.
+        Declined = "declined",
+        /// A RELEASE or DECLINE of an address that this client does not have.
+        NotOwner = "not_owner",
+        /// Another worker was changing the same slot; the client asks again.
+        Contended = "contended",
+        // What stood in the way.
+        /// The journal takes no more at the moment; the client asks again.
+        JournalFull = "journal_full",
+        /// Too many ACKs wait for the disk; the client asks again.
+        ParkingFull = "parking_full",
+        /// The reply does not fit into the client's maximum message size or the frame.
+        ReplyTooLong = "reply_too_long",
+        /// The transmit ring is full.
+        TxFull = "tx_full",
+        /// Parked when the server stopped and the disk would not take its record: never sent.
+        NotDurable = "not_durable",
+    }
+}
+
+named! {
+    /// What was received or sent, by message type.
+    Message {
+        /// Received DHCPDISCOVER.
+        Discover = "discover",
+        /// Received DHCPREQUEST.
+        Request = "request",
+        /// Received DHCPDECLINE.
+        Decline = "decline",
+        /// Received DHCPRELEASE.
+        Release = "release",
+        /// Received DHCPINFORM.
+        Inform = "inform",
+        /// Sent DHCPOFFER.
+        Offer = "offer",
+        /// Sent DHCPACK.
+        Ack = "ack",
+        /// Sent DHCPNAK.
+        Nak = "nak",
+    }
+}
+
+/// Counters of one worker.
+///
+/// `received = sent + parked + the sum of drops`, at any moment when the worker is between batches.
+#[derive(Debug, Default)]
+pub struct Counters {
+    received: CachePadded<AtomicU64>,
+    sent: AtomicU64,
+    parked: AtomicU64,
+    drops: [AtomicU64; DropReason::COUNT],
+    messages: [AtomicU64; Message::COUNT],
+}
+
+/// Adds without a locked instruction: only the owner writes.
+#[inline]
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+impl Counters {
+    /// Frames taken from the receive ring.
+    #[inline]
+    pub fn received(&self, n: u64) {
+        add(&self.received, n);
+    }
+    /// Replies put on the transmit ring.
+    #[inline]
+    pub fn sent(&self, n: u64) {
+        add(&self.sent, n);
+    }
+    /// Replies that wait for the disk at this moment.
+    #[inline]
+    pub fn set_parked(&self, n: u64) {
+        self.parked.store(n, Ordering::Relaxed);
+    }
+    /// A frame that gets no reply.
+    #[inline]
+    pub fn dropped(&self, reason: DropReason) {
+        add(&self.drops[reason as usize], 1);
+    }
+    /// A message received or sent.
+    #[inline]
+    pub fn message(&self, message: Message) {
+        add(&self.messages[message as usize], 1);
+    }
+    /// A copy for statistics.
+    pub fn snapshot(&self) -> Snapshot {
+        let load = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        Snapshot {
+            received: load(&self.received),
+            sent: load(&self.sent),
+            parked: load(&self.parked),
+            drops: std::array::from_fn(|i| load(&self.drops[i])),
+            messages: std::array::from_fn(|i| load(&self.messages[i])),
+        }
+    }
+}
+
+/// A worker's counters at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Frames taken from the receive ring.
+    pub received: u64,
+    /// Replies put on the transmit ring.
+    pub sent: u64,
+    /// Replies that wait for the disk.
+    pub parked: u64,
+    /// Frames without a reply, by [`DropReason`].
+    pub drops: [u64; DropReason::COUNT],
+    /// Messages, by [`Message`].
+    pub messages: [u64; Message::COUNT],
+}
+
+impl Snapshot {
+    /// Frames without a reply.
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+    /// Whether each frame received is accounted for (invariant 3, the worker's part).
+    pub fn closes(&self) -> bool {
+        self.received == self.sent + self.parked + self.dropped()
+    }
+}
