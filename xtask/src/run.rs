@@ -209,7 +209,6 @@ fn look_further(inside: &Namespace, outside: &Namespace, state: &Path) -> Result
         "\nLook further, from another terminal, as root:\n  \
          {server} stats --state-dir {state}\n  \
          {server} leases list --state-dir {state}\n  \
-         ip netns exec {outside} ping -c 3 {SERVER}\n  \
          ip netns exec {outside} {storm} run --interface {CLIENT_INTERFACE} --scenario dora --clients 10000 --rate 50000 \
          --duration 10\n  \
          ip netns exec {inside} bpftool net\n\
