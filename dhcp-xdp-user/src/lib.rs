@@ -18,6 +18,7 @@ pub mod engine;
 pub mod journal;
 pub mod lease;
 pub mod server;
+pub mod stats;
 pub mod wake;
 pub mod wire;
 pub mod worker;
