@@ -115,13 +115,7 @@ struct Parsed<'a> {
     place: Place,
 }
 
-/// What to do with a frame, without a borrow of it.
-enum Plan {
-    Drop(DropReason),
-    Answer(Answer),
-}
-
-/// A reply to craft.
+/// A reply to craft, without a borrow of its frame.
 struct Answer {
     datagram: Datagram,
     /// The request without its slices, which lie in `Processor::echoes`.
@@ -163,12 +157,12 @@ impl<R: Recorder> Processor<R> {
         let count = frames.len().min(BATCH);
         let frames = &mut frames[..count];
         self.counters.received(count as u64);
-        let mut plans: ArrayVec<Plan, BATCH> = ArrayVec::new();
-        self.plan(now_s, frames, &mut plans);
-        for (frame, plan) in frames.iter_mut().zip(&plans) {
-            let disposition = match plan {
-                Plan::Drop(reason) => Disposition::Drop(*reason),
-                Plan::Answer(answer) => self.craft(frame, answer),
+        let mut answers = ArrayVec::new();
+        self.decide_all(now_s, frames, &mut answers);
+        for (frame, answer) in frames.iter_mut().zip(&answers) {
+            let disposition = match answer {
+                Ok(answer) => self.craft(frame, answer),
+                Err(reason) => Disposition::Drop(*reason),
             };
             if let Disposition::Drop(reason) = disposition {
                 self.counters.dropped(reason);
@@ -178,7 +172,12 @@ impl<R: Recorder> Processor<R> {
     }
 
     /// Parses all frames, then decides about all.
-    fn plan(&mut self, now_s: u32, frames: &[Frame<'_>], plans: &mut ArrayVec<Plan, BATCH>) {
+    fn decide_all(
+        &mut self,
+        now_s: u32,
+        frames: &[Frame<'_>],
+        answers: &mut ArrayVec<Result<Answer, DropReason>, BATCH>,
+    ) {
         let mut parsed: ArrayVec<Result<Parsed<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
             let read = self.parse(frame);
@@ -189,8 +188,7 @@ impl<R: Recorder> Processor<R> {
         }
         self.echoes.clear();
         for read in parsed {
-            let plan = read.and_then(|read| self.decide(now_s, &read).map(Plan::Answer));
-            plans.push(plan.unwrap_or_else(Plan::Drop));
+            answers.push(read.and_then(|read| self.decide(now_s, &read)));
         }
     }
 
