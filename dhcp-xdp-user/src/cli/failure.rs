@@ -7,9 +7,7 @@ use std::io;
 pub(super) enum Failure {
     /// Exit code 1: what, where, and what to do, in one line.
     Failed(String),
-    /// Exit code 2: the command line is wrong.
-    Usage(String),
-    /// As the two above, and everything has been said already.
+    /// Everything has been said already: exit code 1, or 2 where the command line is wrong.
     Told {
         /// The command line is wrong.
         usage: bool,

@@ -63,10 +63,6 @@ pub fn main() -> ExitCode {
             eprintln!("dhcp-xdp: {message}");
             ExitCode::from(1)
         }
-        Err(Failure::Usage(message)) => {
-            eprintln!("dhcp-xdp: {message}");
-            ExitCode::from(2)
-        }
         Err(Failure::Told { usage }) => ExitCode::from(if usage { 2 } else { 1 }),
     }
 }
