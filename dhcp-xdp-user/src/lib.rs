@@ -12,12 +12,14 @@
 //!
 //! The modules are rooms with one idea each; the first lines of each say who may call it.
 
+pub mod clock;
 pub mod config;
 pub mod control;
 pub mod engine;
 pub mod journal;
 pub mod lease;
 pub mod server;
+pub mod stats;
 pub mod wake;
 pub mod wire;
 pub mod worker;
