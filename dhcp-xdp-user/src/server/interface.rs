@@ -347,6 +347,11 @@ impl Interface {
         })
     }
 
+    /// Hands the program's rare events to the log.
+    pub(super) fn log_events(&self) {
+        lock(&self.program).log_events();
+    }
+
     /// A bind in zero-copy mode that succeeds is no proof: with some drivers no frame ever arrives. Says so, once.
     pub(super) fn look_for_silence(&self) {
         if self.bind_mode != BindMode::ZeroCopy || self.silence_said.load(Ordering::Relaxed) {

@@ -241,6 +241,7 @@ impl Shared {
             }
         }
         for interface in &self.interfaces {
+            interface.log_events();
             interface.look_for_silence();
         }
     }
