@@ -28,7 +28,8 @@ pub(crate) const RELAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(crate) const RELAY_MAC: [u8; 6] = [0x02, 0, 0, 0, 0xfe, 1];
 pub(crate) const OTHER_SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub(crate) const START_S: u32 = 1_900_000_000;
-pub(crate) const CHUNK: usize = 2048;
+const XID: u32 = 0xdead_beef;
+const CHUNK: usize = 2048;
 
 /// An address of the subnet on the link.
 pub(crate) fn lan(host: u8) -> Ipv4Addr {
@@ -213,7 +214,7 @@ impl Msg {
     /// The DHCP message.
     pub(crate) fn payload(&self) -> Vec<u8> {
         let mut bytes = vec![self.op, self.htype, self.hlen, 0];
-        bytes.extend(0xdead_beef_u32.to_be_bytes());
+        bytes.extend(XID.to_be_bytes());
         bytes.extend([0, 7]);
         bytes.extend(self.flags.to_be_bytes());
         for address in [self.ciaddr, Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, self.giaddr] {
@@ -244,7 +245,8 @@ impl Msg {
             Checksum::Wrong => right ^ 0x0101,
         };
         let mut ip = Ipv4Header::new(udp.length, 64, IpNumber::UDP, source, destination).unwrap();
-        ip.set_options(&self.ip_options).unwrap();
+        ip.options = self.ip_options[..].try_into().unwrap();
+        ip.set_payload_len(usize::from(udp.length)).unwrap();
         ip.header_checksum = ip.calc_header_checksum();
 
         let mut frame = [self.ethernet_destination, self.ethernet_source].concat();
@@ -294,7 +296,7 @@ impl Answer {
         assert!(frame.ends_with(&payload), "nothing follows the message");
         let message = v4::Message::decode(&mut v4::Decoder::new(&payload)).expect("dhcproto reads it");
         assert_eq!(message.opcode(), v4::Opcode::BootReply);
-        assert_eq!((message.xid(), message.secs(), message.hops()), (0xdead_beef, 0, 0));
+        assert_eq!((message.secs(), message.hops()), (0, 0));
         let options = read_options(&payload[240..]);
         assert_eq!(options[0].0, code::MESSAGE_TYPE, "the type comes first");
         assert!(options.iter().any(|(code, _)| *code == code::SERVER_ID), "each reply has a server identifier");
@@ -423,7 +425,13 @@ impl Bed {
     }
 
     pub(crate) fn send(&mut self, msg: &Msg) -> Result<Answer, DropReason> {
-        self.frames(&[msg.frame()]).remove(0)
+        let answer = self.frames(&[msg.frame()]).remove(0);
+        if let Ok(answer) = &answer {
+            assert_eq!(answer.message.xid(), XID);
+            assert_eq!(answer.payload[28..44], msg.chaddr);
+            assert_eq!(answer.message.giaddr(), msg.giaddr);
+        }
+        answer
     }
 
     pub(crate) fn reply(&mut self, msg: &Msg) -> Answer {
