@@ -64,8 +64,8 @@ pub enum ProgramError {
     },
     /// Somebody else's program is there. It is left alone.
     #[error(
-        "{interface}: XDP program {} is attached already (`bpftool prog show id {}`); \
-         take it off first, for instance with `ip link set dev {interface} xdp off`",
+        "{interface}: XDP program {} is attached already (`bpftool prog show id {}`); stop the process that holds it \
+         (`bpftool link show`), or take it off with `ip link set dev {interface} xdp off`",
         id.map_or_else(|| "of another process".to_owned(), |id| id.to_string()),
         id.map_or_else(|| "ID".to_owned(), |id| id.to_string())
     )]
