@@ -1,0 +1,39 @@
+//! What the clients of a run do.
+
+use clap::ValueEnum;
+
+/// A scenario: the way of a client through an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// DISCOVER, OFFER, REQUEST, ACK: a client that takes a lease.
+    Dora,
+    /// DISCOVER, OFFER: clients that only ask. A server that keeps offers fills up with them.
+    DiscoverOnly,
+}
+
+/// What a client does once it has a good OFFER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterOffer {
+    /// Asks for the address (RFC 2131 4.3.2, SELECTING).
+    Request,
+    /// Is done.
+    Done,
+}
+
+impl Scenario {
+    /// The name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Scenario::Dora => "dora",
+            Scenario::DiscoverOnly => "discover-only",
+        }
+    }
+
+    /// What comes after the OFFER.
+    pub fn after_offer(self) -> AfterOffer {
+        match self {
+            Scenario::Dora => AfterOffer::Request,
+            Scenario::DiscoverOnly => AfterOffer::Done,
+        }
+    }
+}
