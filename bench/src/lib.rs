@@ -15,16 +15,18 @@
 //! replays a run exactly. The crate has no `unsafe`.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod clients;
 pub mod engine;
-
+pub mod host;
 pub mod identity;
 pub mod live;
 pub mod measure;
 pub mod port;
-
+pub mod reflect;
 pub mod reply;
-
+pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod schedule;
 pub mod template;

@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+pub mod xdp;
+
 /// A way to the server.
 pub trait Port {
     /// Has `write` craft a frame and queues it. `write` returns the frame's length.
