@@ -115,7 +115,8 @@ pub fn walk<B: Bytes + ?Sized>(frame: &B, role: Role) -> Result<Frame, Verdict> 
         return Err(Verdict::PassOtherPort);
     }
     let bootp = udp + UDP_LEN;
-    let [op] = frame.array::<1>(bootp).ok_or(truncated)?;
+    // Two bytes, not one: "at least one byte" compiles to `start < data_end`, from which the verifier learns no range.
+    let [op, _htype] = frame.array::<2>(bootp).ok_or(truncated)?;
     if op != role as u8 {
         return Err(Verdict::PassOtherOp);
     }

@@ -1,45 +1,39 @@
 //! The engine: RFC 2131 as a function. A request, the time, the configuration and the leases go in, a decision comes out.
 //!
-//! `worker::batch` calls it, once a frame. It does no I/O, reads no clock, allocates nothing.
-//! CONTRACT STUB below.
+//! `worker::batch` calls it, once a frame: [`Request::parse`] reads the message, [`locate`] finds its subnet and client,
+//! [`decide_at`] decides ([`decide`] is the two together), [`write_reply`] writes the reply's message and [`envelope`]
+//! addresses it. It does no I/O, reads no clock, allocates nothing.
+
+mod decide;
+mod reply;
+mod request;
+mod subnet;
 
 use std::net::Ipv4Addr;
 
-use crate::{
-    config::Config,
-    lease::{HwAddress, Lease, LeaseTable},
-    wire::dhcp::MessageType,
+pub use self::{
+    decide::{decide, decide_at},
+    reply::{DEFAULT_MESSAGE_SIZE, envelope, write_reply},
+    request::Request,
+    subnet::{Place, locate},
 };
-
-/// A request as the engine sees it: parsed, lengths checked, all slices into the frame.
-pub struct Request<'a> {
-    /// DHCP message type (option 53).
-    pub message_type: MessageType,
-    pub xid: u32,
-    pub broadcast: bool,
-    pub ciaddr: Ipv4Addr,
-    pub giaddr: Ipv4Addr,
-    pub hw: HwAddress,
-    pub client_id: Option<&'a [u8]>,
-    pub requested_address: Option<Ipv4Addr>,
-    pub server_id: Option<Ipv4Addr>,
-    pub lease_time_s: Option<u32>,
-    pub max_message_size: Option<u16>,
-    pub parameter_request_list: &'a [u8],
-    pub relay_agent_info: Option<&'a [u8]>,
-}
+pub use crate::worker::counters::DropReason;
+use crate::{lease::Lease, wire::dhcp::MessageType};
 
 /// Where a request came in.
+#[derive(Clone, Copy, Debug)]
 pub struct Ingress<'a> {
     /// Index into `Config::interfaces`.
     pub interface: usize,
     /// Its name.
     pub name: &'a str,
-    /// IPv4 addresses of the interface; the first is the server identifier where a subnet sets none.
+    /// IPv4 addresses of the interface. Where a subnet sets no server identifier, it is the one inside the subnet's prefix,
+    /// else the first.
     pub addresses: &'a [Ipv4Addr],
 }
 
 /// What to do about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Send a reply that changes no binding: OFFER, NAK, the ACK to an INFORM.
     Reply(Reply),
@@ -51,25 +45,19 @@ pub enum Decision {
     Drop(DropReason),
 }
 
-/// A reply in the abstract; the reply writer crafts it into the frame.
+/// A reply in the abstract; [`write_reply`] crafts it into the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
+    /// OFFER, ACK or NAK.
     pub message_type: MessageType,
+    /// Index into `Config::subnets`.
     pub subnet: u16,
+    /// `yiaddr`; zero for INFORM and NAK.
     pub your_address: Ipv4Addr,
+    /// Server identifier (option 54), also the datagram's source address.
     pub server_id: Ipv4Addr,
-    /// `None` for INFORM and NAK.
+    /// Seconds; `u32::MAX` is for ever. `None` for INFORM and NAK.
     pub lease_time_s: Option<u32>,
-}
-
-pub use crate::worker::counters::DropReason;
-
-/// The decision. Pure.
-pub fn decide(
-    _request: &Request<'_>,
-    _ingress: &Ingress<'_>,
-    _now_s: u32,
-    _config: &Config,
-    _leases: &LeaseTable,
-) -> Decision {
-    todo!()
+    /// Why, in words, for a NAK (option 56); otherwise empty.
+    pub note: &'static str,
 }

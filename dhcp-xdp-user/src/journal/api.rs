@@ -99,6 +99,10 @@ impl Lane {
     pub fn submit(&mut self, _lease: &Lease, _hw: &HwAddress, _client_id: &[u8]) -> Result<Ticket, LaneFull> {
         todo!()
     }
+    /// Whether the next [`submit`](Self::submit) will find room. A lane has one user, so it stays true until then.
+    pub fn has_room(&self) -> bool {
+        todo!()
+    }
     /// Whether an ACK must wait for its ticket (durability `sync`).
     pub fn parks(&self) -> bool {
         todo!()

@@ -1,1 +1,193 @@
-//! CONTRACT STUB
+//! Ethernet II, up to two VLAN tags, IPv4 and UDP: a checked view of a received frame, and the headers of a reply.
+//!
+//! The offsets come from the walk that the XDP program runs too; every length and checksum is checked here again, because
+//! user space trusts no filter. References: IEEE 802.3 and 802.1Q, RFC 791 (IPv4), RFC 768 (UDP), RFC 1071 (checksum).
+//!
+//! [`Datagram::new_checked`] never panics, and neither does any method of a `Datagram` on any slice; [`seal`] writes
+//! inside the slice that it is given or not at all.
+
+use std::net::Ipv4Addr;
+
+use dhcp_xdp_ebpf::{Role, Verdict, walk};
+use etherparse::{
+    Ethernet2HeaderSlice, IpNumber, Ipv4Header, Ipv4HeaderSlice, UdpHeader, UdpHeaderSlice, checksum::Sum16BitWords,
+};
+
+/// Length of the IPv4 and UDP headers of a reply: no IPv4 options.
+pub const REPLY_IP_UDP_LEN: usize = Ipv4Header::MIN_LEN + UdpHeader::LEN;
+
+/// The broadcast address of Ethernet.
+pub const ETHERNET_BROADCAST: [u8; 6] = [0xff; 6];
+
+/// Hops that a reply may take; RFC 1700's recommended default.
+const TTL: u8 = 64;
+
+/// Why a frame is not a datagram of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// A header or a length field runs past the end of the frame.
+    #[error("a header or a length field runs past the end of the frame")]
+    Truncated,
+    /// The IPv4 header checksum is wrong.
+    #[error("wrong IPv4 header checksum")]
+    BadIpChecksum,
+    /// The UDP length is less than its header or more than its datagram.
+    #[error("UDP length does not fit its datagram")]
+    BadUdpLength,
+    /// The UDP checksum is wrong.
+    #[error("wrong UDP checksum")]
+    BadUdpChecksum,
+    /// Another protocol, a fragment, another port, or another BOOTP `op`.
+    #[error("not a DHCP datagram of this role")]
+    NotOurs,
+}
+
+/// Where a checked datagram lies in its frame, and the addresses of its headers.
+///
+/// It holds no borrow, so that the frame may be written to while it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Source address of the Ethernet frame: the client, or the last router on its way.
+    pub ethernet_source: [u8; 6],
+    /// VLAN tags between the Ethernet addresses and the IPv4 header.
+    pub vlan_tags: u8,
+    /// IPv4 source address.
+    pub source: Ipv4Addr,
+    /// IPv4 destination address.
+    pub destination: Ipv4Addr,
+    /// UDP source port.
+    pub source_port: u16,
+    /// UDP destination port.
+    pub destination_port: u16,
+    ipv4: u16,
+    payload: u16,
+    payload_len: u16,
+}
+
+impl Datagram {
+    /// Checks a frame from its first byte to its UDP payload's last; what follows that is padding.
+    ///
+    /// A UDP checksum counts as right when it is right, when it is absent (zero), and when it is the folded sum of the
+    /// pseudo-header alone: this is what a sender on the same machine leaves for its network card to complete, and a veth
+    /// carries it as it is (the kernel's `CHECKSUM_PARTIAL`).
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn new_checked(frame: &[u8], role: Role, verify_udp_checksum: bool) -> Result<Self, LinkError> {
+        let layers = walk(frame, role).map_err(|verdict| match verdict {
+            Verdict::PassTruncated => LinkError::Truncated,
+            _ => LinkError::NotOurs,
+        })?;
+        let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| LinkError::Truncated)?;
+        let ip_bytes = frame.get(usize::from(layers.ipv4)..).ok_or(LinkError::Truncated)?;
+        let ip = Ipv4HeaderSlice::from_slice(ip_bytes).map_err(|_| LinkError::Truncated)?;
+        let header_len = ip.slice().len();
+        let ip_payload = ip_bytes.get(header_len..usize::from(ip.total_len())).ok_or(LinkError::Truncated)?;
+        if checksum_of(ip.slice()) != 0 {
+            return Err(LinkError::BadIpChecksum);
+        }
+        let udp = UdpHeaderSlice::from_slice(ip_payload).map_err(|_| LinkError::BadUdpLength)?;
+        let payload = ip_payload.get(UdpHeader::LEN..usize::from(udp.length())).ok_or(LinkError::BadUdpLength)?;
+        if verify_udp_checksum && !udp_checksum_acceptable(&ip, &udp, payload) {
+            return Err(LinkError::BadUdpChecksum);
+        }
+        Ok(Self {
+            ethernet_source: ethernet.source(),
+            vlan_tags: layers.vlan_tags,
+            source: ip.source_addr(),
+            destination: ip.destination_addr(),
+            source_port: udp.source_port(),
+            destination_port: udp.destination_port(),
+            ipv4: layers.ipv4,
+            payload: layers.bootp,
+            // A UDP length is a `u16`, and the payload is 8 less.
+            payload_len: udp.length() - UdpHeader::LEN as u16,
+        })
+    }
+
+    /// The UDP payload. Empty when `frame` is not the one that was checked.
+    pub fn payload<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
+        let start = usize::from(self.payload);
+        frame.get(start..start + usize::from(self.payload_len)).unwrap_or(&[])
+    }
+
+    /// Offset of the IPv4 header: what a reply keeps of the frame lies before it.
+    pub fn ipv4_offset(&self) -> usize {
+        usize::from(self.ipv4)
+    }
+
+    /// Offset of a reply's UDP payload in the same frame. It may lie before the request's, whose IPv4 options go.
+    pub fn reply_offset(&self) -> usize {
+        self.ipv4_offset() + REPLY_IP_UDP_LEN
+    }
+}
+
+/// The one's complement checksum over a header that includes its checksum: zero when it is right (RFC 1071).
+fn checksum_of(header: &[u8]) -> u16 {
+    Sum16BitWords::new().add_slice(header).ones_complement()
+}
+
+fn udp_checksum_acceptable(ip: &Ipv4HeaderSlice<'_>, udp: &UdpHeaderSlice<'_>, payload: &[u8]) -> bool {
+    let found = udp.checksum();
+    if found == 0 {
+        return true;
+    }
+    let right = udp.to_header().calc_checksum_ipv4_raw(ip.source(), ip.destination(), payload);
+    right == Ok(found) || found == partial_udp_checksum(ip.source(), ip.destination(), udp.length())
+}
+
+/// What a sender leaves in the checksum field for its hardware to complete: the pseudo-header's sum, not complemented.
+pub fn partial_udp_checksum(source: [u8; 4], destination: [u8; 4], udp_length: u16) -> u16 {
+    let sum = Sum16BitWords::new()
+        .add_4bytes(source)
+        .add_4bytes(destination)
+        .add_2bytes([0, IpNumber::UDP.0])
+        .add_2bytes(udp_length.to_be_bytes());
+    (!sum.ones_complement()).to_be()
+}
+
+/// The addresses of a datagram that is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Ethernet source: the interface that sends.
+    pub ethernet_source: [u8; 6],
+    /// Ethernet destination.
+    pub ethernet_destination: [u8; 6],
+    /// IPv4 source.
+    pub source: Ipv4Addr,
+    /// IPv4 destination.
+    pub destination: Ipv4Addr,
+    /// UDP source port.
+    pub source_port: u16,
+    /// UDP destination port.
+    pub destination_port: u16,
+}
+
+/// Writes the headers around a payload that lies `ipv4 +` [`REPLY_IP_UDP_LEN`] bytes into the frame already.
+///
+/// VLAN tags and the EtherType, which lie between the Ethernet addresses and `ipv4`, stay as they are: a reply has those of
+/// its request. Returns the frame's length, or `None` when the frame has no room for it; then nothing was written.
+pub fn seal(frame: &mut [u8], ipv4: usize, envelope: &Envelope, payload_len: usize) -> Option<usize> {
+    let udp_at = ipv4.checked_add(Ipv4Header::MIN_LEN)?;
+    let payload_at = udp_at.checked_add(UdpHeader::LEN)?;
+    let end = payload_at.checked_add(payload_len)?;
+    let udp_len = u16::try_from(payload_len.checked_add(UdpHeader::LEN)?).ok()?;
+    let (source, destination) = (envelope.source.octets(), envelope.destination.octets());
+    let mut ip = Ipv4Header::new(udp_len, TTL, IpNumber::UDP, source, destination).ok()?;
+    ip.dont_fragment = false;
+    ip.header_checksum = ip.calc_header_checksum();
+    let mut udp = UdpHeader {
+        source_port: envelope.source_port,
+        destination_port: envelope.destination_port,
+        length: udp_len,
+        checksum: 0,
+    };
+    udp.checksum = udp.calc_checksum_ipv4_raw(source, destination, frame.get(payload_at..end)?).ok()?;
+
+    let addresses = frame.get_mut(..ipv4)?.first_chunk_mut::<12>()?;
+    addresses[..6].copy_from_slice(&envelope.ethernet_destination);
+    addresses[6..].copy_from_slice(&envelope.ethernet_source);
+    frame.get_mut(ipv4..udp_at)?.copy_from_slice(&ip.to_bytes());
+    frame.get_mut(udp_at..payload_at)?.copy_from_slice(&udp.to_bytes());
+    Some(end)
+}

@@ -1,11 +1,34 @@
 //! A batch of frames in, a disposition for each out: parse, decide, journal, craft in place. No socket, no clock.
-//! CONTRACT STUB
+//!
+//! Called by the ring loop and by tests with plain memory. All frames are parsed and their table entries prefetched before
+//! the first decision, so that the waits for memory overlap. It allocates nothing after [`Processor::new`].
+//!
+//! Who counts what: a frame is counted `received` here, a `Drop` is counted under its reason here, messages are counted here
+//! (a reply when it is crafted). `sent` and `parked` belong to the ring loop, as do drops that it decides on
+//! ([`DropReason::ParkingFull`], [`DropReason::TxFull`]): only it knows what reached a ring.
 
-use super::counters::DropReason;
-use crate::journal::Ticket;
+use std::{net::Ipv4Addr, ops::Range, sync::Arc};
+
+use arrayvec::ArrayVec;
+use dhcp_xdp_ebpf::Role;
+
+use super::counters::{Counters, DropReason, Message};
+use crate::{
+    config::Config,
+    engine::{self, Decision, Ingress, Place, Reply, Request},
+    journal::{Lane, LaneFull, Ticket},
+    lease::{HwAddress, Lease, LeaseTable},
+    wire::{
+        dhcp::MessageType,
+        link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
+    },
+};
 
 /// Most frames of a batch.
 pub const BATCH: usize = 64;
+
+/// Most bytes that a reply echoes of its request: client identifier, parameter request list, relay agent information.
+const MAX_ECHO: usize = 3 * 255;
 
 /// A frame in its UMEM chunk.
 pub struct Frame<'a> {
@@ -32,4 +55,257 @@ pub enum Disposition {
     },
     /// The frame is free. Counted already.
     Drop(DropReason),
+}
+
+/// Where changes of bindings are recorded: a [`Lane`] of the journal, or a test's own.
+pub trait Recorder {
+    /// Hands over a change. It never waits.
+    ///
+    /// # Errors
+    /// There was no room; nothing was handed over.
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull>;
+    /// Whether an ACK must wait for its ticket.
+    fn parks(&self) -> bool;
+    /// Whether the next [`submit`](Self::submit) will find room.
+    fn has_room(&self) -> bool;
+}
+
+impl Recorder for Lane {
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
+        Lane::submit(self, lease, hw, client_id)
+    }
+    fn parks(&self) -> bool {
+        Lane::parks(self)
+    }
+    fn has_room(&self) -> bool {
+        Lane::has_room(self)
+    }
+}
+
+/// The interface that a processor's frames come from and go to.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Index into `Config::interfaces`.
+    pub interface: usize,
+    /// The kernel's name of it.
+    pub name: String,
+    /// Its IPv4 addresses.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// Most bytes of an IPv4 datagram on it.
+    pub mtu: usize,
+}
+
+/// One worker's way from frames to dispositions.
+pub struct Processor<R> {
+    config: Arc<Config>,
+    leases: Arc<LeaseTable>,
+    recorder: R,
+    port: Port,
+    counters: Arc<Counters>,
+    /// What the replies of a batch echo; they are written over the requests that it came in. Never grows.
+    echoes: Vec<u8>,
+}
+
+/// A frame that was read: all slices are into it.
+struct Parsed<'a> {
+    datagram: Datagram,
+    request: Request<'a>,
+    place: Place,
+}
+
+/// A reply to craft, without a borrow of its frame.
+struct Answer {
+    datagram: Datagram,
+    /// The request without its slices, which lie in `Processor::echoes`.
+    request: Request<'static>,
+    client_id: Option<Range<usize>>,
+    parameter_request_list: Range<usize>,
+    relay_agent_info: Option<Range<usize>>,
+    reply: Reply,
+    /// What the reply waits for.
+    ticket: Option<Ticket>,
+}
+
+impl<R: Recorder> Processor<R> {
+    /// A processor; all that it will ever need is allocated now.
+    pub fn new(config: Arc<Config>, leases: Arc<LeaseTable>, recorder: R, port: Port, counters: Arc<Counters>) -> Self {
+        Self { config, leases, recorder, port, counters, echoes: Vec::with_capacity(BATCH * MAX_ECHO) }
+    }
+
+    /// The recorder: the ring loop asks its lane what is durable.
+    pub fn recorder(&self) -> &R {
+        &self.recorder
+    }
+
+    /// The recorder back, for stopping.
+    pub fn into_recorder(self) -> R {
+        self.recorder
+    }
+
+    /// The configuration from the next batch on.
+    pub fn set_config(&mut self, config: Arc<Config>) {
+        self.config = config;
+    }
+
+    /// Processes up to [`BATCH`] frames; `out` gets one disposition for each, in their order. Frames beyond that are left
+    /// alone and get none: a caller hands over no more. `now_s` is seconds since 1970-01-01 UTC.
+    pub fn process(&mut self, now_s: u32, frames: &mut [Frame<'_>], out: &mut ArrayVec<Disposition, BATCH>) {
+        debug_assert!(frames.len() <= BATCH, "a batch of {}", frames.len());
+        out.clear();
+        let count = frames.len().min(BATCH);
+        let frames = &mut frames[..count];
+        self.counters.received(count as u64);
+        let mut answers = ArrayVec::new();
+        self.decide_all(now_s, frames, &mut answers);
+        for (frame, answer) in frames.iter_mut().zip(&answers) {
+            let disposition = match answer {
+                Ok(answer) => self.craft(frame, answer),
+                Err(reason) => Disposition::Drop(*reason),
+            };
+            if let Disposition::Drop(reason) = disposition {
+                self.counters.dropped(reason);
+            }
+            out.push(disposition);
+        }
+    }
+
+    /// Parses all frames, then decides about all.
+    fn decide_all(
+        &mut self,
+        now_s: u32,
+        frames: &[Frame<'_>],
+        answers: &mut ArrayVec<Result<Answer, DropReason>, BATCH>,
+    ) {
+        let mut parsed: ArrayVec<Result<Parsed<'_>, DropReason>, BATCH> = ArrayVec::new();
+        for frame in frames {
+            let read = self.parse(frame);
+            if let Ok(read) = &read {
+                self.leases.prefetch(&read.place.key);
+            }
+            parsed.push(read);
+        }
+        self.echoes.clear();
+        for read in parsed {
+            answers.push(read.and_then(|read| self.decide(now_s, &read)));
+        }
+    }
+
+    fn parse<'f>(&self, frame: &'f Frame<'_>) -> Result<Parsed<'f>, DropReason> {
+        let bytes = frame.buffer.get(..frame.len).ok_or(DropReason::Truncated)?;
+        let datagram = Datagram::new_checked(bytes, Role::Server, self.config.verify_udp_checksum)?;
+        let request = Request::parse(datagram.payload(bytes), datagram.destination)?;
+        self.counters.message(match request.message_type {
+            MessageType::Discover => Message::Discover,
+            MessageType::Request => Message::Request,
+            MessageType::Decline => Message::Decline,
+            MessageType::Release => Message::Release,
+            MessageType::Inform => Message::Inform,
+            _ => return Err(DropReason::UnexpectedMessageType),
+        });
+        // A frame that could not hold its reply is refused before anything is changed for it.
+        let least = usize::from(engine::DEFAULT_MESSAGE_SIZE);
+        if frame.buffer.len() < datagram.ipv4_offset() + least || self.port.mtu < least {
+            return Err(DropReason::ReplyTooLong);
+        }
+        let place = engine::locate(&request, &ingress(&self.port), &self.config, &self.leases)?;
+        Ok(Parsed { datagram, request, place })
+    }
+
+    /// Decides and journals. A message that may change a binding is refused while the journal has no room: the table must
+    /// not run ahead of it.
+    fn decide(&mut self, now_s: u32, read: &Parsed<'_>) -> Result<Answer, DropReason> {
+        let Parsed { datagram, request, place } = read;
+        let changes_nothing = matches!(request.message_type, MessageType::Discover | MessageType::Inform);
+        if !changes_nothing && !self.recorder.has_room() {
+            return Err(DropReason::JournalFull);
+        }
+        let ingress = ingress(&self.port);
+        let decision = engine::decide_at(place, request, &ingress, now_s, &self.config, &self.leases);
+        let (reply, ticket) = match decision {
+            Decision::Reply(reply) => (reply, None),
+            Decision::Commit(reply, lease) => {
+                let ticket = self.record(&lease, request)?;
+                (reply, self.recorder.parks().then_some(ticket))
+            }
+            Decision::Record(lease, reason) => {
+                self.record(&lease, request)?;
+                return Err(reason);
+            }
+            Decision::Drop(reason) => return Err(reason),
+        };
+        Ok(Answer {
+            datagram: *datagram,
+            client_id: request.client_id.map(|bytes| self.save(bytes)),
+            parameter_request_list: self.save(request.parameter_request_list),
+            relay_agent_info: request.relay_agent_info.map(|bytes| self.save(bytes)),
+            request: Request { client_id: None, parameter_request_list: &[], relay_agent_info: None, ..*request },
+            reply,
+            ticket,
+        })
+    }
+
+    /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try
+    /// is recorded again.
+    fn record(&mut self, lease: &Lease, request: &Request<'_>) -> Result<Ticket, DropReason> {
+        self.recorder.submit(lease, &request.hw, request.client_id_bytes()).map_err(|LaneFull| DropReason::JournalFull)
+    }
+
+    /// Keeps bytes of a request beyond the frame that its reply is written into. The capacity is enough for a whole batch.
+    fn save(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.echoes.len();
+        self.echoes.extend_from_slice(bytes);
+        start..self.echoes.len()
+    }
+
+    /// Writes the reply over its request.
+    fn craft(&self, frame: &mut Frame<'_>, answer: &Answer) -> Disposition {
+        match self.write(frame, answer) {
+            Some(len) => {
+                self.counters.message(match answer.reply.message_type {
+                    MessageType::Offer => Message::Offer,
+                    MessageType::Nak => Message::Nak,
+                    _ => Message::Ack,
+                });
+                match answer.ticket {
+                    Some(ticket) => Disposition::Park { len, ticket },
+                    None => Disposition::Send { len },
+                }
+            }
+            None => Disposition::Drop(DropReason::ReplyTooLong),
+        }
+    }
+
+    fn write(&self, frame: &mut Frame<'_>, answer: &Answer) -> Option<usize> {
+        let Answer { datagram, reply, .. } = answer;
+        let request = Request {
+            client_id: answer.client_id.clone().map(|range| &self.echoes[range]),
+            parameter_request_list: &self.echoes[answer.parameter_request_list.clone()],
+            relay_agent_info: answer.relay_agent_info.clone().map(|range| &self.echoes[range]),
+            ..answer.request
+        };
+        let subnet = self.config.subnets.get(usize::from(reply.subnet))?;
+        let start = datagram.reply_offset();
+        let end = frame.buffer.len().min(start + self.port.mtu.saturating_sub(REPLY_IP_UDP_LEN));
+        let len = engine::write_reply(&request, reply, subnet, frame.buffer.get_mut(start..end)?)?;
+        let envelope = engine::envelope(&request, reply, datagram.ethernet_source, self.port.mac);
+        link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len)
+    }
+}
+
+fn ingress(port: &Port) -> Ingress<'_> {
+    Ingress { interface: port.interface, name: &port.name, addresses: &port.addresses }
+}
+
+impl From<LinkError> for DropReason {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Truncated => Self::Truncated,
+            LinkError::BadIpChecksum => Self::BadIpChecksum,
+            LinkError::BadUdpLength => Self::BadUdpLength,
+            LinkError::BadUdpChecksum => Self::BadUdpChecksum,
+            LinkError::NotOurs => Self::NotOurs,
+        }
+    }
 }

@@ -55,6 +55,8 @@ named! {
         // What the engine decided.
         /// No subnet of ours for this relay agent or interface.
         NoSubnet = "no_subnet",
+        /// Neither the subnet nor the interface has an address to answer with.
+        NoServerId = "no_server_id",
         /// The client chose another server; an offer held for it is free again.
         OtherServerChosen = "other_server_chosen",
         /// Every address of the subnet is in use.

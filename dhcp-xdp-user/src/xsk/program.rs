@@ -263,7 +263,7 @@ fn attach(ebpf: &mut Ebpf, device: &Device, mode: XdpMode) -> Result<(FdLink, At
                 let id = Device::find(&device.name)?.program.map(|program| program.id);
                 return Err(ProgramError::Occupied { interface: device.name.clone(), id });
             }
-            Some(libc::EPERM | libc::EACCES) => {}
+            Some(libc::EPERM) => {}
             _ if mode == AttachMode::Native => {
                 log::warn!("{}: the driver does not take the XDP program ({})", device.name, chain(&error));
             }
@@ -292,7 +292,8 @@ fn held(program: &mut Xdp, id: XdpLinkId, interface: &str) -> Result<FdLink, Pro
 fn failed(interface: &str, action: &'static str, error: &(dyn StdError + 'static)) -> ProgramError {
     let interface = interface.to_owned();
     match os_error(error) {
-        Some(libc::EPERM | libc::EACCES) => {
+        // Not EACCES: that is what the verifier says of a program that it refuses.
+        Some(libc::EPERM) => {
             let missing = if action.starts_with("attach") {
                 "CAP_NET_ADMIN"
             } else {

@@ -1,0 +1,268 @@
+//! The decision: RFC 2131 4.3, one function a message type, one a client state.
+
+use std::net::Ipv4Addr;
+
+use super::{Decision, DropReason, Ingress, Place, Reply, Request, locate};
+use crate::{
+    config::{Config, LeaseTimes, Subnet},
+    lease::{BindError, Client, LeaseTable, OfferError},
+    wire::dhcp::MessageType,
+};
+
+/// Option 51's "for ever" (RFC 2131 3.3), and the table's "never".
+const FOREVER: u32 = u32::MAX;
+
+const NOTE_WRONG_NETWORK: &str = "requested address is not on this network";
+const NOTE_WRONG_ADDRESS: &str = "requested address is not the client's";
+const NOTE_UNAVAILABLE: &str = "requested address is not available";
+const NOTE_UNKNOWN: &str = "client is unknown";
+
+/// The decision about a request: [`locate`] and [`decide_at`].
+pub fn decide(
+    request: &Request<'_>,
+    ingress: &Ingress<'_>,
+    now_s: u32,
+    config: &Config,
+    leases: &LeaseTable,
+) -> Decision {
+    match locate(request, ingress, config, leases) {
+        Ok(place) => decide_at(&place, request, ingress, now_s, config, leases),
+        Err(reason) => Decision::Drop(reason),
+    }
+}
+
+/// The decision about a request whose place is known. A function of its parameters and the table alone; what it changes in
+/// the table is in the decision that it returns, except an offer's hold, which is never journaled.
+pub fn decide_at(
+    place: &Place,
+    request: &Request<'_>,
+    ingress: &Ingress<'_>,
+    now_s: u32,
+    config: &Config,
+    leases: &LeaseTable,
+) -> Decision {
+    let Some(subnet) = config.subnets.get(usize::from(place.subnet)) else {
+        return Decision::Drop(DropReason::NoSubnet);
+    };
+    let case = Case { place, request, ingress, now_s, config, subnet, leases };
+    match request.message_type {
+        MessageType::Discover => case.discover(),
+        MessageType::Request => case.request(),
+        MessageType::Decline => case.decline(),
+        MessageType::Release => case.release(),
+        MessageType::Inform => case.inform(),
+        MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Unknown(_) => {
+            Decision::Drop(DropReason::UnexpectedMessageType)
+        }
+    }
+}
+
+/// One request and all that its decision is made from.
+struct Case<'a> {
+    place: &'a Place,
+    request: &'a Request<'a>,
+    ingress: &'a Ingress<'a>,
+    now_s: u32,
+    config: &'a Config,
+    subnet: &'a Subnet,
+    leases: &'a LeaseTable,
+}
+
+impl Case<'_> {
+    /// 4.3.1: an OFFER, of the client's present or previous address, else the one that it asks for, else the next free one.
+    ///
+    /// The lease time offered is the one that an ACK would now grant, also to a client that has a lease already: 4.3.1
+    /// would have what is left of that lease, which its ACK, a fresh one, would then contradict.
+    fn discover(&self) -> Decision {
+        let wanted = self.request.requested_address.filter(|address| self.subnet.prefix.contains(address));
+        let hold_until_s = self.now_s.saturating_add(self.config.offer_hold_s);
+        match self.leases.offer(&self.client(), wanted, hold_until_s, self.now_s) {
+            Ok(lease) => Decision::Reply(Reply {
+                your_address: lease.address,
+                lease_time_s: Some(self.lease_time_s()),
+                ..self.reply(MessageType::Offer)
+            }),
+            Err(OfferError::Exhausted) => Decision::Drop(DropReason::NoFreeAddress),
+            Err(OfferError::Contended) => Decision::Drop(DropReason::Contended),
+        }
+    }
+
+    /// 4.3.2: tells the client's state from the fields it filled in, as table 4 has them.
+    ///
+    /// More is accepted than the table says where the meaning is plain: `ciaddr` together with our server identifier or
+    /// with the same address in option 50 is a renewal by a client that fills in too much.
+    fn request(&self) -> Decision {
+        let claims = (self.request.server_id, self.request.requested_address, self.request.ciaddr);
+        match claims {
+            (Some(server_id), ..) if !self.is_ours(server_id) => {
+                self.leases.withdraw(&self.place.key, self.now_s);
+                Decision::Drop(DropReason::OtherServerChosen)
+            }
+            (Some(_), Some(address), Ipv4Addr::UNSPECIFIED) => self.selecting(address),
+            (None, Some(address), Ipv4Addr::UNSPECIFIED) => self.init_reboot(address),
+            (_, None, Ipv4Addr::UNSPECIFIED) => Decision::Drop(DropReason::BadRequest),
+            (_, None, ciaddr) => self.extend(ciaddr),
+            (_, Some(address), ciaddr) if address == ciaddr => self.extend(ciaddr),
+            _ => Decision::Drop(DropReason::BadRequest),
+        }
+    }
+
+    /// SELECTING: the client took our offer. An address that we do not remember offering (we restarted, the hold ended) is
+    /// as good, as long as nobody else has it.
+    fn selecting(&self, address: Ipv4Addr) -> Decision {
+        self.bind(address).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
+    }
+
+    /// INIT-REBOOT: the client verifies an address that it remembers.
+    ///
+    /// A client of which nothing is known gets silence, or, when nobody else may serve this subnet, a NAK: it has no
+    /// session to lose, and a DISCOVER at once brings it an address that is known to be free.
+    fn init_reboot(&self, address: Ipv4Addr) -> Decision {
+        if !self.subnet.prefix.contains(&address) {
+            return self.nak(NOTE_WRONG_NETWORK);
+        }
+        match self.leases.find(&self.place.key, self.now_s) {
+            Some(lease) if lease.address == address => {
+                self.bind(address).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
+            }
+            Some(_) => self.nak(NOTE_WRONG_ADDRESS),
+            None => self.unknown(),
+        }
+    }
+
+    /// RENEWING and REBINDING: the client extends a lease whose address it uses.
+    ///
+    /// A client of which nothing is known (our state was lost, or it is another server's) is bound again to an address of a
+    /// pool that nobody else has when it asks us by name, as RENEWING does ("the DHCP server will trust the value in
+    /// 'ciaddr'"), or when nobody else may serve this subnet; its sessions live on, and an address is never bound twice.
+    /// Otherwise silence: rebinding clients ask every server, and another one may know (4.3.2 on unknown clients).
+    fn extend(&self, ciaddr: Ipv4Addr) -> Decision {
+        match self.leases.find(&self.place.key, self.now_s) {
+            Some(lease) if lease.address == ciaddr => self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE)),
+            Some(_) => self.nak(NOTE_WRONG_ADDRESS),
+            None if self.is_renewing() || self.subnet.authoritative => match self.bind(ciaddr) {
+                Ok(decision) => decision,
+                Err(BindError::Taken) => self.nak(NOTE_UNAVAILABLE),
+                Err(_) => self.unknown(),
+            },
+            None => self.unknown(),
+        }
+    }
+
+    /// 4.3.3: the address is in use by somebody who is not its client. No reply.
+    fn decline(&self) -> Decision {
+        if self.is_for_another_server() {
+            return Decision::Drop(DropReason::OtherServerChosen);
+        }
+        let Some(address) = self.request.requested_address else { return Decision::Drop(DropReason::BadRequest) };
+        let until_s = self.now_s.saturating_add(self.config.decline_quarantine_s);
+        match self.leases.decline(&self.place.key, address, until_s, self.now_s) {
+            Some(lease) => Decision::Record(lease, DropReason::Declined),
+            None => Decision::Drop(DropReason::NotOwner),
+        }
+    }
+
+    /// 4.3.4: the client gives its address back. No reply.
+    fn release(&self) -> Decision {
+        if self.is_for_another_server() {
+            return Decision::Drop(DropReason::OtherServerChosen);
+        }
+        if self.request.ciaddr.is_unspecified() {
+            return Decision::Drop(DropReason::BadRequest);
+        }
+        match self.leases.release(&self.place.key, self.request.ciaddr, self.now_s) {
+            Some(lease) => Decision::Record(lease, DropReason::Released),
+            None => Decision::Drop(DropReason::NotOwner),
+        }
+    }
+
+    /// 4.3.5: parameters for a client that has its address from elsewhere. Bindings are not looked at.
+    fn inform(&self) -> Decision {
+        if self.request.ciaddr.is_unspecified() {
+            return Decision::Drop(DropReason::BadRequest);
+        }
+        Decision::Reply(self.reply(MessageType::Ack))
+    }
+
+    /// Binds an address to the client for the time that it is granted. What another worker is changing at this moment is
+    /// dropped here: the client asks again.
+    fn bind(&self, address: Ipv4Addr) -> Result<Decision, BindError> {
+        let lease_time_s = self.lease_time_s();
+        let expires_s = self.now_s.saturating_add(lease_time_s);
+        match self.leases.bind(&self.client(), address, expires_s, self.now_s) {
+            Ok(lease) => {
+                let ack = self.reply(MessageType::Ack);
+                let reply = Reply { your_address: lease.address, lease_time_s: Some(lease_time_s), ..ack };
+                Ok(Decision::Commit(reply, lease))
+            }
+            Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The answer to a client of which nothing is known.
+    fn unknown(&self) -> Decision {
+        if self.subnet.authoritative { self.nak(NOTE_UNKNOWN) } else { Decision::Drop(DropReason::UnknownClient) }
+    }
+
+    fn nak(&self, note: &'static str) -> Decision {
+        Decision::Reply(Reply { note, ..self.reply(MessageType::Nak) })
+    }
+
+    /// A reply without an address or a lease time.
+    fn reply(&self, message_type: MessageType) -> Reply {
+        Reply {
+            message_type,
+            subnet: self.place.subnet,
+            your_address: Ipv4Addr::UNSPECIFIED,
+            server_id: self.place.server_id,
+            lease_time_s: None,
+            note: "",
+        }
+    }
+
+    fn client(&self) -> Client<'_> {
+        Client {
+            key: self.place.key,
+            subnet: self.place.subnet,
+            hw: &self.request.hw,
+            client_id: self.request.client_id_bytes(),
+        }
+    }
+
+    fn lease_time_s(&self) -> u32 {
+        granted_s(&self.subnet.lease, self.request.lease_time_s)
+    }
+
+    /// Whether an address names this server.
+    fn is_ours(&self, address: Ipv4Addr) -> bool {
+        address == self.place.server_id || self.ingress.addresses.contains(&address)
+    }
+
+    /// DECLINE and RELEASE must carry the server identifier (table 5). One without it is judged by its owner alone.
+    fn is_for_another_server(&self) -> bool {
+        self.request.server_id.is_some_and(|server_id| !self.is_ours(server_id))
+    }
+
+    /// RENEWING is sent to the server that gave the lease, past any relay agent (4.3.2); REBINDING is broadcast. A server
+    /// identifier, which neither should have, can only be ours here and names us as well.
+    fn is_renewing(&self) -> bool {
+        let is_unicast = !self.request.is_relayed() && self.is_ours(self.request.destination);
+        is_unicast || self.request.server_id.is_some()
+    }
+}
+
+/// The lease time for a client that asked for this one, or for none. A finite one never becomes "for ever" by clamping
+/// alone: it does only where the configured bound is "for ever" itself.
+fn granted_s(times: &LeaseTimes, requested_s: Option<u32>) -> u32 {
+    requested_s.map_or(times.default_s, |requested_s| requested_s.min(times.max_s).max(times.min_s))
+}
+
+/// T1 and T2 of a lease time, seconds; none for a lease for ever, which is never renewed (RFC 2131 4.4.5).
+pub(super) fn renewal_times_s(times: &LeaseTimes, lease_time_s: u32) -> Option<(u32, u32)> {
+    let part = |permille: u16| {
+        let part_s = u64::from(lease_time_s) * u64::from(permille) / 1000;
+        u32::try_from(part_s).unwrap_or(FOREVER)
+    };
+    (lease_time_s != FOREVER).then(|| (part(times.t1_permille), part(times.t2_permille)))
+}

@@ -1,0 +1,343 @@
+//! The loop of one worker: rings only. It takes frames, has a [`Step`] decide about them, and sees each to its end.
+//!
+//! The server runs one on a pinned thread for each socket; the load generator's reflector runs the same. [`Rings`] is what it
+//! needs of a socket, so that the loop is tested with rings made of memory.
+//!
+//! Every frame that is received leaves in one of four ways: on the transmit ring (counted `sent`), into the parking lot until
+//! the journal says that its record is durable, or back to the free frames: dropped by the step (which counted it), or
+//! dropped here ([`DropReason::TxFull`], [`DropReason::ParkingFull`], [`DropReason::NotDurable`]). The step counts `received`.
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arrayvec::ArrayVec;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+
+use super::{
+    batch::{BATCH, Disposition, Frame},
+    counters::{Counters, DropReason},
+};
+use crate::{
+    journal::Ticket,
+    wake::Wake,
+    xsk::{FrameToken, Socket},
+};
+
+/// What decides about frames.
+pub trait Step {
+    /// Decides about up to [`BATCH`] frames; clears `out` and puts one disposition for each there, in their order.
+    /// `now_s` is seconds since 1970-01-01 UTC.
+    fn process(&mut self, now_s: u32, frames: &mut [Frame<'_>], out: &mut ArrayVec<Disposition, BATCH>);
+
+    /// The last ticket that is durable; parked frames up to it may leave.
+    fn durable(&self) -> Ticket;
+}
+
+/// A step that never parks.
+impl<F: FnMut(u32, &mut [Frame<'_>], &mut ArrayVec<Disposition, BATCH>)> Step for F {
+    fn process(&mut self, now_s: u32, frames: &mut [Frame<'_>], out: &mut ArrayVec<Disposition, BATCH>) {
+        self(now_s, frames, out);
+    }
+    fn durable(&self) -> Ticket {
+        Ticket(u64::MAX)
+    }
+}
+
+/// What the loop needs of a socket; see the methods of [`Socket`], which are these.
+pub trait Rings {
+    /// The right to touch a frame.
+    type Token;
+    /// See [`Socket::receive`].
+    fn receive(&mut self, tokens: &mut ArrayVec<Self::Token, BATCH>) -> usize;
+    /// The bytes of a frame and how many of them were received.
+    fn frame<'a>(&'a self, token: &'a mut Self::Token) -> Frame<'a>;
+    /// See [`Socket::transmit`].
+    fn transmit(&mut self, token: Self::Token, len: usize) -> Result<(), Self::Token>;
+    /// See [`Socket::recycle`].
+    fn recycle(&mut self, token: Self::Token);
+    /// See [`Socket::flush`].
+    fn flush(&mut self) -> io::Result<()>;
+    /// See [`Socket::service`].
+    fn service(&mut self);
+    /// See [`Socket::unsent`].
+    fn unsent(&mut self) -> u32;
+    /// See [`Socket::has_received`].
+    fn has_received(&mut self) -> bool;
+    /// See [`Socket::before_sleep`].
+    fn before_sleep(&mut self) -> Option<u16>;
+    /// Sleeps until there is something to receive, `wake` is woken, or the time is over.
+    fn sleep(&mut self, wake: &Wake, at_most: Option<u16>) -> io::Result<()>;
+    /// See [`Socket::busy_poll`].
+    fn busy_poll(&mut self);
+}
+
+impl Rings for Socket {
+    type Token = FrameToken;
+
+    fn receive(&mut self, tokens: &mut ArrayVec<FrameToken, BATCH>) -> usize {
+        Socket::receive(self, tokens)
+    }
+    fn frame<'a>(&'a self, token: &'a mut FrameToken) -> Frame<'a> {
+        Frame { len: token.len(), buffer: self.bytes_mut(token) }
+    }
+    fn transmit(&mut self, token: FrameToken, len: usize) -> Result<(), FrameToken> {
+        Socket::transmit(self, token, len)
+    }
+    fn recycle(&mut self, token: FrameToken) {
+        Socket::recycle(self, token);
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Socket::flush(self)
+    }
+    fn service(&mut self) {
+        Socket::service(self);
+    }
+    fn unsent(&mut self) -> u32 {
+        Socket::unsent(self)
+    }
+    fn has_received(&mut self) -> bool {
+        Socket::has_received(self)
+    }
+    fn before_sleep(&mut self) -> Option<u16> {
+        Socket::before_sleep(self)
+    }
+    fn sleep(&mut self, wake: &Wake, at_most: Option<u16>) -> io::Result<()> {
+        let timeout = at_most.map_or(PollTimeout::NONE, PollTimeout::from);
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN), PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // An interface that is removed leaves its socket in this state for good; polling it again would spin.
+        let broken = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+        if fds[0].revents().is_some_and(|events| events.intersects(broken)) {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the interface of the socket is gone"));
+        }
+        Ok(())
+    }
+    fn busy_poll(&mut self) {
+        Socket::busy_poll(self);
+    }
+}
+
+/// How a loop runs.
+#[derive(Debug)]
+pub struct Options {
+    /// Spin on the rings in place of sleeping.
+    pub busy_poll: bool,
+    /// How long stopping may wait for parked frames.
+    pub stop_within: Duration,
+}
+
+/// How long the rings must stay empty for a loop that stops to believe that nothing comes any more: frames may be on their
+/// way from the XDP program to the ring at the moment when its socket is taken out of the map.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// Frames that wait for the disk, in the order of their tickets.
+#[derive(Debug)]
+struct ParkingLot<T> {
+    frames: VecDeque<(Ticket, T, usize)>,
+    capacity: usize,
+}
+
+impl<T> ParkingLot<T> {
+    fn new(capacity: usize) -> Self {
+        Self { frames: VecDeque::with_capacity(capacity), capacity }
+    }
+
+    /// Takes a frame, or gives it back when there is no room: it never grows.
+    fn park(&mut self, ticket: Ticket, token: T, len: usize) -> Result<(), T> {
+        if self.frames.len() == self.capacity {
+            return Err(token);
+        }
+        self.frames.push_back((ticket, token, len));
+        Ok(())
+    }
+
+    fn ready(&self, durable: Ticket) -> bool {
+        self.frames.front().is_some_and(|&(ticket, ..)| ticket <= durable)
+    }
+}
+
+/// A worker without its thread.
+#[derive(Debug)]
+pub struct Worker<R: Rings, S> {
+    rings: R,
+    step: S,
+    counters: Arc<Counters>,
+    parking: ParkingLot<R::Token>,
+}
+
+impl<R: Rings, S: Step> Worker<R, S> {
+    /// A worker that parks at most `parking` frames; their room is allocated now.
+    pub fn new(rings: R, step: S, counters: Arc<Counters>, parking: usize) -> Self {
+        Self { rings, step, counters, parking: ParkingLot::new(parking) }
+    }
+
+    /// Works until `stop` is set (wake `wake` after setting it), then finishes what it has begun: it empties the receive
+    /// ring, waits a bounded time for parked frames to become durable, and sends what is staged.
+    ///
+    /// Before stopping, see to it that nothing more is redirected to the socket.
+    ///
+    /// # Errors
+    /// The socket is of no more use, mostly because its interface is gone. All frames are given back also then.
+    pub fn run(
+        &mut self,
+        now_s: impl Fn() -> u32,
+        wake: &Wake,
+        stop: &AtomicBool,
+        options: &Options,
+    ) -> io::Result<()> {
+        let result = self.serve(&now_s, wake, stop, options).and_then(|()| self.drain(&now_s, wake, options));
+        self.give_up_parked();
+        let flushed = self.rings.flush();
+        self.rings.service();
+        result.and(flushed)
+    }
+
+    /// The rings and the step back, after [`run`](Self::run).
+    pub fn into_parts(self) -> (R, S) {
+        (self.rings, self.step)
+    }
+
+    fn serve(&mut self, now_s: &impl Fn() -> u32, wake: &Wake, stop: &AtomicBool, options: &Options) -> io::Result<()> {
+        while !stop.load(Ordering::Relaxed) {
+            if self.turn(now_s())? > 0 {
+                continue;
+            }
+            if options.busy_poll {
+                self.rings.busy_poll();
+                continue;
+            }
+            wake.prepare();
+            // Whoever made work before `prepare` found us awake and woke nobody: look once more.
+            if !stop.load(Ordering::Relaxed) && !self.has_work() {
+                let at_most = self.rings.before_sleep();
+                self.rings.sleep(wake, at_most)?;
+            }
+            wake.done();
+        }
+        Ok(())
+    }
+
+    fn has_work(&mut self) -> bool {
+        self.parking.ready(self.step.durable()) || self.rings.has_received()
+    }
+
+    fn drain(&mut self, now_s: &impl Fn() -> u32, wake: &Wake, options: &Options) -> io::Result<()> {
+        let start = Instant::now();
+        let mut quiet_since = start;
+        loop {
+            if self.turn(now_s())? > 0 {
+                quiet_since = Instant::now();
+            }
+            let unfinished = !self.parking.frames.is_empty() || self.rings.unsent() > 0;
+            let quiet = quiet_since.elapsed() >= QUIET;
+            if (quiet && !unfinished) || start.elapsed() >= options.stop_within.max(QUIET) {
+                return Ok(());
+            }
+            wake.prepare();
+            if !self.has_work() {
+                self.rings.sleep(wake, Some(1))?;
+            }
+            wake.done();
+        }
+    }
+
+    /// One turn: sends what has become durable, then takes one batch. Returns how many frames it moved.
+    ///
+    /// # Errors
+    /// See [`run`](Self::run).
+    pub fn turn(&mut self, now_s: u32) -> io::Result<usize> {
+        let released = self.release_parked();
+        let received = self.take_batch(now_s);
+        self.rings.flush()?;
+        self.rings.service();
+        Ok(released + received)
+    }
+
+    fn release_parked(&mut self) -> usize {
+        let durable = self.step.durable();
+        let mut released = 0;
+        while self.parking.ready(durable) {
+            let Some((ticket, token, len)) = self.parking.frames.pop_front() else { break };
+            if let Err(token) = self.rings.transmit(token, len) {
+                // It stays first in line, and leaves when the ring has room.
+                self.parking.frames.push_front((ticket, token, len));
+                break;
+            }
+            released += 1;
+        }
+        if released > 0 {
+            self.counters.set_parked(self.parking.frames.len() as u64);
+            self.counters.sent(released as u64);
+        }
+        released
+    }
+
+    fn take_batch(&mut self, now_s: u32) -> usize {
+        let mut tokens: ArrayVec<R::Token, BATCH> = ArrayVec::new();
+        let received = self.rings.receive(&mut tokens);
+        if received == 0 {
+            return 0;
+        }
+        let mut dispositions: ArrayVec<Disposition, BATCH> = ArrayVec::new();
+        {
+            let mut frames: ArrayVec<Frame<'_>, BATCH> = ArrayVec::new();
+            for token in &mut tokens {
+                frames.push(self.rings.frame(token));
+            }
+            self.step.process(now_s, &mut frames, &mut dispositions);
+        }
+        debug_assert_eq!(dispositions.len(), received, "each frame has a disposition");
+        // A step that forgets a frame does not leak it.
+        let forgotten = std::iter::repeat(Disposition::Drop(DropReason::NotOurs));
+        let mut sent = 0;
+        for (token, disposition) in tokens.into_iter().zip(dispositions.into_iter().chain(forgotten)) {
+            sent += u64::from(self.settle(token, disposition));
+        }
+        self.counters.sent(sent);
+        self.counters.set_parked(self.parking.frames.len() as u64);
+        received
+    }
+
+    /// Sees one frame to its end; true when it is on the transmit ring.
+    fn settle(&mut self, token: R::Token, disposition: Disposition) -> bool {
+        let (refused, reason) = match disposition {
+            Disposition::Drop(_) => {
+                self.rings.recycle(token);
+                return false;
+            }
+            Disposition::Send { len } => match self.rings.transmit(token, len) {
+                Ok(()) => return true,
+                Err(token) => (token, DropReason::TxFull),
+            },
+            Disposition::Park { len, ticket } => match self.parking.park(ticket, token, len) {
+                Ok(()) => return false,
+                Err(token) => (token, DropReason::ParkingFull),
+            },
+        };
+        self.counters.dropped(reason);
+        self.rings.recycle(refused);
+        false
+    }
+
+    fn give_up_parked(&mut self) {
+        while let Some((_, token, _)) = self.parking.frames.pop_front() {
+            self.counters.dropped(DropReason::NotDurable);
+            self.rings.recycle(token);
+        }
+        self.counters.set_parked(0);
+    }
+}
