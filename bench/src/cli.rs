@@ -51,7 +51,7 @@ Example:
   dhcp-storm reflect --interface eth1 --workers 2
 
 Frames come back with MAC addresses, IP addresses and ports swapped, and as BOOTREPLY, so that a generator on the other end
-takes them in; they are no valid replies, and `dhcp-storm run` counts them as violations. Ctrl-C ends it.";
+takes them in: `dhcp-storm run --scenario echo` measures round trips. Ctrl-C ends it.";
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -269,7 +269,8 @@ mod tests {
 
     #[test]
     fn a_relay_sends_from_the_interface_and_unicast() {
-        let plan = parse("dhcp-storm run -i e --relay 10.0.0.2 --server 10.0.0.1 --server-mac 02:00:00:00:00:09").unwrap();
+        let plan =
+            parse("dhcp-storm run -i e --relay 10.0.0.2 --server 10.0.0.1 --server-mac 02:00:00:00:00:09").unwrap();
         assert_eq!(plan.look.source_mac, Some([2, 0, 0, 0, 0, 1]));
         assert_eq!(plan.look.destination_mac, [2, 0, 0, 0, 0, 9]);
         assert!(!plan.look.broadcast);

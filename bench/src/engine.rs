@@ -130,7 +130,7 @@ impl<'p> Engine<'p> {
         Ok(Self {
             clients: Clients::new(names.clone(), plan.backoff),
             templates: Templates::new(&plan.look)?,
-            judge: Judge::new(names.count(), plan.pool),
+            judge: Judge::new(names.count(), plan.pool, plan.scenario == Scenario::Echo),
             names,
             plan,
             measures: Measures::new(),
@@ -361,7 +361,7 @@ impl<'p> Engine<'p> {
             return 0;
         }
         let until_start = match self.plan.pace {
-            Pace::Open { .. } if now < self.load_end_ns && !(self.plan.once && !self.clients.any_idle()) => {
+            Pace::Open { .. } if now < self.load_end_ns && (self.clients.any_idle() || !self.plan.once) => {
                 self.plan.pace.due_ns(self.starts).saturating_sub(now)
             }
             _ => NAP_NS,

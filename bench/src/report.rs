@@ -292,9 +292,10 @@ impl Report {
             let why = self.error.as_deref().unwrap_or("interrupted");
             line(format_args!("PARTIAL RESULT after {:.3} s: {why}", s.elapsed_s));
         }
-        let (what, rate) = match scenario.after_offer() {
-            AfterOffer::Request => ("bindings", s.bindings_per_s),
-            AfterOffer::Done => ("offers", s.offers_per_s),
+        let what = scenario.aim();
+        let rate = match scenario.after_offer() {
+            AfterOffer::Request => s.bindings_per_s,
+            AfterOffer::Done => s.offers_per_s,
         };
         line(format_args!(
             "{what:<10} {rate:.0}/s of {:.0}/s offered, for {:.3} s ({} clients, seed {})",
@@ -323,7 +324,10 @@ impl Report {
         }
         if self.settings.rate_per_s.is_some() {
             let p = &s.lateness_us;
-            line(format_args!("lateness   p50 {:.0}  p99 {:.0}  max {:.0} us against the schedule", p.p50, p.p99, p.max));
+            line(format_args!(
+                "lateness   p50 {:.0}  p99 {:.0}  max {:.0} us against the schedule",
+                p.p50, p.p99, p.max
+            ));
         }
         line(format_args!(
             "replies    {} duplicate, {} NAK, {} late, {} of other servers, {} unmatched",

@@ -68,7 +68,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     let device = Device::find(&args.interface)?;
     let plan = args.plan(device.mac).map_err(Failure::Usage)?;
     // The file before the run: a run whose result has no place is time lost.
-    let json = args.json.as_deref().map(|path| Output::open(path)).transpose()?;
+    let json = args.json.as_deref().map(Output::open).transpose()?;
     let stop = stop_flag()?;
     if let Some(cpu) = args.cpu {
         host::pin(cpu)?;

@@ -9,6 +9,8 @@ pub enum Scenario {
     Dora,
     /// DISCOVER, OFFER: clients that only ask. A server that keeps offers fills up with them.
     DiscoverOnly,
+    /// DISCOVER and the same frame back, from `dhcp-storm reflect`: the limit of this machine. Replies are not judged.
+    Echo,
 }
 
 /// What a client does once it has a good OFFER.
@@ -26,6 +28,7 @@ impl Scenario {
         match self {
             Scenario::Dora => "dora",
             Scenario::DiscoverOnly => "discover-only",
+            Scenario::Echo => "echo",
         }
     }
 
@@ -33,7 +36,16 @@ impl Scenario {
     pub fn after_offer(self) -> AfterOffer {
         match self {
             Scenario::Dora => AfterOffer::Request,
-            Scenario::DiscoverOnly => AfterOffer::Done,
+            Scenario::DiscoverOnly | Scenario::Echo => AfterOffer::Done,
+        }
+    }
+
+    /// What a client is after, in the plural.
+    pub fn aim(self) -> &'static str {
+        match self {
+            Scenario::Dora => "bindings",
+            Scenario::DiscoverOnly => "offers",
+            Scenario::Echo => "echoes",
         }
     }
 }

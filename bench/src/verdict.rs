@@ -19,6 +19,9 @@ pub const BOOK_BYTES_A_CLIENT: usize = 9 * 16 / 7 + 1;
 /// How many exchanges back a reply is late rather than wrong.
 const LATE_ROUNDS: u32 = 8;
 
+/// Stands for the server identifier that an echo has not.
+const ECHO: u32 = u32::MAX;
+
 /// What a reply does that it must not. The index of its counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
@@ -154,12 +157,14 @@ pub type Pool = (u32, u32);
 pub struct Judge {
     book: HashMap<u32, u32, BuildHasherDefault<MixHasher>>,
     pool: Option<Pool>,
+    echo: bool,
 }
 
 impl Judge {
-    /// A judge for so many clients, who expects addresses from `pool` if there is one.
-    pub fn new(clients: u32, pool: Option<Pool>) -> Self {
-        Self { book: HashMap::with_capacity_and_hasher(clients as usize, BuildHasherDefault::default()), pool }
+    /// A judge for so many clients, who expects addresses from `pool` if there is one; or none at all but `echo`es.
+    pub fn new(clients: u32, pool: Option<Pool>, echo: bool) -> Self {
+        let book = HashMap::with_capacity_and_hasher(clients as usize, BuildHasherDefault::default());
+        Self { book, pool, echo }
     }
 
     /// Judges a frame that came in at `now_s` seconds from the begin.
@@ -195,6 +200,10 @@ impl Judge {
                 return Verdict::Late;
             }
             return Verdict::Violation(Violation::Xid, evidence);
+        }
+        if self.echo {
+            let grant = Grant { index, address: 0, server_id: ECHO, lease_time_s: 0, checksum: reply.checksum };
+            return if client.phase == Phase::Selecting { Verdict::Offer(grant) } else { Verdict::Duplicate };
         }
         match place(&reply, client) {
             Place::Answer => {}

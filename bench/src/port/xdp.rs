@@ -1,11 +1,6 @@
 //! AF_XDP: the server's own sockets, one on each receive queue, and the XDP program that sends replies to them.
 
-use std::{
-    io,
-    os::fd::AsFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use arrayvec::ArrayVec;
 use dhcp_xdp::{
