@@ -23,6 +23,14 @@ pub const MAX_SOCKETS: u32 = 1024;
 /// Entries of the destination map.
 pub const MAX_DESTINATIONS: u32 = 4096;
 
+/// Whether the program logs an event of which `before` came before it on the same CPU: the first, and then one in 65,536.
+///
+/// The log's switch is the global `AYA_LOG_LEVEL` that `aya-log` brings (`aya_log::LEVEL`, all levels by default).
+#[inline(always)]
+pub const fn is_logged(before: u64) -> bool {
+    before & 0xffff == 0
+}
+
 /// What the XDP program did with a frame; the index of its counter and the label of its metric.
 ///
 /// Each frame that the program sees counts in exactly one of these, so that their sum is what the program saw.

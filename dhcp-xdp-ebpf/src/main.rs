@@ -2,19 +2,23 @@
 //!
 //! Loaded by the server with [`Role::Server`] and by the load generator with [`Role::Client`]. Source: the kernel's
 //! `Documentation/networking/af_xdp.rst` and `Documentation/bpf/map_xskmap.rst`.
+//!
+//! It logs rare events only, and knows a rare event by its own counter, so that a frame that is not logged pays one
+//! comparison. With `AYA_LOG_LEVEL` 0 the verifier removes even that.
 #![no_std]
 #![no_main]
 
 use aya_ebpf::{
+    Global,
     bindings::xdp_action,
     macros::{map, xdp},
     maps::{HashMap, PerCpuArray, XskMap},
     programs::XdpContext,
 };
-use core::ptr;
+use aya_log_ebpf::{info, warn};
 use dhcp_xdp_ebpf::{
     Bytes, Role, Verdict,
-    abi::{MAX_DESTINATIONS, MAX_SOCKETS},
+    abi::{MAX_DESTINATIONS, MAX_SOCKETS, is_logged},
     steering_hash, walk, worker_of,
 };
 
@@ -27,11 +31,11 @@ static DESTINATIONS: HashMap<[u8; 4], u8> = HashMap::with_max_entries(MAX_DESTIN
 
 // Written by the loader before the program is loaded; the verifier then sees constants.
 #[unsafe(no_mangle)]
-static WORKERS: u32 = 1;
+static WORKERS: Global<u32> = Global::new(1);
 #[unsafe(no_mangle)]
-static ROLE: u8 = Role::Server as u8;
+static ROLE: Global<u8> = Global::new(Role::Server as u8);
 #[unsafe(no_mangle)]
-static FILTER_DESTINATION: u8 = 1;
+static FILTER_DESTINATION: Global<u8> = Global::new(1);
 
 /// A frame as the kernel hands it over: from `data` up to, not including, `data_end`.
 struct Packet {
@@ -54,15 +58,25 @@ impl Bytes for Packet {
 
 /// Steers a DHCP frame to the socket of its queue and client; passes all else to the kernel.
 #[xdp]
-pub fn dhcp_xdp(ctx: XdpContext) -> u32 {
+fn dhcp_xdp(ctx: XdpContext) -> u32 {
     match steer(&ctx) {
         Ok(action) => {
             let redirected = action == xdp_action::XDP_REDIRECT;
-            count(if redirected { Verdict::Redirected } else { Verdict::PassNoSocket });
+            let verdict = if redirected { Verdict::Redirected } else { Verdict::PassNoSocket };
+            let before = count(verdict);
+            if before == 0 && redirected {
+                info!(&ctx, "first frame of this CPU redirected, from queue {}", ctx.rx_queue_index());
+            } else if !redirected && is_logged(before) {
+                warn!(&ctx, "no socket for queue {}: {} frames passed before", ctx.rx_queue_index(), before);
+            }
             action
         }
         Err(verdict) => {
-            count(verdict);
+            let before = count(verdict);
+            if verdict as u32 == Verdict::PassTruncated as u32 && is_logged(before) {
+                let len = ctx.data_end() - ctx.data();
+                warn!(&ctx, "truncated frame of {} bytes passed: {} before it", len, before);
+            }
             xdp_action::XDP_PASS
         }
     }
@@ -70,35 +84,32 @@ pub fn dhcp_xdp(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn steer(ctx: &XdpContext) -> Result<u32, Verdict> {
-    let role = if global(&ROLE) == Role::Client as u8 { Role::Client } else { Role::Server };
+    let role = if ROLE.load() == Role::Client as u8 { Role::Client } else { Role::Server };
     let packet = Packet { data: ctx.data(), data_end: ctx.data_end() };
     let frame = walk(&packet, role)?;
-    if global(&FILTER_DESTINATION) != 0
+    if FILTER_DESTINATION.load() != 0
         && frame.destination != [255; 4]
         && DESTINATIONS.get_ptr(&frame.destination).is_none()
     {
         return Err(Verdict::PassOtherDestination);
     }
-    let workers = global(&WORKERS);
+    let workers = WORKERS.load();
     let worker = worker_of(steering_hash(&frame.chaddr), workers);
-    // SAFETY: `ctx.ctx` is the context that the kernel gave to this very call.
-    let queue = unsafe { (*ctx.ctx).rx_queue_index };
     // XDP_PASS in the low bits of the flags is the action when the map has no socket there.
-    Ok(SOCKETS.redirect(queue * workers + worker, u64::from(xdp_action::XDP_PASS)).unwrap_or(xdp_action::XDP_PASS))
+    let flags = u64::from(xdp_action::XDP_PASS);
+    Ok(SOCKETS.redirect(ctx.rx_queue_index() * workers + worker, flags).unwrap_or(xdp_action::XDP_PASS))
 }
 
+/// Counts a frame and says how many there were before it, on this CPU.
 #[inline(always)]
-fn count(verdict: Verdict) {
-    if let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) {
-        // SAFETY: the slot is this CPU's own and XDP does not nest on one CPU.
-        unsafe { *counter += 1 };
+fn count(verdict: Verdict) -> u64 {
+    let Some(counter) = VERDICTS.get_ptr_mut(verdict as u32) else { return 0 };
+    // SAFETY: the slot is this CPU's own and XDP does not nest on one CPU.
+    unsafe {
+        let before = *counter;
+        *counter = before + 1;
+        before
     }
-}
-
-#[inline(always)]
-fn global<T: Copy>(value: &'static T) -> T {
-    // SAFETY: a reference is valid to read. Volatile, because the loader changes the value behind the compiler's back.
-    unsafe { ptr::read_volatile(value) }
 }
 
 #[panic_handler]

@@ -7,6 +7,7 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, XskMap},
     programs::{Xdp, XdpMode as AyaMode, links::FdLink, xdp::XdpLinkId},
 };
+use aya_log::EbpfLogger;
 use dhcp_xdp_ebpf::{Role, Verdict, abi::MAX_SOCKETS, map};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
@@ -64,8 +65,8 @@ pub enum ProgramError {
     },
     /// Somebody else's program is there. It is left alone.
     #[error(
-        "{interface}: XDP program {} is attached already (`bpftool prog show id {}`); \
-         take it off first, for instance with `ip link set dev {interface} xdp off`",
+        "{interface}: XDP program {} is attached already (`bpftool prog show id {}`); stop the process that holds it \
+         (`bpftool link show`), or take it off with `ip link set dev {interface} xdp off`",
         id.map_or_else(|| "of another process".to_owned(), |id| id.to_string()),
         id.map_or_else(|| "ID".to_owned(), |id| id.to_string())
     )]
@@ -118,6 +119,8 @@ pub struct Program {
     destinations: HashMap<MapData, [u8; 4], u8>,
     /// Socket map entries in use.
     open: BTreeSet<u32>,
+    /// What the program says of rare events; `None` when it was built without a log.
+    events: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl Program {
@@ -139,6 +142,7 @@ impl Program {
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let mut ebpf = load(object, interface, config)?;
         let (link, mode) = attach(&mut ebpf, device, mode)?;
+        let events = EbpfLogger::init(&mut ebpf).ok();
         let mut take = |name: &'static str| {
             ebpf.take_map(name).ok_or(ProgramError::Object { interface: interface.to_owned(), what: name })
         };
@@ -153,6 +157,7 @@ impl Program {
             mode,
             workers: config.workers,
             open: BTreeSet::new(),
+            events,
         })
     }
 
@@ -203,6 +208,14 @@ impl Program {
             self.destinations.remove(address).map_err(fail)?;
         }
         Ok(())
+    }
+
+    /// Passes on to the log what the program said of rare events since the last call (a first frame, truncated frames at
+    /// doubling intervals). To be called now and then.
+    pub fn log_events(&mut self) {
+        if let Some(events) = &mut self.events {
+            events.flush();
+        }
     }
 
     /// How many frames met which verdict, in the order of [`Verdict::ALL`], summed over CPUs.

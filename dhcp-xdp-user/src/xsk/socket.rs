@@ -609,10 +609,17 @@ pub struct RingStats {
     pub tx_invalid: u64,
 }
 
-/// Reads a socket's statistics from any thread.
+/// Another handle on a socket: reads its statistics from any thread, and stands for it in the socket map. It keeps the
+/// socket open.
 #[derive(Debug)]
 pub struct RingStatsReader {
     fd: OwnedFd,
+}
+
+impl AsFd for RingStatsReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl RingStatsReader {

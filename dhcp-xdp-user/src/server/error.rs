@@ -1,0 +1,64 @@
+//! Why a server does not start.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    journal::JournalError,
+    xsk::{DeviceError, OpenError, ProgramError},
+};
+
+/// Why a server does not start; each is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An interface cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The XDP program cannot be attached.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// AF_XDP sockets cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The journal cannot be opened or read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The state directory cannot be used.
+    #[error("state directory {path}: cannot {action}: {source}")]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others could change leases behind our back.
+    #[error("state directory {path}: everybody may write to it (mode {mode:03o}); `chmod o-w {path}`")]
+    StateDirOpen {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// No file descriptor was left.
+    #[error("cannot make an eventfd: {0}")]
+    Wake(io::Error),
+    /// A thread could not be started.
+    #[error("cannot start thread {name}: {source}")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The statistics of a socket cannot be read.
+    #[error("{interface} queue {queue}: cannot read the socket's statistics: {source}")]
+    Statistics {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+}

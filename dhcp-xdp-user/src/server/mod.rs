@@ -1,0 +1,278 @@
+//! The server as a whole: puts the rooms together, starts them, stops them in order.
+//!
+//! The command line starts and stops a [`Server`]; control reads its [`Stats`]. Start: interfaces are looked at, the journal is
+//! replayed into the table, XDP programs are attached, sockets opened, threads started, and only then is the first frame
+//! redirected. Stop, so that the ledger closes: nothing more is redirected, rings are emptied, parked ACKs become durable and
+//! leave, the journal is synced, programs are taken off, sockets are closed.
+
+mod error;
+mod interface;
+mod state;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+pub use error::StartError;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    journal::{Journal, JournalError, JournalStatus, Lane},
+    lease::LeaseTable,
+    stats::{LeaseStats, Ledger, SCHEMA, Stats},
+    wake::Wake,
+    worker::ring::Options,
+    xsk::Device,
+};
+use interface::{Interface, Running};
+
+/// How long stopping waits for the disk to take what is parked.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// How often housekeeping runs.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Overdue slots that one step of expiry frees at most, and steps a second at most: a million leases that end at once are
+/// freed over some seconds, without holding anybody up. (A slot that is overdue already reads as expired.)
+const EXPIRE_STEP: usize = 1024;
+const EXPIRE_STEPS: usize = 256;
+
+/// What the server's threads and its statistics share.
+struct Shared {
+    config: Arc<Config>,
+    leases: Arc<LeaseTable>,
+    clock: Clock,
+    interfaces: Vec<Interface>,
+    /// `None` once it is stopped.
+    journal: Mutex<Option<Journal>>,
+    /// Its last word, once it is stopped.
+    last_journal: Mutex<JournalStatus>,
+    failure: Mutex<Option<String>>,
+}
+
+/// A server that serves. Dropping it without [`stop`](Server::stop) stops it as well, and tells nobody how that went.
+pub struct Server {
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+    workers: Vec<Running>,
+    housekeeping: Option<(Sender<()>, JoinHandle<()>)>,
+    control: Option<(Lane, Arc<Wake>)>,
+}
+
+impl Server {
+    /// Starts all of it. When this returns, requests are being answered.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing stays attached, open or running.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let clock = Clock::start();
+        let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
+        state::prepare_dir(&config.state_dir)?;
+        let leases = Arc::new(state::recover(&config, clock.now_s())?);
+
+        let mut interfaces = Vec::new();
+        let mut seats = Vec::new();
+        for (index, device) in devices.into_iter().enumerate() {
+            let (interface, opened) = interface::open(&config, index, device)?;
+            interfaces.push(interface);
+            seats.extend(opened);
+        }
+        interface::assign_cpus(&config, &mut seats);
+
+        // The last lane is control's.
+        let control_wake = Arc::new(Wake::new().map_err(StartError::Wake)?);
+        let mut wakes: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.wake)).collect();
+        wakes.push(Arc::clone(&control_wake));
+        let (journal, mut lanes) = Journal::start(&config.state_dir, config.durability, wakes)?;
+        let control = lanes.pop().map(|lane| (lane, control_wake));
+
+        let shared = Arc::new(Shared {
+            config,
+            leases,
+            clock,
+            interfaces,
+            journal: Mutex::new(Some(journal)),
+            last_journal: Mutex::default(),
+            failure: Mutex::default(),
+        });
+        let mut server = Self { shared, stop: Arc::default(), workers: Vec::new(), housekeeping: None, control };
+        // From here on an error drops the server, which stops what runs by then.
+        server.run(seats, lanes)?;
+        Ok(server)
+    }
+
+    fn run(&mut self, seats: Vec<interface::Seat>, lanes: Vec<Lane>) -> Result<(), StartError> {
+        for (seat, lane) in seats.into_iter().zip(lanes) {
+            self.workers.push(interface::spawn(&self.shared, seat, lane, &self.stop)?);
+        }
+        let (stop, stopped) = bounded(0);
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new()
+            .name("housekeeping".into())
+            .spawn(move || {
+                while stopped.recv_timeout(HOUSEKEEPING) == Err(RecvTimeoutError::Timeout) {
+                    shared.keep_house();
+                }
+            })
+            .map_err(|source| StartError::Thread { name: "housekeeping".into(), source })?;
+        self.housekeeping = Some((stop, thread));
+        for interface in &self.shared.interfaces {
+            interface.redirect()?;
+        }
+        Ok(())
+    }
+
+    /// The configuration that it was started with.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.shared.config
+    }
+
+    /// Its leases.
+    pub fn leases(&self) -> &Arc<LeaseTable> {
+        &self.shared.leases
+    }
+
+    /// Its clock, which lease times are in.
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
+    }
+
+    /// Control's own way into the journal and what the journal wakes it with; once. Give it up before [`stop`](Self::stop).
+    pub fn take_control_lane(&mut self) -> Option<(Lane, Arc<Wake>)> {
+        self.control.take()
+    }
+
+    /// What it counts, at this moment.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats()
+    }
+
+    /// A way to take [`stats`](Self::stats) from another thread; to be dropped before [`stop`](Self::stop).
+    pub fn stats_source(&self) -> impl Fn() -> Stats + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.stats()
+    }
+
+    /// Why a worker ended by itself, if one did: its interface is gone, mostly. The others serve on.
+    pub fn failure(&self) -> Option<String> {
+        lock(&self.shared.failure).clone()
+    }
+
+    /// Stops in order, within about five seconds, and returns the last statistics.
+    ///
+    /// # Errors
+    /// The disk did not take the journal's last records; their ACKs were never sent, unless durability is not `sync`.
+    pub fn stop(mut self) -> Result<Stats, JournalError> {
+        self.stop_all()
+    }
+
+    fn stop_all(&mut self) -> Result<Stats, JournalError> {
+        for interface in &self.shared.interfaces {
+            interface.stop_redirecting();
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        for worker in &self.workers {
+            worker.wake.wake();
+        }
+        // Sockets and lanes come back here, and live until the statistics are taken.
+        let ended: Vec<_> = self.workers.drain(..).filter_map(Running::join).collect();
+        if let Some((stop, thread)) = self.housekeeping.take() {
+            drop(stop);
+            // It cannot panic but for a bug; the panic was printed then.
+            let _ = thread.join();
+        }
+        let sockets: Vec<_> = ended.into_iter().map(|(socket, _lane)| socket).collect();
+        self.control = None;
+        let journal = lock(&self.shared.journal).take();
+        let mut result = Ok(());
+        if let Some(journal) = journal {
+            *lock(&self.shared.last_journal) = journal.status();
+            result = journal.stop();
+        }
+        for interface in &self.shared.interfaces {
+            interface.detach();
+        }
+        let stats = self.shared.stats();
+        for interface in &self.shared.interfaces {
+            interface.close();
+        }
+        drop(sockets);
+        report(&stats);
+        result.map(|()| stats)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let running = lock(&self.shared.journal).is_some();
+        if running && let Err(error) = self.stop_all() {
+            log::error!("{error}");
+        }
+    }
+}
+
+impl Shared {
+    fn stats(&self) -> Stats {
+        let interfaces: Vec<_> = self.interfaces.iter().map(Interface::stats).collect();
+        let journal = lock(&self.journal).as_ref().map(Journal::status);
+        Stats {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_s: self.clock.elapsed().as_secs(),
+            ledger: Ledger::of(&interfaces),
+            interfaces,
+            journal: journal.unwrap_or_else(|| lock(&self.last_journal).clone()),
+            leases: LeaseStats::from(self.leases.counts()),
+        }
+    }
+
+    fn keep_house(&self) {
+        let now_s = self.clock.now_s();
+        for _ in 0..EXPIRE_STEPS {
+            if self.leases.expire(now_s, EXPIRE_STEP) < EXPIRE_STEP {
+                break;
+            }
+        }
+        for interface in &self.interfaces {
+            interface.log_events();
+            interface.look_for_silence();
+        }
+    }
+
+    /// How the loop of a worker runs.
+    fn options(&self, interface: usize) -> Options {
+        Options { busy_poll: self.config.interfaces[interface].busy_poll, stop_within: STOP_WITHIN }
+    }
+}
+
+/// The last log line, and what must hold by then.
+fn report(stats: &Stats) {
+    let Ledger { closes, seen, passed, redirected, answered, parked, dropped, ring_losses, in_rings } = stats.ledger;
+    log::info!(
+        "stopped: {seen} frames seen = {passed} passed + {redirected} redirected; {redirected} redirected = {answered} \
+         answered + {dropped} dropped + {ring_losses} lost in rings{}",
+        if closes && parked == 0 && in_rings == 0 { "" } else { "; THE LEDGER DOES NOT CLOSE" }
+    );
+    for interface in &stats.interfaces {
+        for queue in &interface.queues {
+            let frames = queue.frames;
+            let whole = frames.balance() && frames.worker == 0 && frames.parked == 0;
+            if !whole {
+                log::error!("{} queue {}: frames leaked: {frames:?}", interface.name, queue.queue);
+            }
+            debug_assert!(whole, "{} queue {}: {frames:?}", interface.name, queue.queue);
+        }
+    }
+}
+
+/// A lock whose data is whole also after a panic: each is written in one step.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

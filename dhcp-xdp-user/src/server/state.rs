@@ -1,0 +1,118 @@
+//! The state directory, and what the journal in it says about leases.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Read as _},
+    net::Ipv4Addr,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::StartError;
+use crate::{
+    config::Config,
+    journal::Journal,
+    lease::{LeaseTable, PoolRange},
+};
+
+/// A long recovery says how far it is this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// Makes the directory if it is not there, for us alone, and refuses one that everybody may write to.
+pub(super) fn prepare_dir(path: &Path) -> Result<(), StartError> {
+    let fail = |action| move |source: io::Error| StartError::StateDir { path: path.to_owned(), action, source };
+    DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(fail("make it"))?;
+    let mode = fs::metadata(path).map_err(fail("look at it"))?.permissions().mode() & 0o777;
+    if mode & 0o002 != 0 {
+        return Err(StartError::StateDirOpen { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// A table of the configured pools with all that the journal kept.
+pub(super) fn recover(config: &Config, now_s: u32) -> Result<LeaseTable, StartError> {
+    let ranges: Vec<PoolRange> = pools(config).collect();
+    let table = LeaseTable::new(&ranges, secret());
+    let start = Instant::now();
+    let mut said = start;
+    let (mut records, mut strangers) = (0u64, 0u64);
+    let report = Journal::recover(&config.state_dir, |binding| {
+        records += 1;
+        let known = subnet_of(config, binding.address).is_some_and(|subnet| table.restore(&binding, subnet, now_s));
+        strangers += u64::from(!known);
+        if records.is_multiple_of(4096) && said.elapsed() >= PROGRESS_EVERY {
+            said = Instant::now();
+            log::info!("reading the journal: {records} records so far");
+        }
+    })?;
+    if report.torn_bytes > 0 {
+        log::warn!("journal: {} bytes of an unfinished write cut off its end", report.torn_bytes);
+    }
+    if strangers > 0 {
+        log::warn!("journal: {strangers} records of addresses that are in no pool now");
+    }
+    let counts = table.counts();
+    log::info!(
+        "journal: {} records in {} segments read in {:.1} s; {} of {} addresses bound",
+        report.records,
+        report.segments,
+        start.elapsed().as_secs_f64(),
+        counts.bound,
+        counts.total
+    );
+    Ok(table)
+}
+
+fn pools(config: &Config) -> impl Iterator<Item = PoolRange> + '_ {
+    config.subnets.iter().zip(0u16..).flat_map(|(subnet, index)| {
+        subnet.pools.iter().map(move |pool| PoolRange { subnet: index, first: pool.first, last: pool.last })
+    })
+}
+
+fn subnet_of(config: &Config, address: Ipv4Addr) -> Option<u16> {
+    let position = config.subnets.iter().position(|subnet| subnet.prefix.contains(&address));
+    position.and_then(|index| u16::try_from(index).ok())
+}
+
+/// The secret of the table's hashes: random, and new at each start.
+fn secret() -> [u64; 2] {
+    let mut bytes = [0u8; 16];
+    if File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).is_err() {
+        log::warn!("/dev/urandom cannot be read: the lease table is hashed with a secret that could be guessed");
+    }
+    let value = u128::from_ne_bytes(bytes) ^ u128::from(std::process::id());
+    [value as u64, (value >> 64) as u64]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_directory_is_made_for_its_owner_alone() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("a/b");
+        prepare_dir(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0);
+        prepare_dir(&path).unwrap();
+    }
+
+    #[test]
+    fn a_state_directory_that_everybody_may_write_to_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(prepare_dir(base.path()), Err(StartError::StateDirOpen { mode: 0o777, .. })));
+    }
+
+    #[test]
+    fn a_file_in_place_of_the_state_directory_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(prepare_dir(file.path()), Err(StartError::StateDir { .. })));
+    }
+
+    #[test]
+    fn two_secrets_differ() {
+        assert_ne!(secret(), secret());
+    }
+}
