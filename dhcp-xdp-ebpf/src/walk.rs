@@ -115,8 +115,9 @@ pub fn walk<B: Bytes + ?Sized>(frame: &B, role: Role) -> Result<Frame, Verdict> 
         return Err(Verdict::PassOtherPort);
     }
     let bootp = udp + UDP_LEN;
-    // Two bytes, not one: "at least one byte" compiles to `start < data_end`, from which the verifier learns no range.
-    let [op, _htype] = frame.array::<2>(bootp).ok_or(truncated)?;
+    // Two bytes (op and htype) for one: the compiler turns the bounds check of a single byte, `start + 1 > end`, into
+    // `start >= end`, from which the kernel's verifier learns nothing.
+    let [op, _] = frame.array::<2>(bootp).ok_or(truncated)?;
     if op != role as u8 {
         return Err(Verdict::PassOtherOp);
     }

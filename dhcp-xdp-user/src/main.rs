@@ -1,2 +1,9 @@
-//! To be written.
-fn main() {}
+//! The program: see [`cli`] for its commands.
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -23,6 +23,25 @@ pub struct Config {
     pub verify_udp_checksum: bool,
 }
 
+impl Config {
+    /// Number of addresses of all pools.
+    pub fn address_count(&self) -> u64 {
+        self.subnets.iter().map(Subnet::address_count).sum()
+    }
+
+    /// The subnet whose prefix holds `address`.
+    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.prefix.contains(&address))
+    }
+}
+
+impl Subnet {
+    /// Number of addresses of its pools.
+    pub fn address_count(&self) -> u64 {
+        self.pools.iter().map(AddressRange::len).sum()
+    }
+}
+
 /// One interface and its workers.
 #[derive(Clone, Debug)]
 pub struct Interface {
@@ -94,6 +113,30 @@ pub struct AddressRange {
     pub first: Ipv4Addr,
     /// Last address, not below the first.
     pub last: Ipv4Addr,
+}
+
+impl AddressRange {
+    /// Number of addresses, at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a range has at least one address")]
+    pub fn len(&self) -> u64 {
+        u64::from(u32::from(self.last) - u32::from(self.first)) + 1
+    }
+
+    /// Whether `address` is one of them.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        self.first <= address && address <= self.last
+    }
+
+    /// Whether the two have an address in common.
+    pub fn overlaps(&self, other: &AddressRange) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl std::fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
 }
 
 /// Lease times of a subnet, seconds.

@@ -1,8 +1,23 @@
-//! Configuration: [`file`] is what an operator writes, [`Config`] is what the server uses.
+//! Configuration: what an operator writes (a file, or the quick flags) becomes [`Config`], which is what the server uses.
 //!
-//! Only start-up, `check` and reload call [`file`]; everything else sees the checked form, in which nothing can be missing,
-//! overlapping or out of range.
+//! Only start-up, `check` and reload call [`load`] and [`QuickFlags::check`]; everything else sees the checked form, in which
+//! nothing can be missing, overlapping or out of range.
 
+mod check;
 mod checked;
+mod file;
+mod machine;
+mod options;
+mod quick;
+mod ranges;
+mod source;
+mod subnets;
+#[cfg(test)]
+mod tests;
 
+pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{AddressRange, Config, Durability, Interface, LeaseTimes, OptionBlob, OptionSet, Subnet, XdpMode};
+pub use file::{load, parse};
+pub use machine::{AnyMachine, InterfaceState, Machine, ThisMachine};
+pub use quick::QuickFlags;
+pub use source::{Finding, Place, Rejected, Severity};

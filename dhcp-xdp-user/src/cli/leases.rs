@@ -1,0 +1,289 @@
+//! `dhcp-xdp leases [list|show|export|release]`
+
+use std::{net::Ipv4Addr, ops::ControlFlow};
+
+use clap::{Args, Subcommand};
+use dhcp_xdp::{
+    control::{Filter, LeaseView, client::ClientError, now_s, parse_bytes, parse_state, parse_subnet},
+    lease::BindingState,
+};
+use ipnet::Ipv4Net;
+
+use super::{
+    failure::{Done, Failure},
+    offline::Offline,
+    output::Output,
+    state::State,
+};
+
+/// List, show, export or release leases; without a running server, what its journal holds
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  dhcp-xdp leases\n  dhcp-xdp leases list --state bound --json")]
+pub(super) struct Leases {
+    #[command(flatten)]
+    state: State,
+    #[command(subcommand)]
+    command: Option<LeasesCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum LeasesCommand {
+    /// List leases as a table, in the order of addresses
+    #[command(after_help = "Example:\n  dhcp-xdp leases list --subnet 192.0.2.0/24 --state bound")]
+    List {
+        #[command(flatten)]
+        filter: FilterFlags,
+        /// As a JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show all that is known of one address
+    #[command(after_help = "Example:\n  dhcp-xdp leases show 192.0.2.10")]
+    Show {
+        /// The address
+        address: Ipv4Addr,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write leases as CSV with a header, for other programs
+    #[command(after_help = "Example:\n  dhcp-xdp leases export > leases.csv")]
+    Export {
+        #[command(flatten)]
+        filter: FilterFlags,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take an address back from whoever has it; the client is not told. Needs a running server
+    #[command(after_help = "Example:\n  dhcp-xdp leases release 192.0.2.10")]
+    Release {
+        /// The address
+        address: Ipv4Addr,
+        /// Print the released lease as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct FilterFlags {
+    /// Only in this state: offered, bound, released, expired or declined
+    #[arg(long, value_name = "STATE", value_parser = parse_state)]
+    state: Option<BindingState>,
+    /// Only addresses of this prefix
+    #[arg(long, value_name = "CIDR", value_parser = parse_subnet)]
+    subnet: Option<Ipv4Net>,
+    /// Only of this hardware address, as 02:00:00:00:00:01
+    #[arg(long, value_name = "MAC", value_parser = parse_hex)]
+    hw_address: Option<Hex>,
+    /// Only of this client identifier, as 01:02:00:00:00:00:01
+    #[arg(long, value_name = "HEX", value_parser = parse_hex)]
+    client_id: Option<Hex>,
+}
+
+/// Bytes given in hexadecimal; a type of its own because clap takes a `Vec` for a repeated flag.
+#[derive(Clone, Debug)]
+struct Hex(Vec<u8>);
+
+fn parse_hex(text: &str) -> Result<Hex, String> {
+    parse_bytes(text).map(Hex)
+}
+
+impl From<FilterFlags> for Filter {
+    fn from(flags: FilterFlags) -> Self {
+        Self {
+            state: flags.state,
+            subnet: flags.subnet,
+            hw_address: flags.hw_address.map(|hex| hex.0),
+            client_id: flags.client_id.map(|hex| hex.0),
+        }
+    }
+}
+
+/// How a list is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Table,
+    JsonArray,
+    Csv,
+    JsonLines,
+}
+
+impl Leases {
+    pub fn run(self) -> Done {
+        match self.command {
+            None => list(&self.state, &Filter::default(), Form::Table),
+            Some(LeasesCommand::List { filter, json }) => {
+                list(&self.state, &filter.into(), if json { Form::JsonArray } else { Form::Table })
+            }
+            Some(LeasesCommand::Export { filter, json }) => {
+                list(&self.state, &filter.into(), if json { Form::JsonLines } else { Form::Csv })
+            }
+            Some(LeasesCommand::Show { address, json }) => show(&lease(&self.state, address)?, json),
+            Some(LeasesCommand::Release { address, json }) => release(&self.state, address, json),
+        }
+    }
+}
+
+fn list(state: &State, filter: &Filter, form: Form) -> Done {
+    let mut writer = ListWriter { out: Output::new(), form, written: 0 };
+    writer.head()?;
+    let mut failure = None;
+    let mut each = |lease: LeaseView| match writer.lease(&lease) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failure = Some(error);
+            ControlFlow::Break(())
+        }
+    };
+    match state.try_connect()? {
+        Some(client) => client.leases(filter, &mut each).map_err(Failure::of)?,
+        None => {
+            let offline = read_journal(state)?;
+            for binding in offline.iter(now_s()).filter(|binding| filter.takes(binding)) {
+                if each(LeaseView::new(&binding, None)).is_break() {
+                    break;
+                }
+            }
+        }
+    }
+    match failure {
+        Some(failure) => Err(failure),
+        None => writer.tail(),
+    }
+}
+
+/// What the journal holds, with a word on stderr that this is where it comes from.
+fn read_journal(state: &State) -> Result<Offline, Failure> {
+    if let Some(socket) = &state.socket {
+        return Err(Failure::Failed(format!("{}: no server is running here", socket.display())));
+    }
+    let dir = &state.state_dir;
+    if !dir.is_dir() {
+        return Err(Failure::Failed(format!(
+            "{}: no server is running here, and there is no such directory: say with --state-dir where it is",
+            dir.display()
+        )));
+    }
+    let offline = Offline::read(dir).map_err(Failure::of)?;
+    eprintln!("dhcp-xdp: no server is running; this is from the journal in {}", dir.display());
+    Ok(offline)
+}
+
+fn lease(state: &State, address: Ipv4Addr) -> Result<LeaseView, Failure> {
+    if let Some(client) = state.try_connect()? {
+        return client.lease(address).map_err(Failure::of);
+    }
+    let offline = read_journal(state)?;
+    let found = offline.iter(now_s()).find(|binding| binding.address == address);
+    found
+        .map(|binding| LeaseView::new(&binding, None))
+        .ok_or_else(|| Failure::Failed(format!("the journal has nothing about {address}")))
+}
+
+fn show(lease: &LeaseView, json: bool) -> Done {
+    let mut out = Output::new();
+    if json {
+        out.json(lease)?;
+        return out.flush();
+    }
+    let subnet = lease.subnet.map(|subnet| subnet.to_string());
+    let rows = [
+        ("address", Some(lease.address.to_string())),
+        ("subnet", subnet),
+        ("state", Some(lease.state.clone())),
+        ("hw address", lease.hw_address.clone()),
+        ("hw type", Some(lease.hw_type.to_string())),
+        ("client id", lease.client_id.clone()),
+        ("started at", Some(lease.started_at.clone())),
+        ("expires at", Some(lease.expires_at.clone().unwrap_or_else(|| "never".into()))),
+    ];
+    for (name, value) in rows {
+        out.line(format!("{name:<12}{}", value.as_deref().unwrap_or("-")))?;
+    }
+    out.flush()
+}
+
+fn release(state: &State, address: Ipv4Addr, json: bool) -> Done {
+    let client = state.connect()?;
+    let released = client.release(address).map_err(|error| match error {
+        ClientError::Refused { message, .. } => Failure::Failed(message),
+        other => Failure::of(other),
+    })?;
+    let mut out = Output::new();
+    if json {
+        out.json(&released)?;
+    } else {
+        let whose = released.hw_address.as_deref().unwrap_or("an unknown client");
+        out.line(format!("{address} is released; {whose} had it"))?;
+    }
+    out.flush()
+}
+
+struct ListWriter {
+    out: Output,
+    form: Form,
+    written: u64,
+}
+
+impl ListWriter {
+    fn head(&mut self) -> Done {
+        match self.form {
+            Form::Table => self.out.line(row(["ADDRESS", "STATE", "HW ADDRESS", "EXPIRES AT", "CLIENT ID"])),
+            Form::Csv => self.out.line("address,state,hw_address,client_id,started_at,expires_at,subnet"),
+            Form::JsonArray => self.out.text("["),
+            Form::JsonLines => Ok(()),
+        }
+    }
+
+    fn lease(&mut self, lease: &LeaseView) -> Done {
+        let expires_at = lease.expires_at.as_deref();
+        let hw_address = lease.hw_address.as_deref();
+        let client_id = lease.client_id.as_deref();
+        self.written += 1;
+        match self.form {
+            Form::Table => {
+                let address = lease.address.to_string();
+                let fields = [
+                    &address,
+                    lease.state.as_str(),
+                    hw_address.unwrap_or("-"),
+                    expires_at.unwrap_or("never"),
+                    client_id.unwrap_or("-"),
+                ];
+                self.out.line(row(fields))
+            }
+            // No field can have a comma or a quote in it.
+            Form::Csv => self.out.line(format!(
+                "{},{},{},{},{},{},{}",
+                lease.address,
+                lease.state,
+                hw_address.unwrap_or(""),
+                client_id.unwrap_or(""),
+                lease.started_at,
+                expires_at.unwrap_or(""),
+                lease.subnet.map(|subnet| subnet.to_string()).unwrap_or_default()
+            )),
+            Form::JsonArray | Form::JsonLines => {
+                let json = serde_json::to_string(lease).map_err(Failure::of)?;
+                match self.form {
+                    Form::JsonLines => self.out.line(json),
+                    _ => self.out.text(&format!("{}\n{json}", if self.written == 1 { "" } else { "," })),
+                }
+            }
+        }
+    }
+
+    fn tail(mut self) -> Done {
+        if self.form == Form::JsonArray {
+            self.out.text(if self.written == 0 { "]\n" } else { "\n]\n" })?;
+        }
+        self.out.flush()
+    }
+}
+
+/// A line of the table, without spaces at its end.
+fn row([address, state, hw_address, expires_at, client_id]: [&str; 5]) -> String {
+    format!("{address:<15}  {state:<8}  {hw_address:<17}  {expires_at:<20}  {client_id}").trim_end().to_owned()
+}

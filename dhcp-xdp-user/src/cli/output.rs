@@ -1,0 +1,39 @@
+//! Writing to stdout so that a closed pipe ends a command quietly.
+
+use std::io::{self, BufWriter, StdoutLock, Write as _};
+
+use serde::Serialize;
+
+use super::failure::Failure;
+
+/// Stdout, buffered.
+pub(super) struct Output {
+    to: BufWriter<StdoutLock<'static>>,
+}
+
+impl Output {
+    pub fn new() -> Self {
+        Self { to: BufWriter::with_capacity(64 * 1024, io::stdout().lock()) }
+    }
+
+    /// One line.
+    pub fn line(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
+        writeln!(self.to, "{line}").map_err(Failure::of_output)
+    }
+
+    /// Text as it is.
+    pub fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.to.write_all(text.as_bytes()).map_err(Failure::of_output)
+    }
+
+    /// A value as JSON for people and scripts, with a line end.
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(value).map_err(Failure::of)?;
+        self.line(text)
+    }
+
+    /// What was written so far goes out.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.to.flush().map_err(Failure::of_output)
+    }
+}

@@ -1,0 +1,258 @@
+//! From the file as written to the configuration as used: every check, all findings at once.
+
+use std::{net::Ipv4Addr, ops::Range, path::PathBuf, time::Duration};
+
+use toml::Spanned;
+
+use super::{
+    Config, Durability, Interface, XdpMode,
+    file::{FileForm, InterfaceForm, Number, Text},
+    machine::{InterfaceState, Machine},
+    source::{Finding, Rejected, Severity, Source},
+};
+
+/// Where the journal and the control socket are unless the configuration says otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/dhcp-xdp";
+/// Most addresses of all pools together: what one lease table is made for (about 8 GiB of slots).
+pub const MAX_ADDRESSES: u64 = 1 << 26;
+/// Most subnets: a subnet is named by a `u16`.
+const MAX_SUBNETS: usize = 1 << 16;
+/// Most workers of a queue.
+const MAX_WORKERS: i64 = 64;
+/// Longest name of an interface (`IFNAMSIZ` less the NUL).
+const MAX_INTERFACE_NAME: usize = 15;
+/// A week, in seconds; nothing shorter-lived than a lease needs longer.
+const WEEK_S: i64 = 7 * 24 * 3600;
+
+/// A configuration that can be used, and what is doubtful about it.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The configuration.
+    pub config: Config,
+    /// Warnings, in the order of the text.
+    pub warnings: Vec<Finding>,
+}
+
+/// Collects findings while a form is turned into a configuration.
+pub(super) struct Checker<'a> {
+    pub source: &'a Source,
+    pub machine: &'a dyn Machine,
+    findings: Vec<(usize, Finding)>,
+}
+
+impl Checker<'_> {
+    pub fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
+        self.findings.push((span.start, self.source.finding(Severity::Error, span, message.into())));
+    }
+
+    pub fn warn(&mut self, span: Range<usize>, message: impl Into<String>) {
+        self.findings.push((span.start, self.source.finding(Severity::Warning, span, message.into())));
+    }
+
+    /// A number within bounds, or `default` when it is missing (or wrong, which is an error).
+    pub fn number(
+        &mut self,
+        given: Option<&Number>,
+        bounds: std::ops::RangeInclusive<i64>,
+        default: i64,
+        unit: &str,
+    ) -> i64 {
+        let Some(number) = given else { return default };
+        if bounds.contains(number.get_ref()) {
+            return *number.get_ref();
+        }
+        let (min, max) = bounds.into_inner();
+        self.error(number.span(), format!("found {}; expected {min} to {max}{unit}", number.get_ref()));
+        default
+    }
+
+    /// A unicast IPv4 address.
+    pub fn address(&mut self, given: &Text) -> Option<Ipv4Addr> {
+        let text = given.get_ref();
+        match text.parse::<Ipv4Addr>() {
+            Ok(ip) if ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() => {
+                self.error(given.span(), format!("found {ip}; expected the address of a host"));
+                None
+            }
+            Ok(ip) => Some(ip),
+            Err(_) => {
+                self.error(given.span(), format!("found `{text}`; expected an IPv4 address as 192.0.2.1"));
+                None
+            }
+        }
+    }
+}
+
+/// Checks a form.
+pub(super) fn check(form: &FileForm, source: &Source, machine: &dyn Machine) -> Result<Checked, Rejected> {
+    let mut checker = Checker { source, machine, findings: Vec::new() };
+    let interfaces = interfaces(&mut checker, form);
+    let subnets = super::subnets::subnets(&mut checker, form);
+    if subnets.len() > MAX_SUBNETS {
+        checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
+    }
+    let config = Config {
+        interfaces,
+        subnets,
+        state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
+        durability: durability(&mut checker, form),
+        offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,
+        decline_quarantine_s: checker.number(form.decline_quarantine_s.as_ref(), 0..=WEEK_S, 24 * 3600, " seconds")
+            as u32,
+        verify_udp_checksum: form.verify_udp_checksum.unwrap_or(true),
+    };
+    let total = config.address_count();
+    if total > MAX_ADDRESSES {
+        let last = form.subnets.last().map_or(0..0, Spanned::span);
+        checker
+            .error(last, format!("all pools together have {total} addresses; a server holds at most {MAX_ADDRESSES}"));
+    }
+    finish(checker.findings, config)
+}
+
+fn finish(mut findings: Vec<(usize, Finding)>, config: Config) -> Result<Checked, Rejected> {
+    findings.sort_by_key(|(at, _)| *at);
+    // A wrong value in [defaults] is found once for each subnet that takes it.
+    findings.dedup();
+    let failed = findings.iter().any(|(_, finding)| finding.severity == Severity::Error);
+    let findings = findings.into_iter().map(|(_, finding)| finding).collect();
+    if failed { Err(Rejected { findings }) } else { Ok(Checked { config, warnings: findings }) }
+}
+
+fn state_dir(checker: &mut Checker<'_>, given: Option<&Text>) -> PathBuf {
+    let Some(text) = given else { return PathBuf::from(DEFAULT_STATE_DIR) };
+    let path = PathBuf::from(text.get_ref());
+    if text.get_ref().is_empty() || text.get_ref().contains('\0') {
+        checker.error(text.span(), format!("found `{}`; expected a directory as {DEFAULT_STATE_DIR}", text.get_ref()));
+    } else if !checker.source.is_flags() && path.is_relative() {
+        checker.warn(
+            text.span(),
+            format!("`{}` depends on where the server is started; an absolute path does not", path.display()),
+        );
+    }
+    path
+}
+
+fn durability(checker: &mut Checker<'_>, form: &FileForm) -> Durability {
+    let kind = form.durability.as_ref().map_or("sync", |text| text.get_ref().as_str());
+    if kind != "interval"
+        && let Some(interval) = &form.sync_interval_ms
+    {
+        checker.warn(interval.span(), format!("has no effect with durability = \"{kind}\""));
+    }
+    let interval_ms = checker.number(form.sync_interval_ms.as_ref(), 1..=60_000, 100, " milliseconds");
+    match (kind, &form.durability) {
+        ("interval", _) => Durability::Interval(Duration::from_millis(interval_ms.unsigned_abs())),
+        ("off", _) => Durability::Off,
+        ("sync", _) | (_, None) => Durability::Sync,
+        (other, Some(text)) => {
+            checker.error(text.span(), format!("found `{other}`; expected sync, interval or off"));
+            Durability::Sync
+        }
+    }
+}
+
+fn interfaces(checker: &mut Checker<'_>, form: &FileForm) -> Vec<Interface> {
+    if form.interfaces.is_empty() {
+        checker.error(0..0, "no interface to serve; expected an [[interface]] table with name = \"eth1\"");
+    }
+    let mut names: Vec<&str> = Vec::new();
+    form.interfaces
+        .iter()
+        .map(|spanned| {
+            let interface = interface(checker, spanned);
+            if let Some(name) = &spanned.get_ref().name {
+                if names.contains(&name.get_ref().as_str()) {
+                    checker.error(
+                        name.span(),
+                        format!("interface {} is there already; each has one [[interface]]", name.get_ref()),
+                    );
+                }
+                names.push(name.get_ref());
+            }
+            interface
+        })
+        .collect()
+}
+
+fn interface(checker: &mut Checker<'_>, spanned: &Spanned<InterfaceForm>) -> Interface {
+    let form = spanned.get_ref();
+    let name = match &form.name {
+        None => {
+            checker.error(
+                spanned.span(),
+                "`name` is missing; expected the kernel's name of the interface, as name = \"eth1\"",
+            );
+            String::new()
+        }
+        Some(name) => {
+            interface_name(checker, name);
+            name.get_ref().clone()
+        }
+    };
+    let workers = checker.number(form.workers.as_ref(), 1..=MAX_WORKERS, 1, " workers a queue");
+    let frames_per_queue = checker.number(form.frames_per_queue.as_ref(), 512..=1 << 20, 8192, " frames");
+    let at = form.frames_per_queue.as_ref().map_or(spanned.span(), Spanned::span);
+    if frames_per_queue.count_ones() != 1 {
+        let next = frames_per_queue.unsigned_abs().next_power_of_two();
+        checker.error(at, format!("found {frames_per_queue}; expected a power of two, as {next}"));
+    } else if frames_per_queue < workers * 256 {
+        checker.error(
+            at,
+            format!(
+                "found {frames_per_queue}; {workers} workers need at least {}",
+                (workers * 256).unsigned_abs().next_power_of_two()
+            ),
+        );
+    }
+    Interface {
+        name,
+        workers_per_queue: workers as u32,
+        queues: form.queues.as_ref().map(|queues| checker.number(Some(queues), 1..=1024, 1, " queues") as u32),
+        xdp_mode: xdp_mode(checker, form.xdp_mode.as_ref()),
+        busy_poll: form.busy_poll,
+        cpus: form
+            .cpus
+            .iter()
+            .map(|cpu| checker.number(Some(cpu), 0..=1023, 0, " (a CPU's number)") as usize)
+            .collect(),
+        frames_per_queue: frames_per_queue as u32,
+    }
+}
+
+fn interface_name(checker: &mut Checker<'_>, name: &Text) {
+    let text = name.get_ref();
+    if text.is_empty()
+        || text.len() > MAX_INTERFACE_NAME
+        || text.contains(|c: char| c == '/' || c.is_whitespace() || c == '\0')
+    {
+        checker.error(
+            name.span(),
+            format!("found `{text}`; expected an interface's name as eth1, at most {MAX_INTERFACE_NAME} bytes"),
+        );
+        return;
+    }
+    match checker.machine.interface(text) {
+        InterfaceState::Missing => {
+            checker.warn(name.span(), format!("this machine has no interface {text} at the moment (see `ip link`)"));
+        }
+        InterfaceState::Present(addresses) if addresses.is_empty() => checker.warn(
+            name.span(),
+            format!("{text} has no IPv4 address: subnets without `server_id` cannot be served on it (`ip address add 192.0.2.1/24 dev {text}`)"),
+        ),
+        _ => {}
+    }
+}
+
+fn xdp_mode(checker: &mut Checker<'_>, given: Option<&Text>) -> XdpMode {
+    let Some(text) = given else { return XdpMode::Auto };
+    match text.get_ref().as_str() {
+        "auto" => XdpMode::Auto,
+        "native" => XdpMode::Native,
+        "generic" => XdpMode::Generic,
+        other => {
+            checker.error(text.span(), format!("found `{other}`; expected auto, native or generic"));
+            XdpMode::Auto
+        }
+    }
+}

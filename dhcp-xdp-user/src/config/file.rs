@@ -1,0 +1,186 @@
+//! The configuration as written: TOML, every value with its place in the text, nothing checked but names and types.
+//!
+//! Numbers are read as `i64` and addresses as text, so that a wrong one is found by the checks (all of them at once, in the
+//! words of this file) and not by the reader (one at a time, in the words of Rust).
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Deserialize;
+use toml::{Spanned, Value, de::DeTable};
+
+use super::{
+    check::{self, Checked},
+    machine::Machine,
+    source::{Finding, Place, Rejected, Severity, Source},
+};
+
+/// A text of the file.
+pub(super) type Text = Spanned<String>;
+/// A number of the file.
+pub(super) type Number = Spanned<i64>;
+/// Options by name or number.
+pub(super) type Options = BTreeMap<Text, Spanned<Value>>;
+
+/// Declares a table of the file that also takes the settings which a subnet shares with `[defaults]`; serde's `flatten`
+/// would lose `deny_unknown_fields` and the places.
+macro_rules! with_settings {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+            pub lease_time_s: Option<Number>,
+            pub min_lease_time_s: Option<Number>,
+            pub max_lease_time_s: Option<Number>,
+            pub t1: Option<Spanned<f64>>,
+            pub t2: Option<Spanned<f64>>,
+            pub server_id: Option<Text>,
+            pub authoritative: Option<bool>,
+            pub next_server: Option<Text>,
+            pub boot_file: Option<Text>,
+            pub options: Options,
+        }
+
+        impl $name {
+            /// The settings that a subnet takes from `[defaults]` where it sets none.
+            pub fn settings(&self) -> Settings<'_> {
+                Settings {
+                    lease_time_s: self.lease_time_s.as_ref(),
+                    min_lease_time_s: self.min_lease_time_s.as_ref(),
+                    max_lease_time_s: self.max_lease_time_s.as_ref(),
+                    t1: self.t1.as_ref(),
+                    t2: self.t2.as_ref(),
+                    server_id: self.server_id.as_ref(),
+                    authoritative: self.authoritative,
+                    next_server: self.next_server.as_ref(),
+                    boot_file: self.boot_file.as_ref(),
+                }
+            }
+        }
+    };
+}
+
+/// What `[defaults]` and `[[subnet]]` have in common, save for options, which are merged by code.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Settings<'a> {
+    pub lease_time_s: Option<&'a Number>,
+    pub min_lease_time_s: Option<&'a Number>,
+    pub max_lease_time_s: Option<&'a Number>,
+    pub t1: Option<&'a Spanned<f64>>,
+    pub t2: Option<&'a Spanned<f64>>,
+    pub server_id: Option<&'a Text>,
+    pub authoritative: Option<bool>,
+    pub next_server: Option<&'a Text>,
+    pub boot_file: Option<&'a Text>,
+}
+
+impl<'a> Settings<'a> {
+    /// These, with `defaults` where a value is missing.
+    pub fn or(self, defaults: Settings<'a>) -> Settings<'a> {
+        Settings {
+            lease_time_s: self.lease_time_s.or(defaults.lease_time_s),
+            min_lease_time_s: self.min_lease_time_s.or(defaults.min_lease_time_s),
+            max_lease_time_s: self.max_lease_time_s.or(defaults.max_lease_time_s),
+            t1: self.t1.or(defaults.t1),
+            t2: self.t2.or(defaults.t2),
+            server_id: self.server_id.or(defaults.server_id),
+            authoritative: self.authoritative.or(defaults.authoritative),
+            next_server: self.next_server.or(defaults.next_server),
+            boot_file: self.boot_file.or(defaults.boot_file),
+        }
+    }
+}
+
+with_settings! {
+    /// `[defaults]`.
+    DefaultsForm {}
+}
+
+with_settings! {
+    /// `[[subnet]]`.
+    SubnetForm {
+        prefix: Option<Text>,
+        interface: Option<Text>,
+        pools: Vec<Text>,
+        exclude: Vec<Text>,
+    }
+}
+
+/// `[[interface]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct InterfaceForm {
+    pub name: Option<Text>,
+    pub workers: Option<Number>,
+    pub queues: Option<Number>,
+    pub xdp_mode: Option<Text>,
+    pub busy_poll: bool,
+    pub cpus: Vec<Number>,
+    pub frames_per_queue: Option<Number>,
+}
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileForm {
+    pub state_dir: Option<Text>,
+    pub durability: Option<Text>,
+    pub sync_interval_ms: Option<Number>,
+    pub offer_hold_s: Option<Number>,
+    pub decline_quarantine_s: Option<Number>,
+    pub verify_udp_checksum: Option<bool>,
+    pub defaults: DefaultsForm,
+    #[serde(rename = "interface")]
+    pub interfaces: Vec<Spanned<InterfaceForm>>,
+    #[serde(rename = "subnet")]
+    pub subnets: Vec<Spanned<SubnetForm>>,
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its line.
+pub fn load(path: &Path, machine: &dyn Machine) -> Result<Checked, Rejected> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&name, &text, machine),
+        Err(error) => Err(Rejected {
+            findings: vec![Finding {
+                severity: Severity::Error,
+                place: Place::File(name),
+                field: None,
+                message: format!("cannot read it: {error}"),
+            }],
+        }),
+    }
+}
+
+/// Checks a configuration given as text; `name` is what findings call it.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, Rejected> {
+    let (tree, syntax_errors) = DeTable::parse_recoverable(text);
+    let source = Source::file(name, text, &tree);
+    let reject = |errors: Vec<toml::de::Error>| Rejected {
+        findings: errors
+            .into_iter()
+            .map(|e| source.finding(Severity::Error, e.span().unwrap_or(0..0), one_line(e.message())))
+            .collect(),
+    };
+    if !syntax_errors.is_empty() {
+        return Err(reject(syntax_errors));
+    }
+    match FileForm::deserialize(toml::de::Deserializer::from(tree)) {
+        Ok(form) => check::check(&form, &source, machine),
+        Err(error) => Err(reject(vec![error])),
+    }
+}
+
+/// The reader's message on one line, and without Rust's names of types.
+fn one_line(message: &str) -> String {
+    let message =
+        message.replace("expected i64", "expected a whole number").replace("expected f64", "expected a number");
+    message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}

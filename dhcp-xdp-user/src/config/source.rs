@@ -1,0 +1,230 @@
+//! Where a value came from, and how a finding about it is told: a line of a file, or a flag of the command line.
+
+use std::{fmt, ops::Range};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+/// The text that a configuration was read from; turns a span of it into a place that a person can go to.
+#[derive(Debug)]
+pub struct Source {
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    File {
+        name: String,
+        text: String,
+        /// Spans of keys and values with the path of the field, as `subnet[0].pools[1]`.
+        fields: Vec<(Range<usize>, String)>,
+    },
+    Flags {
+        /// Each flag's value occupies a span of a text that exists only as these numbers.
+        flags: Vec<(Range<usize>, &'static str)>,
+    },
+}
+
+impl Source {
+    /// Of a file, with its fields as far as its syntax could be read.
+    pub(super) fn file(name: &str, text: &str, tree: &Spanned<DeTable<'_>>) -> Self {
+        let mut fields = Vec::new();
+        index_table(tree.get_ref(), "", &mut fields);
+        Self { origin: Origin::File { name: name.to_owned(), text: text.to_owned(), fields } }
+    }
+
+    /// Of the command line; [`add_flag`](Self::add_flag) says which flags.
+    pub(super) fn flags() -> Self {
+        Self { origin: Origin::Flags { flags: Vec::new() } }
+    }
+
+    /// Gives a flag a span of its own and puts it around the flag's value.
+    pub(super) fn add_flag<T>(&mut self, flag: &'static str, value: T) -> Spanned<T> {
+        match &mut self.origin {
+            Origin::Flags { flags } => {
+                // From 1: an empty span at 0 is about the command line as a whole.
+                let start = flags.last().map_or(1, |(span, _)| span.end);
+                flags.push((start..start + 1, flag));
+                Spanned::new(start..start + 1, value)
+            }
+            Origin::File { .. } => Spanned::new(0..0, value),
+        }
+    }
+
+    /// Whether this is the command line.
+    pub fn is_flags(&self) -> bool {
+        matches!(self.origin, Origin::Flags { .. })
+    }
+
+    /// A finding about the value at `span`.
+    pub(super) fn finding(&self, severity: Severity, span: Range<usize>, message: String) -> Finding {
+        match &self.origin {
+            Origin::File { name, text, fields } => {
+                let (line, column) = line_and_column(text, span.start);
+                let field = fields
+                    .iter()
+                    .filter(|(at, _)| at.start <= span.start && span.end <= at.end.max(at.start + 1))
+                    .min_by_key(|(at, _)| at.len())
+                    .map(|(_, path)| path.clone());
+                Finding { severity, place: Place::Line { file: name.clone(), line, column }, field, message }
+            }
+            Origin::Flags { flags } => {
+                let place = match flags.iter().find(|(at, _)| at.contains(&span.start)) {
+                    Some((_, flag)) => Place::Flag(flag),
+                    None => Place::CommandLine,
+                };
+                Finding { severity, place, field: None, message }
+            }
+        }
+    }
+}
+
+fn index_table(table: &DeTable<'_>, path: &str, fields: &mut Vec<(Range<usize>, String)>) {
+    for (key, value) in table.iter() {
+        let path = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+        fields.push((key.span(), path.clone()));
+        index_value(value, path, fields);
+    }
+}
+
+fn index_value(value: &Spanned<DeValue<'_>>, path: String, fields: &mut Vec<(Range<usize>, String)>) {
+    match value.get_ref() {
+        DeValue::Table(table) => index_table(table, &path, fields),
+        DeValue::Array(array) => {
+            for (i, element) in array.iter().enumerate() {
+                index_value(element, format!("{path}[{i}]"), fields);
+            }
+        }
+        _ => {}
+    }
+    fields.push((value.span(), path));
+}
+
+/// Line and column, both from 1; the column counts characters.
+fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+    let mut offset = offset.min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    let before = &text[..offset];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Whether a finding stops the configuration from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It does.
+    Error,
+    /// It does not, but it is probably not what was meant.
+    Warning,
+}
+
+/// Where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A file, whole: it cannot be read.
+    File(String),
+    /// A line of a file.
+    Line {
+        /// The file as it was named.
+        file: String,
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+    },
+    /// A flag of the command line, with its dashes.
+    Flag(&'static str),
+    /// The command line, with no flag to blame.
+    CommandLine,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(file) => f.write_str(file),
+            Place::Line { file, line, column } => write!(f, "{file}:{line}:{column}"),
+            Place::Flag(flag) => f.write_str(flag),
+            Place::CommandLine => f.write_str("command line"),
+        }
+    }
+}
+
+/// One thing that is wrong or doubtful, told in one line: where, which field, what was found, what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether it stops the configuration from being used.
+    pub severity: Severity,
+    /// Where.
+    pub place: Place,
+    /// Path of the field, as `subnet[0].pools[1]` (counted from 0); flags have none.
+    pub field: Option<String>,
+    /// What was found and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{}: {severity}: ", self.place)?;
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Why a configuration cannot be used: at least one error, in the order of the text, with the warnings among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// All that was found.
+    pub findings: Vec<Finding>,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, finding) in self.findings.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            finding.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Rejected {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_columns_count_from_one_and_in_characters() {
+        let text = "a = 1\nstraße = 2\n";
+        assert_eq!(line_and_column(text, 0), (1, 1));
+        assert_eq!(line_and_column(text, 6), (2, 1));
+        let two = text.find('2').unwrap();
+        assert_eq!(line_and_column(text, two), (2, 10));
+        assert_eq!(line_and_column(text, 1000), (3, 1));
+    }
+
+    #[test]
+    fn the_innermost_field_around_a_span_is_named() {
+        let text = "[[subnet]]\npools = [\"a\", \"b\"]\n[subnet.options]\nrouters = \"x\"\n";
+        let source = Source::file("f", text, &DeTable::parse(text).unwrap());
+        let field = |needle: &str| {
+            let at = text.find(needle).unwrap();
+            source.finding(Severity::Error, at..at + needle.len(), String::new()).field.unwrap()
+        };
+        assert_eq!(field("\"b\""), "subnet[0].pools[1]");
+        assert_eq!(field("\"x\""), "subnet[0].options.routers");
+        assert_eq!(field("pools"), "subnet[0].pools");
+    }
+}

@@ -1,0 +1,348 @@
+//! Checks of `[[subnet]]`: prefixes, pools, times and options.
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use ipnet::Ipv4Net;
+use toml::Spanned;
+
+use super::{
+    AddressRange, LeaseTimes, OptionBlob, OptionSet, Subnet,
+    check::Checker,
+    file::{FileForm, Options, Settings, SubnetForm, Text},
+    machine::InterfaceState,
+    options, ranges,
+};
+
+/// Lease time when none is given, seconds.
+const DEFAULT_LEASE_TIME_S: i64 = 3600;
+/// Longest lease time, seconds: ten years, so that a time of expiry fits into 32 bits for long enough.
+const MAX_LEASE_TIME_S: i64 = 10 * 365 * 24 * 3600;
+/// Bytes of options above which a reply may not fit the 576 bytes that every client takes (RFC 2131 2: 312 bytes of
+/// options, less what the server itself sets).
+const ROOMY_OPTIONS: usize = 250;
+/// Most bytes of a boot file name (`file` is 128 with its NUL).
+const MAX_BOOT_FILE: usize = 127;
+
+/// All subnets, in the order of the file.
+pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> Vec<Subnet> {
+    if form.subnets.is_empty() {
+        checker.error(0..0, "no subnet to serve; expected a [[subnet]] table with prefix = \"192.0.2.0/24\" and pools");
+    }
+    let default_options = compile_options(checker, &form.defaults.options);
+    let mut subnets: Vec<Subnet> = Vec::new();
+    for spanned in &form.subnets {
+        let Some(prefix) = prefix(checker, spanned) else { continue };
+        let given = spanned.get_ref();
+        let at = given.prefix.as_ref().map_or(spanned.span(), Spanned::span);
+        if let Some(other) = subnets.iter().find(|other| overlap(&other.prefix, &prefix)) {
+            checker.error(at, format!("{prefix} overlaps subnet {}; an address belongs to one subnet", other.prefix));
+        }
+        let subnet = subnet(checker, form, given, prefix, &default_options);
+        if let (Some(interface), Some(name)) = (&given.interface, &subnet.interface)
+            && let Some(other) = subnets.iter().find(|other| other.interface.as_ref() == Some(name))
+        {
+            checker.error(
+                interface.span(),
+                format!(
+                    "{name} serves subnet {} already; several subnets on one link are not supported yet",
+                    other.prefix
+                ),
+            );
+        }
+        subnets.push(subnet);
+    }
+    subnets
+}
+
+fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+    a.contains(&b.network()) || b.contains(&a.network())
+}
+
+fn prefix(checker: &mut Checker<'_>, spanned: &Spanned<SubnetForm>) -> Option<Ipv4Net> {
+    let Some(text) = &spanned.get_ref().prefix else {
+        checker.error(spanned.span(), "`prefix` is missing; expected it as prefix = \"192.0.2.0/24\"");
+        return None;
+    };
+    let Ok(prefix) = text.get_ref().parse::<Ipv4Net>() else {
+        checker.error(text.span(), format!("found `{}`; expected a prefix as 192.0.2.0/24", text.get_ref()));
+        return None;
+    };
+    if prefix.addr() != prefix.network() {
+        checker
+            .error(text.span(), format!("found {prefix}, which has host bits set; the prefix is {}", prefix.trunc()));
+    } else if prefix.prefix_len() == 0 || prefix.network().is_multicast() || prefix.network().is_loopback() {
+        checker.error(text.span(), format!("found {prefix}; expected a prefix of hosts as 192.0.2.0/24"));
+    }
+    Some(prefix.trunc())
+}
+
+fn subnet(
+    checker: &mut Checker<'_>,
+    form: &FileForm,
+    given: &SubnetForm,
+    prefix: Ipv4Net,
+    default_options: &BTreeMap<u8, OptionBlob>,
+) -> Subnet {
+    let settings = given.settings().or(form.defaults.settings());
+    let interface = interface(checker, form, given.interface.as_ref());
+    let server_id = settings.server_id.and_then(|text| checker.address(text));
+    let pools = pools(checker, given, prefix);
+    if let (Some(id), Some(text)) = (server_id, settings.server_id)
+        && let Some(pool) = pools.iter().find(|pool| pool.contains(id))
+    {
+        checker.error(text.span(), format!("{id} is in pool {pool}; {}", keep_out(id)));
+    }
+    check_own_addresses(checker, form, given, &pools);
+    let options = subnet_options(checker, given, form, prefix, &pools, default_options);
+    Subnet {
+        prefix,
+        interface,
+        server_id,
+        lease: lease_times(checker, settings),
+        authoritative: settings.authoritative.unwrap_or(true),
+        options,
+        next_server: settings.next_server.and_then(|text| checker.address(text)).unwrap_or(Ipv4Addr::UNSPECIFIED),
+        boot_file: settings.boot_file.map_or_else(Vec::new, |text| boot_file(checker, text)),
+        pools,
+    }
+}
+
+fn keep_out(address: Ipv4Addr) -> String {
+    format!("leave it out of the pool, or put it into `exclude`, as exclude = [\"{address}\"]")
+}
+
+fn interface(checker: &mut Checker<'_>, form: &FileForm, given: Option<&Text>) -> Option<String> {
+    let name = given?;
+    let known: Vec<&str> =
+        form.interfaces.iter().filter_map(|i| i.get_ref().name.as_ref()).map(|n| n.get_ref().as_str()).collect();
+    if !known.contains(&name.get_ref().as_str()) {
+        let known =
+            if known.is_empty() { "there is none".to_owned() } else { format!("there are {}", known.join(", ")) };
+        checker.error(name.span(), format!("no [[interface]] has the name `{}`; {known}", name.get_ref()));
+    }
+    Some(name.get_ref().clone())
+}
+
+/// The pools of a subnet, checked, sorted, without what is excluded.
+fn pools(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<AddressRange> {
+    let exclude = excluded(checker, given, prefix);
+    let mut read: Vec<(AddressRange, &Text)> = Vec::new();
+    for text in &given.pools {
+        let Some(range) = pool(checker, text, prefix, &exclude) else { continue };
+        if let Some((other, _)) = read.iter().find(|(other, _)| other.overlaps(&range)) {
+            checker.error(text.span(), format!("{range} overlaps pool {other}; an address belongs to one pool"));
+            continue;
+        }
+        read.push((range, text));
+    }
+    for (range, text) in given.exclude.iter().filter_map(|text| Some((ranges::parse(text.get_ref()).ok()?, text))) {
+        if !read.is_empty() && !read.iter().any(|(pool, _)| pool.overlaps(&range)) {
+            checker.warn(text.span(), format!("{range} is in no pool of {prefix}: it has no effect"));
+        }
+    }
+    let mut pools: Vec<AddressRange> = read.iter().flat_map(|(range, _)| ranges::cut(*range, &exclude)).collect();
+    pools.sort_by_key(|range| range.first);
+    if pools.is_empty() && read.len() == given.pools.len() {
+        let at = given.pools.first().or(given.prefix.as_ref()).map_or(0..0, Spanned::span);
+        checker.warn(
+            at,
+            format!(
+                "{prefix} has no address to lease: only DHCPINFORM is answered; expected pools as [\"{}\"]",
+                example_pool(prefix)
+            ),
+        );
+    }
+    pools
+}
+
+fn excluded(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<AddressRange> {
+    let mut exclude = Vec::new();
+    for text in &given.exclude {
+        match ranges::parse(text.get_ref()) {
+            Ok(range) if prefix.contains(&range.first) && prefix.contains(&range.last) => exclude.push(range),
+            Ok(range) => {
+                checker.error(text.span(), format!("{range} is outside of {prefix}; expected addresses of the subnet"))
+            }
+            Err(why) => checker.error(text.span(), why),
+        }
+    }
+    exclude
+}
+
+/// One pool as written: inside the prefix, without its network and broadcast address.
+fn pool(checker: &mut Checker<'_>, text: &Text, prefix: Ipv4Net, exclude: &[AddressRange]) -> Option<AddressRange> {
+    let mut range = match ranges::parse(text.get_ref()) {
+        Ok(range) => range,
+        Err(why) => {
+            checker.error(text.span(), why);
+            return None;
+        }
+    };
+    if !prefix.contains(&range.first) || !prefix.contains(&range.last) {
+        checker.error(
+            text.span(),
+            format!("{range} is outside of {prefix}; expected a range inside it, as {}", example_pool(prefix)),
+        );
+        return None;
+    }
+    // A /31 or /32 has neither (RFC 3021). A pool written as a prefix means its hosts.
+    if prefix.prefix_len() < 31 {
+        if text.get_ref().contains('/') {
+            let hosts = host_range(prefix);
+            range = AddressRange { first: range.first.max(hosts.first), last: range.last.min(hosts.last) };
+        }
+        for (address, what) in [(prefix.network(), "network"), (prefix.broadcast(), "broadcast")] {
+            if range.contains(address) && !exclude.iter().any(|hole| hole.contains(address)) {
+                checker.error(
+                    text.span(),
+                    format!(
+                        "{range} has {address} in it, the {what} address of {prefix}; the hosts are {}",
+                        host_range(prefix)
+                    ),
+                );
+            }
+        }
+    }
+    Some(range)
+}
+
+/// Addresses of a prefix that a host can have.
+pub(super) fn host_range(prefix: Ipv4Net) -> AddressRange {
+    let (first, last) = (u32::from(prefix.network()), u32::from(prefix.broadcast()));
+    if last - first < 2 {
+        AddressRange { first: prefix.network(), last: prefix.broadcast() }
+    } else {
+        AddressRange { first: Ipv4Addr::from(first + 1), last: Ipv4Addr::from(last - 1) }
+    }
+}
+
+fn example_pool(prefix: Ipv4Net) -> AddressRange {
+    let hosts = host_range(prefix);
+    let (first, last) = (u32::from(hosts.first), u32::from(hosts.last));
+    AddressRange { first: Ipv4Addr::from(if last - first > 20 { first + 9 } else { first }), last: hosts.last }
+}
+
+/// The server's own addresses are not for clients.
+fn check_own_addresses(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetForm, pools: &[AddressRange]) {
+    for name in form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref()) {
+        let InterfaceState::Present(own) = checker.machine.interface(name.get_ref()) else { continue };
+        for address in own {
+            if let Some(pool) = pools.iter().find(|pool| pool.contains(address)) {
+                let at = given.pools.first().map_or(0..0, Spanned::span);
+                let name = name.get_ref();
+                checker.error(
+                    at,
+                    format!(
+                        "{address} is this machine's own address on {name}, and in pool {pool}; {}",
+                        keep_out(address)
+                    ),
+                );
+            }
+        }
+    }
+}
+
+fn lease_times(checker: &mut Checker<'_>, settings: Settings<'_>) -> LeaseTimes {
+    let bounds = 1..=MAX_LEASE_TIME_S;
+    let default_s = checker.number(settings.lease_time_s, bounds.clone(), DEFAULT_LEASE_TIME_S, " seconds");
+    let min_s = checker.number(settings.min_lease_time_s, bounds.clone(), default_s, " seconds");
+    let max_s = checker.number(settings.max_lease_time_s, bounds, default_s, " seconds");
+    if let Some(min) = settings.min_lease_time_s.filter(|_| min_s > default_s) {
+        checker.error(min.span(), format!("found {min_s}; expected at most the lease time, {default_s} seconds"));
+    }
+    if let Some(max) = settings.max_lease_time_s.filter(|_| max_s < default_s) {
+        checker.error(max.span(), format!("found {max_s}; expected at least the lease time, {default_s} seconds"));
+    }
+    let t1 = settings.t1.map_or(0.5, |t1| *t1.get_ref());
+    let t2 = settings.t2.map_or(0.875, |t2| *t2.get_ref());
+    if !(t1 > 0.0 && t1 < t2 && t2 < 1.0) {
+        let at = settings.t1.or(settings.t2).map_or(0..0, Spanned::span);
+        checker.error(at, format!("found t1 = {t1} and t2 = {t2}; expected parts of the lease time with 0 < t1 < t2 < 1, as t1 = 0.5 and t2 = 0.875"));
+    }
+    // In range by the checks above; a cast saturates where they failed.
+    let permille = |part: f64| (part * 1000.0).round() as u16;
+    LeaseTimes {
+        min_s: min_s as u32,
+        default_s: default_s as u32,
+        max_s: max_s as u32,
+        t1_permille: permille(t1),
+        t2_permille: permille(t2),
+    }
+}
+
+fn boot_file(checker: &mut Checker<'_>, text: &Text) -> Vec<u8> {
+    let bytes = text.get_ref().as_bytes();
+    if bytes.len() > MAX_BOOT_FILE || bytes.contains(&0) {
+        checker.error(
+            text.span(),
+            format!("is {} bytes long; expected at most {MAX_BOOT_FILE}, with no NUL", bytes.len()),
+        );
+    }
+    bytes.to_vec()
+}
+
+/// Encodes an `options` table, by code.
+fn compile_options(checker: &mut Checker<'_>, given: &Options) -> BTreeMap<u8, OptionBlob> {
+    let mut compiled = BTreeMap::new();
+    for (key, value) in given {
+        let code = match options::code_of(key.get_ref()) {
+            Ok(code) => code,
+            Err(why) => {
+                checker.error(key.span(), why);
+                continue;
+            }
+        };
+        match options::encode(code, value.get_ref()) {
+            Ok(blob) => {
+                if compiled.insert(code, blob).is_some() {
+                    checker.error(key.span(), format!("{} is set twice in this table", options::name_of(code)));
+                }
+            }
+            Err(why) => checker.error(value.span(), why),
+        }
+    }
+    compiled
+}
+
+/// A subnet's options: its own, else the defaults, else what follows from the prefix.
+fn subnet_options(
+    checker: &mut Checker<'_>,
+    given: &SubnetForm,
+    form: &FileForm,
+    prefix: Ipv4Net,
+    pools: &[AddressRange],
+    defaults: &BTreeMap<u8, OptionBlob>,
+) -> OptionSet {
+    let derived = |code, address: Ipv4Addr, always| OptionBlob { code, data: address.octets().to_vec(), always };
+    let mut all = BTreeMap::from([(options::SUBNET_MASK, derived(options::SUBNET_MASK, prefix.netmask(), true))]);
+    if prefix.prefix_len() < 31 {
+        let broadcast = derived(options::BROADCAST_ADDRESS, prefix.broadcast(), false);
+        all.insert(options::BROADCAST_ADDRESS, broadcast);
+    }
+    all.extend(defaults.iter().map(|(code, blob)| (*code, blob.clone())));
+    all.extend(compile_options(checker, &given.options));
+
+    let bytes: usize = all.values().map(|blob| blob.data.len() + 2).sum();
+    let at = |code| {
+        let is = |key: &Text| options::code_of(key.get_ref()) == Ok(code);
+        let own = given.options.keys().find(|key| is(key)).or_else(|| form.defaults.options.keys().find(|key| is(key)));
+        own.or(given.prefix.as_ref()).map_or(0..0, Spanned::span)
+    };
+    if bytes > ROOMY_OPTIONS {
+        let longest = all.values().max_by_key(|blob| blob.data.len()).map_or(0, |blob| blob.code);
+        checker.warn(at(longest), format!("{prefix} has {bytes} bytes of options; above {ROOMY_OPTIONS}, replies to clients that take only the least message (576 bytes) may lack some"));
+    }
+    if let Some(routers) = all.get(&options::ROUTERS) {
+        for router in routers.data.chunks_exact(4).map(|b| Ipv4Addr::new(b[0], b[1], b[2], b[3])) {
+            if let Some(pool) = pools.iter().find(|pool| pool.contains(router)) {
+                checker.error(at(options::ROUTERS), format!("router {router} is in pool {pool}; {}", keep_out(router)));
+            } else if !prefix.contains(&router) {
+                checker.warn(
+                    at(options::ROUTERS),
+                    format!("router {router} is outside of {prefix}: clients may not reach it"),
+                );
+            }
+        }
+    }
+    OptionSet::new(all.into_values())
+}

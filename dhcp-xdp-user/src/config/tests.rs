@@ -1,0 +1,527 @@
+//! Every kind of error with its line and its words; files and flags against each other.
+
+use super::*;
+
+/// A machine with eth1 at 192.0.2.1.
+struct Lab;
+
+impl Machine for Lab {
+    fn interface(&self, name: &str) -> InterfaceState {
+        match name {
+            "eth1" => InterfaceState::Present(vec![[192, 0, 2, 1].into()]),
+            "bare0" => InterfaceState::Present(Vec::new()),
+            _ => InterfaceState::Missing,
+        }
+    }
+}
+
+/// Line 1 to 2: the interface. A subnet's own lines start at 6.
+const HEAD: &str = "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\ninterface = \"eth1\"\n";
+
+fn errors(text: &str) -> Vec<Finding> {
+    match parse("dhcp.toml", text, &Lab) {
+        Ok(checked) => panic!("no error in:\n{text}\n{:?}", checked.warnings),
+        Err(rejected) => rejected.findings.into_iter().filter(|f| f.severity == Severity::Error).collect(),
+    }
+}
+
+/// The one error of `text`, as it is printed.
+#[track_caller]
+fn the_error(text: &str) -> String {
+    let errors = errors(text);
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    errors[0].to_string()
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    parse("dhcp.toml", text, &Lab).unwrap().warnings.iter().map(Finding::to_string).collect()
+}
+
+#[track_caller]
+fn assert_error(text: &str, place: &str, part: &str) {
+    let error = the_error(text);
+    assert!(error.starts_with(&format!("dhcp.toml:{place}: error: ")), "{error}");
+    assert!(error.contains(part), "expected `{part}` in: {error}");
+}
+
+/// `lines` follow [`HEAD`], from line 6.
+#[track_caller]
+fn assert_subnet_error(lines: &str, place: &str, part: &str) {
+    assert_error(&format!("{HEAD}{lines}"), place, part);
+}
+
+#[track_caller]
+fn assert_interface_error(lines: &str, place: &str, part: &str) {
+    let text =
+        format!("[[interface]]\n{lines}\n[[subnet]]\nprefix = \"198.51.100.0/24\"\npools = [\"198.51.100.9\"]\n");
+    assert_error(&text, place, part);
+}
+
+#[test]
+fn a_plain_file_is_taken_with_defaults() {
+    let text = format!("{HEAD}pools = [\"192.0.2.10-192.0.2.250\"]\nexclude = [\"192.0.2.100-192.0.2.109\"]\n");
+    let checked = parse("dhcp.toml", &text, &Lab).unwrap();
+    assert_eq!(checked.warnings, []);
+    let config = checked.config;
+    assert_eq!(config.state_dir.to_str(), Some(DEFAULT_STATE_DIR));
+    assert_eq!(config.durability, Durability::Sync);
+    assert_eq!(config.interfaces[0].workers_per_queue, 1);
+    let subnet = &config.subnets[0];
+    assert_eq!(
+        subnet.pools.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["192.0.2.10-192.0.2.99", "192.0.2.110-192.0.2.250"]
+    );
+    assert_eq!(config.address_count(), 231);
+    assert_eq!((subnet.lease.min_s, subnet.lease.default_s, subnet.lease.max_s), (3600, 3600, 3600));
+    assert_eq!((subnet.lease.t1_permille, subnet.lease.t2_permille), (500, 875));
+    assert_eq!(subnet.options.get(1).unwrap().data, [255, 255, 255, 0]);
+    assert_eq!(subnet.options.get(28).unwrap().data, [192, 0, 2, 255]);
+}
+
+#[test]
+fn the_example_file_is_clean_and_shows_the_defaults_truly() {
+    let text = include_str!("../../../examples/dhcp-xdp.toml");
+    let checked = parse("dhcp-xdp.toml", text, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}"));
+    assert_eq!(checked.warnings, []);
+    assert_eq!(checked.config.subnets.len(), 2);
+    // Each `# name = value` line, with the comment taken off, must be what holds without it, or at least be taken.
+    let bare: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.split_once(" = ").is_some_and(|(name, _)| !name.contains(' ')) => {
+                format!("{setting}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let all = parse("dhcp-xdp.toml", &bare, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}")).config;
+    let given = checked.config;
+    assert_eq!(all.offer_hold_s, given.offer_hold_s);
+    assert_eq!(all.decline_quarantine_s, given.decline_quarantine_s);
+    assert_eq!(all.verify_udp_checksum, given.verify_udp_checksum);
+    assert_eq!(all.interfaces[0].frames_per_queue, given.interfaces[0].frames_per_queue);
+    assert_eq!(all.interfaces[0].xdp_mode, given.interfaces[0].xdp_mode);
+    assert_eq!(all.interfaces[0].busy_poll, given.interfaces[0].busy_poll);
+    assert_eq!(all.subnets[0].lease.t1_permille, given.subnets[0].lease.t1_permille);
+    assert_eq!(all.subnets[0].lease.t2_permille, given.subnets[0].lease.t2_permille);
+    assert_eq!(all.subnets[0].authoritative, given.subnets[0].authoritative);
+    let interval = Durability::Interval(std::time::Duration::from_millis(100));
+    let text = text.replace("durability = \"sync\"", "durability = \"interval\"");
+    assert_eq!(parse("f", &text, &AnyMachine).unwrap().config.durability, interval);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = load(std::path::Path::new("/nonexistent/dhcp.toml"), &Lab).unwrap_err().to_string();
+    assert!(error.starts_with("/nonexistent/dhcp.toml: error: cannot read it: "), "{error}");
+}
+
+#[test]
+fn syntax_errors_are_told_with_their_lines_all_at_once() {
+    let errors = errors("durability = \nstate_dir = \"a\n[[interface]]\nname = \"eth1\"\n");
+    assert!(errors.len() >= 2, "{errors:#?}");
+    assert!(errors[0].to_string().starts_with("dhcp.toml:1:"), "{}", errors[0]);
+    assert!(errors[1].to_string().starts_with("dhcp.toml:2:"), "{}", errors[1]);
+}
+
+#[test]
+fn unknown_fields_and_wrong_types_are_told_with_field_and_line() {
+    assert_subnet_error(
+        "lease_tme_s = 60\n",
+        "6:1",
+        "subnet[0].lease_tme_s: unknown field `lease_tme_s`, expected one of `prefix`",
+    );
+    assert_subnet_error(
+        "lease_time_s = \"1h\"\n",
+        "6:16",
+        "subnet[0].lease_time_s: invalid type: string \"1h\", expected a whole number",
+    );
+    assert_subnet_error("pools = \"192.0.2.9\"\n", "6:9", "subnet[0].pools: invalid type: string");
+    assert_error("colour = 1\n", "1:1", "colour: unknown field `colour`");
+}
+
+#[test]
+fn several_errors_are_told_at_once_in_the_order_of_the_text() {
+    let text = format!(
+        "{HEAD}pools = [\"192.0.3.10-192.0.3.20\"]\nlease_time_s = 0\nserver_id = \"x\"\n[subnet.options]\nrouter = \"192.0.2.1\"\n"
+    );
+    let lines: Vec<String> =
+        errors(&text).iter().map(|f| f.to_string().split(": ").take(3).collect::<Vec<_>>().join(": ")).collect();
+    assert_eq!(
+        lines,
+        [
+            "dhcp.toml:6:10: error: subnet[0].pools[0]",
+            "dhcp.toml:7:16: error: subnet[0].lease_time_s",
+            "dhcp.toml:8:13: error: subnet[0].server_id",
+            "dhcp.toml:10:1: error: subnet[0].options.router",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_default_is_told_once_however_many_subnets_take_it() {
+    let text = "[[interface]]\nname = \"eth1\"\n[defaults]\nlease_time_s = -1\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.9\"]\n[[subnet]]\nprefix = \"198.51.100.0/24\"\npools = [\"198.51.100.9\"]\n";
+    assert_error(text, "4:16", "defaults.lease_time_s: found -1; expected 1 to 315360000 seconds");
+}
+
+#[test]
+fn an_empty_file_says_what_is_missing() {
+    let errors = errors("");
+    assert_eq!(errors.len(), 2);
+    assert!(errors[0].message.contains("no interface to serve; expected an [[interface]] table"));
+    assert!(errors[1].message.contains("no subnet to serve; expected a [[subnet]] table"));
+}
+
+#[test]
+fn interfaces_are_checked() {
+    assert_interface_error("workers = 1", "1:1", "`name` is missing");
+    assert_interface_error("name = \"a/b\"", "2:8", "interface[0].name: found `a/b`; expected an interface's name");
+    assert_interface_error("name = \"sixteen-bytes-xx\"", "2:8", "at most 15 bytes");
+    assert_interface_error(
+        "name = \"eth1\"\nworkers = 0",
+        "3:11",
+        "interface[0].workers: found 0; expected 1 to 64 workers",
+    );
+    assert_interface_error("name = \"eth1\"\nqueues = 0", "3:10", "found 0; expected 1 to 1024 queues");
+    assert_interface_error(
+        "name = \"eth1\"\nxdp_mode = \"turbo\"",
+        "3:12",
+        "found `turbo`; expected auto, native or generic",
+    );
+    assert_interface_error(
+        "name = \"eth1\"\ncpus = [0, -1]",
+        "3:12",
+        "interface[0].cpus[1]: found -1; expected 0 to 1023",
+    );
+    assert_interface_error(
+        "name = \"eth1\"\nframes_per_queue = 5000",
+        "3:20",
+        "found 5000; expected a power of two, as 8192",
+    );
+    assert_interface_error(
+        "name = \"eth1\"\nworkers = 3\nframes_per_queue = 512",
+        "4:20",
+        "3 workers need at least 1024",
+    );
+    assert_interface_error(
+        "name = \"eth1\"\n[[interface]]\nname = \"eth1\"",
+        "4:8",
+        "interface[1].name: interface eth1 is there already",
+    );
+}
+
+#[test]
+fn what_the_machine_lacks_is_a_warning() {
+    let file = |name: &str| {
+        format!(
+            "[[interface]]\nname = \"{name}\"\n[[subnet]]\nprefix = \"198.51.100.0/24\"\npools = [\"198.51.100.9\"]\n"
+        )
+    };
+    assert!(
+        warnings(&file("eth9"))[0]
+            .contains("dhcp.toml:2:8: warning: interface[0].name: this machine has no interface eth9")
+    );
+    assert!(warnings(&file("bare0"))[0].contains("bare0 has no IPv4 address"));
+    assert_eq!(warnings(&file("eth1")), [""; 0]);
+}
+
+#[test]
+fn server_settings_are_checked() {
+    let tail = format!("{HEAD}pools = [\"192.0.2.9\"]\n");
+    assert_error(
+        &format!("durability = \"always\"\n{tail}"),
+        "1:14",
+        "durability: found `always`; expected sync, interval or off",
+    );
+    assert_error(
+        &format!("sync_interval_ms = 0\ndurability = \"interval\"\n{tail}"),
+        "1:20",
+        "found 0; expected 1 to 60000 milliseconds",
+    );
+    assert_error(&format!("offer_hold_s = 0\n{tail}"), "1:16", "found 0; expected 1 to 3600 seconds");
+    assert_error(&format!("decline_quarantine_s = -1\n{tail}"), "1:24", "found -1; expected 0 to 604800 seconds");
+    assert_error(&format!("state_dir = \"\"\n{tail}"), "1:13", "expected a directory as /var/lib/dhcp-xdp");
+    assert!(warnings(&format!("state_dir = \"here\"\n{tail}"))[0].contains("an absolute path does not"));
+    assert!(
+        warnings(&format!("sync_interval_ms = 50\n{tail}"))[0].contains("has no effect with durability = \"sync\"")
+    );
+}
+
+#[test]
+fn prefixes_are_checked() {
+    let file = |rest: &str| format!("[[interface]]\nname = \"eth1\"\n[[subnet]]\n{rest}");
+    assert_error(
+        &file("pools = []\n"),
+        "3:1",
+        "subnet[0]: `prefix` is missing; expected it as prefix = \"192.0.2.0/24\"",
+    );
+    assert_error(&file("prefix = \"192.0.2.0\"\n"), "4:10", "found `192.0.2.0`; expected a prefix as 192.0.2.0/24");
+    assert_error(
+        &file("prefix = \"192.0.2.7/24\"\n"),
+        "4:10",
+        "found 192.0.2.7/24, which has host bits set; the prefix is 192.0.2.0/24",
+    );
+    assert_error(&file("prefix = \"224.0.0.0/8\"\n"), "4:10", "expected a prefix of hosts");
+    assert_error(&file("prefix = \"0.0.0.0/0\"\n"), "4:10", "expected a prefix of hosts");
+}
+
+#[test]
+fn subnets_may_not_overlap_and_a_link_has_one() {
+    let text =
+        format!("{HEAD}pools = [\"192.0.2.9\"]\n[[subnet]]\nprefix = \"192.0.0.0/16\"\npools = [\"192.0.3.1\"]\n");
+    assert_error(&text, "8:10", "subnet[1].prefix: 192.0.0.0/16 overlaps subnet 192.0.2.0/24");
+    let text = format!(
+        "{HEAD}pools = [\"192.0.2.9\"]\n[[subnet]]\nprefix = \"198.51.100.0/24\"\ninterface = \"eth1\"\npools = [\"198.51.100.9\"]\n"
+    );
+    assert_error(&text, "9:13", "subnet[1].interface: eth1 serves subnet 192.0.2.0/24 already");
+    assert_error(
+        &text.replace("\"eth1\"\npools = [\"198", "\"eth7\"\npools = [\"198"),
+        "9:13",
+        "no [[interface]] has the name `eth7`; there are eth1",
+    );
+}
+
+#[test]
+fn pools_are_checked() {
+    assert_subnet_error(
+        "pools = [\"192.0.2.9\", \"192.0.2\"]\n",
+        "6:23",
+        "subnet[0].pools[1]: found `192.0.2`, which is no IPv4 address",
+    );
+    assert_subnet_error(
+        "pools = [\"192.0.2.200-192.0.3.9\"]\n",
+        "6:10",
+        "192.0.2.200-192.0.3.9 is outside of 192.0.2.0/24; expected a range inside it, as 192.0.2.10-192.0.2.254",
+    );
+    assert_subnet_error("pools = [\"192.0.2.9-192.0.2.2\"]\n", "6:10", "the lower address goes first");
+    assert_subnet_error(
+        "pools = [\"192.0.2.10-192.0.2.20\", \"192.0.2.20-192.0.2.30\"]\n",
+        "6:35",
+        "192.0.2.20-192.0.2.30 overlaps pool 192.0.2.10-192.0.2.20",
+    );
+    assert_subnet_error(
+        "pools = [\"192.0.2.10-192.0.2.255\"]\n",
+        "6:10",
+        "192.0.2.255 in it, the broadcast address of 192.0.2.0/24; the hosts are 192.0.2.1-192.0.2.254",
+    );
+    assert_subnet_error(
+        "exclude = [\"192.0.2.1\"]\npools = [\"192.0.2.0-192.0.2.9\"]\n",
+        "7:10",
+        "192.0.2.0 in it, the network address",
+    );
+    assert_subnet_error(
+        "pools = [\"192.0.2.1-192.0.2.9\"]\n",
+        "6:10",
+        "192.0.2.1 is this machine's own address on eth1, and in pool 192.0.2.1-192.0.2.9; leave it out",
+    );
+    assert_subnet_error(
+        "pools = [\"192.0.2.9\"]\nexclude = [\"192.0.3.1\"]\n",
+        "7:12",
+        "subnet[0].exclude[0]: 192.0.3.1 is outside of 192.0.2.0/24",
+    );
+    assert_subnet_error(
+        "pools = [\"192.0.2.9\"]\nexclude = [\"nine\"]\n",
+        "7:12",
+        "found `nine`, which is no IPv4 address",
+    );
+}
+
+#[test]
+fn a_pool_that_leases_nothing_and_an_exclusion_of_nothing_are_warnings() {
+    let none = warnings(HEAD);
+    assert!(
+        none[0].starts_with("dhcp.toml:4:10: warning: subnet[0].prefix: 192.0.2.0/24 has no address to lease"),
+        "{none:?}"
+    );
+    let useless = warnings(&format!("{HEAD}pools = [\"192.0.2.9\"]\nexclude = [\"192.0.2.200\"]\n"));
+    assert!(useless[0].contains("192.0.2.200 is in no pool of 192.0.2.0/24: it has no effect"), "{useless:?}");
+}
+
+#[test]
+fn point_to_point_prefixes_lease_all_their_addresses() {
+    let text = "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"198.51.100.4/31\"\npools = [\"198.51.100.4/31\"]\n[[subnet]]\nprefix = \"198.51.100.9/32\"\npools = [\"198.51.100.9\"]\n";
+    let config = parse("f", text, &Lab).unwrap().config;
+    assert_eq!(config.address_count(), 3);
+    assert!(config.subnets[0].options.get(28).is_none(), "a /31 has no broadcast address");
+}
+
+#[test]
+fn more_addresses_than_a_table_holds_are_refused() {
+    let text = "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"10.0.0.0/8\"\npools = [\"10.0.0.0/8\"]\n[[subnet]]\nprefix = \"32.0.0.0/5\"\npools = [\"32.0.0.0/5\"]\n";
+    assert_error(
+        text,
+        "6:1",
+        "subnet[1]: all pools together have 150994940 addresses; a server holds at most 67108864",
+    );
+}
+
+#[test]
+fn lease_times_are_in_order() {
+    let pool = "pools = [\"192.0.2.9\"]\n";
+    assert_subnet_error(
+        &format!("{pool}lease_time_s = 60\nmin_lease_time_s = 61\n"),
+        "8:20",
+        "found 61; expected at most the lease time, 60 seconds",
+    );
+    assert_subnet_error(
+        &format!("{pool}lease_time_s = 60\nmax_lease_time_s = 59\n"),
+        "8:20",
+        "found 59; expected at least the lease time, 60 seconds",
+    );
+    assert_subnet_error(
+        &format!("{pool}t1 = 0.9\n"),
+        "7:6",
+        "found t1 = 0.9 and t2 = 0.875; expected parts of the lease time with 0 < t1 < t2 < 1",
+    );
+    assert_subnet_error(&format!("{pool}t2 = 1.0\n"), "7:6", "found t1 = 0.5 and t2 = 1; expected");
+    assert_subnet_error(&format!("{pool}t1 = nan\n"), "7:6", "found t1 = NaN");
+}
+
+#[test]
+fn addresses_of_servers_are_checked() {
+    let pool = "pools = [\"192.0.2.9-192.0.2.20\"]\n";
+    assert_subnet_error(
+        &format!("{pool}server_id = \"192.0.2.300\"\n"),
+        "7:13",
+        "found `192.0.2.300`; expected an IPv4 address",
+    );
+    assert_subnet_error(&format!("{pool}server_id = \"255.255.255.255\"\n"), "7:13", "expected the address of a host");
+    assert_subnet_error(
+        &format!("{pool}server_id = \"192.0.2.10\"\n"),
+        "7:13",
+        "192.0.2.10 is in pool 192.0.2.9-192.0.2.20; leave it out",
+    );
+    assert_subnet_error(&format!("{pool}next_server = \"0.0.0.0\"\n"), "7:15", "expected the address of a host");
+    assert_subnet_error(
+        &format!("{pool}boot_file = \"{}\"\n", "x".repeat(128)),
+        "7:13",
+        "is 128 bytes long; expected at most 127",
+    );
+}
+
+#[test]
+fn options_are_checked() {
+    let head = "pools = [\"192.0.2.9-192.0.2.20\"]\n[subnet.options]\n";
+    assert_subnet_error(
+        &format!("{head}routers = \"192.0.2.12\"\n"),
+        "8:1",
+        "subnet[0].options.routers: router 192.0.2.12 is in pool 192.0.2.9-192.0.2.20; leave it out",
+    );
+    assert_subnet_error(
+        &format!("{head}dns-servers = [\"a\"]\n"),
+        "8:15",
+        "subnet[0].options.dns-servers: found `a`; expected IPv4 addresses",
+    );
+    assert_subnet_error(
+        &format!("{head}lease-time = 60\n"),
+        "8:1",
+        "option lease-time (51) cannot be set here: the server sets it: use `lease_time_s`",
+    );
+    assert_subnet_error(&format!("{head}domain-nam = \"x\"\n"), "8:1", "did you mean `domain-name`?");
+    assert_subnet_error(
+        &format!("{head}6 = \"192.0.2.1\"\ndns-servers = \"192.0.2.1\"\n"),
+        "9:1",
+        "dns-servers (6) is set twice in this table",
+    );
+    assert_subnet_error(
+        &format!("{head}domain-name = \"{}\"\n", "x".repeat(256)),
+        "8:15",
+        "is 256 bytes long; an option holds at most 255",
+    );
+    let outside = warnings(&format!("{HEAD}{head}routers = \"192.0.3.1\"\n"));
+    assert!(
+        outside[0].contains("warning: subnet[0].options.routers: router 192.0.3.1 is outside of 192.0.2.0/24"),
+        "{outside:?}"
+    );
+    let long = warnings(&format!("{HEAD}{head}domain-name = \"{}\"\n", "x".repeat(250)));
+    assert!(
+        long[0].starts_with(
+            "dhcp.toml:8:1: warning: subnet[0].options.domain-name: 192.0.2.0/24 has 264 bytes of options"
+        ),
+        "{long:?}"
+    );
+}
+
+#[test]
+fn a_subnet_overrides_the_defaults_one_by_one() {
+    let text = format!(
+        "[defaults]\nlease_time_s = 100\nmax_lease_time_s = 1000\nauthoritative = false\n[defaults.options]\ndns-servers = \"192.0.2.53\"\ndomain-name = \"a\"\n{HEAD}pools = [\"192.0.2.9\"]\nlease_time_s = 200\n[subnet.options]\ndomain-name = \"b\"\n"
+    );
+    let subnet = &parse("f", &text, &Lab).unwrap().config.subnets[0];
+    assert_eq!((subnet.lease.min_s, subnet.lease.default_s, subnet.lease.max_s), (200, 200, 1000));
+    assert!(!subnet.authoritative);
+    assert_eq!(subnet.options.get(15).unwrap().data, b"b");
+    assert_eq!(subnet.options.get(6).unwrap().data, [192, 0, 2, 53]);
+}
+
+fn flags() -> QuickFlags {
+    QuickFlags { interface: "eth1".into(), subnet: "192.0.2.0/24".into(), ..QuickFlags::default() }
+}
+
+#[test]
+fn quick_flags_equal_the_file_with_the_same_content() {
+    let quick = QuickFlags {
+        pool: Some("192.0.2.10-192.0.2.99,192.0.2.200".into()),
+        router: Some("192.0.2.1".into()),
+        dns: Some("192.0.2.53, 198.51.100.53".into()),
+        lease_time_s: Some(600),
+        state_dir: Some("/tmp/state".into()),
+        workers: Some(2),
+        busy_poll: true,
+        durability: Some("off".into()),
+        ..flags()
+    };
+    let file = "state_dir = \"/tmp/state\"\ndurability = \"off\"\n[[interface]]\nname = \"eth1\"\nworkers = 2\nbusy_poll = true\n[[subnet]]\nprefix = \"192.0.2.0/24\"\ninterface = \"eth1\"\npools = [\"192.0.2.10-192.0.2.99\", \"192.0.2.200\"]\nlease_time_s = 600\n[subnet.options]\nrouters = [\"192.0.2.1\"]\ndns-servers = [\"192.0.2.53\", \"198.51.100.53\"]\n";
+    let (quick, file) = (quick.check(&Lab).unwrap(), parse("f", file, &Lab).unwrap());
+    assert_eq!(format!("{quick:?}"), format!("{file:?}"));
+}
+
+#[test]
+fn without_a_pool_all_hosts_but_ours_and_the_router_are_leased() {
+    let checked = QuickFlags { router: Some("192.0.2.254".into()), ..flags() }.check(&Lab).unwrap();
+    assert_eq!(checked.warnings, []);
+    let pools: Vec<String> = checked.config.subnets[0].pools.iter().map(ToString::to_string).collect();
+    assert_eq!(pools, ["192.0.2.2-192.0.2.253"]);
+}
+
+#[test]
+fn errors_of_quick_flags_name_the_flag() {
+    let error = |quick: QuickFlags| match quick.check(&Lab) {
+        Ok(checked) => panic!("{checked:?}"),
+        Err(rejected) => rejected.to_string(),
+    };
+    assert!(
+        error(QuickFlags { subnet: "192.0.2.1/24".into(), ..flags() })
+            .starts_with("--subnet: error: found 192.0.2.1/24, which has host bits set; the prefix is 192.0.2.0/24")
+    );
+    assert!(error(QuickFlags { subnet: "x".into(), ..flags() }).starts_with("--subnet: error: found `x`"));
+    assert!(
+        error(QuickFlags { pool: Some("10.0.0.1".into()), ..flags() })
+            .starts_with("--pool: error: 10.0.0.1 is outside")
+    );
+    assert!(error(QuickFlags { router: Some("x".into()), ..flags() }).starts_with("--router: error: found `x`"));
+    assert!(error(QuickFlags { dns: Some("192.0.2.1,x".into()), ..flags() }).starts_with("--dns: error: found `x`"));
+    assert!(error(QuickFlags { lease_time_s: Some(0), ..flags() }).starts_with("--lease-time: error: found 0"));
+    assert!(error(QuickFlags { workers: Some(99), ..flags() }).starts_with("--workers: error: found 99"));
+    assert!(
+        error(QuickFlags { durability: Some("x".into()), ..flags() }).starts_with("--durability: error: found `x`")
+    );
+    assert!(
+        error(QuickFlags { state_dir: Some(String::new()), ..flags() }).starts_with("--state-dir: error: found ``")
+    );
+    assert!(error(QuickFlags { interface: String::new(), ..flags() }).starts_with("--interface: error: found ``"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[a-z0-9\\[\\]=\". /\n-]{0,200}") {
+        let _ = parse("f", &text, &AnyMachine);
+    }
+
+    #[test]
+    fn no_value_makes_the_checks_panic(pool in "[0-9./-]{0,40}", number in proptest::prelude::any::<i64>(), part in proptest::prelude::any::<f64>()) {
+        let text = format!("{HEAD}pools = [\"{pool}\"]\nexclude = [\"{pool}\"]\nlease_time_s = {number}\nmin_lease_time_s = {number}\nt1 = {part:?}\nt2 = {part:?}\n");
+        let _ = parse("f", &text, &Lab);
+        let _ = QuickFlags { pool: Some(pool.clone()), subnet: pool, lease_time_s: Some(number), workers: Some(number), ..flags() }.check(&Lab);
+    }
+}

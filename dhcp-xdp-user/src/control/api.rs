@@ -1,0 +1,255 @@
+//! The values that go over the socket, and how a binding looks as JSON. Fields are added, never renamed.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::lease::{Binding, BindingState};
+
+/// A binding as listings, exports and the API show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseView {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The client's hardware address, lower case with colons; none when the client is forgotten (a declined address).
+    pub hw_address: Option<String>,
+    /// Hardware type (1 is Ethernet).
+    pub hw_type: u8,
+    /// The client identifier, lower case with colons; none when the client sent none.
+    pub client_id: Option<String>,
+    /// `offered`, `bound`, `released`, `expired` or `declined`.
+    pub state: String,
+    /// The client's last transaction, RFC 3339 in UTC.
+    pub started_at: String,
+    /// When the binding, hold or quarantine ends or ended, RFC 3339 in UTC; none is never.
+    pub expires_at: Option<String>,
+    /// The subnet's prefix; none when it is not known (a listing without a running server).
+    pub subnet: Option<Ipv4Net>,
+}
+
+impl LeaseView {
+    /// Of a binding in a subnet.
+    pub fn new(binding: &Binding, subnet: Option<Ipv4Net>) -> Self {
+        Self {
+            address: binding.address,
+            hw_address: Some(colons(binding.hw.bytes())).filter(|text| !text.is_empty()),
+            hw_type: binding.hw.htype,
+            client_id: Some(colons(&binding.client_id)).filter(|text| !text.is_empty()),
+            state: binding.state.name().to_owned(),
+            started_at: rfc3339(binding.started_s),
+            expires_at: (binding.expires_s != u32::MAX).then(|| rfc3339(binding.expires_s)),
+            subnet,
+        }
+    }
+}
+
+/// The answer to an error.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ErrorView {
+    /// What is wrong, in one line.
+    pub error: String,
+}
+
+/// The answer of `/v1/health`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`, or `failing` when clients cannot be served as they should.
+    pub status: String,
+    /// Why it is failing.
+    pub reason: Option<String>,
+    /// The server's version.
+    pub version: String,
+}
+
+/// Which bindings to list; all of them by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// In this state only.
+    pub state: Option<BindingState>,
+    /// With an address in this prefix only.
+    pub subnet: Option<Ipv4Net>,
+    /// Of this hardware address only.
+    pub hw_address: Option<Vec<u8>>,
+    /// Of this client identifier only.
+    pub client_id: Option<Vec<u8>>,
+}
+
+/// A [`Filter`] as a query string has it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FilterQuery {
+    state: Option<String>,
+    subnet: Option<String>,
+    hw_address: Option<String>,
+    client_id: Option<String>,
+}
+
+impl Filter {
+    /// Whether a binding is wanted.
+    pub fn takes(&self, binding: &Binding) -> bool {
+        self.state.is_none_or(|state| binding.state == state)
+            && self.subnet.is_none_or(|subnet| subnet.contains(&binding.address))
+            && self.hw_address.as_ref().is_none_or(|hw| binding.hw.bytes() == hw)
+            && self.client_id.as_ref().is_none_or(|id| binding.client_id.as_slice() == id)
+    }
+
+    /// As a query string, empty or with its question mark. Its values have no character that needs escaping.
+    pub(super) fn query(&self) -> String {
+        let pairs = [
+            self.state.map(|state| format!("state={}", state.name())),
+            self.subnet.map(|subnet| format!("subnet={subnet}")),
+            self.hw_address.as_ref().map(|hw| format!("hw_address={}", colons(hw))),
+            self.client_id.as_ref().map(|id| format!("client_id={}", colons(id))),
+        ];
+        let pairs: Vec<String> = pairs.into_iter().flatten().collect();
+        if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+    }
+}
+
+impl TryFrom<FilterQuery> for Filter {
+    type Error = String;
+
+    fn try_from(query: FilterQuery) -> Result<Self, String> {
+        Ok(Self {
+            state: query.state.as_deref().map(parse_state).transpose()?,
+            subnet: query.subnet.as_deref().map(parse_subnet).transpose()?,
+            hw_address: query.hw_address.as_deref().map(parse_bytes).transpose()?,
+            client_id: query.client_id.as_deref().map(parse_bytes).transpose()?,
+        })
+    }
+}
+
+/// A state by its name.
+///
+/// # Errors
+/// There is none of this name.
+pub fn parse_state(text: &str) -> Result<BindingState, String> {
+    use BindingState::{Bound, Declined, Expired, Offered, Released};
+    let states = [Offered, Bound, Released, Expired, Declined];
+    states
+        .into_iter()
+        .find(|state| state.name() == text)
+        .ok_or_else(|| format!("found state `{text}`; expected {}", states.map(BindingState::name).join(", ")))
+}
+
+/// A prefix; host bits are taken for what they are not.
+///
+/// # Errors
+/// It is none.
+pub fn parse_subnet(text: &str) -> Result<Ipv4Net, String> {
+    text.parse::<Ipv4Net>()
+        .map(|net| net.trunc())
+        .map_err(|_| format!("found subnet `{text}`; expected a prefix as 192.0.2.0/24"))
+}
+
+/// Bytes in hexadecimal, with or without colons or dashes, either case.
+///
+/// # Errors
+/// They are none.
+pub fn parse_bytes(text: &str) -> Result<Vec<u8>, String> {
+    let error = || format!("found `{text}`; expected bytes in hexadecimal as 02:00:00:00:00:01");
+    let digits: Option<Vec<u32>> = text.chars().filter(|c| !matches!(c, ':' | '-')).map(|c| c.to_digit(16)).collect();
+    match digits {
+        Some(digits) if !digits.is_empty() && digits.len() % 2 == 0 => {
+            Ok(digits.chunks_exact(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())
+        }
+        _ => Err(error()),
+    }
+}
+
+/// Bytes in lower-case hexadecimal with colons.
+pub fn colons(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 3);
+    for (i, byte) in bytes.iter().enumerate() {
+        if i > 0 {
+            text.push(':');
+        }
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Seconds since 1970 as RFC 3339 in UTC.
+pub fn rfc3339(seconds: u32) -> String {
+    // 32 bits of seconds end in 2106: every value is a time.
+    jiff::Timestamp::from_second(i64::from(seconds)).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
+/// The present, in seconds since 1970-01-01 UTC.
+pub fn now_s() -> u32 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::HwAddress;
+
+    fn binding() -> Binding {
+        let mut chaddr = [0; 16];
+        chaddr[..6].copy_from_slice(&[2, 0, 0xAB, 0, 0, 1]);
+        Binding {
+            address: [192, 0, 2, 10].into(),
+            state: BindingState::Bound,
+            generation: 1,
+            started_s: 1_700_000_000,
+            expires_s: 1_700_003_600,
+            hw: HwAddress { htype: 1, hlen: 6, chaddr },
+            client_id: [1, 2, 0xFF].into_iter().collect(),
+        }
+    }
+
+    #[test]
+    fn a_binding_is_shown_as_scripts_read_it() {
+        let json = serde_json::to_value(LeaseView::new(&binding(), Some("192.0.2.0/24".parse().unwrap()))).unwrap();
+        let expected = serde_json::json!({
+            "address": "192.0.2.10",
+            "hw_address": "02:00:ab:00:00:01",
+            "hw_type": 1,
+            "client_id": "01:02:ff",
+            "state": "bound",
+            "started_at": "2023-11-14T22:13:20Z",
+            "expires_at": "2023-11-14T23:13:20Z",
+            "subnet": "192.0.2.0/24",
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let forgotten =
+            Binding { hw: HwAddress::default(), client_id: Default::default(), expires_s: u32::MAX, ..binding() };
+        let view = LeaseView::new(&forgotten, None);
+        assert_eq!((view.hw_address, view.client_id, view.expires_at, view.subnet), (None, None, None, None));
+    }
+
+    #[test]
+    fn a_filter_takes_what_matches_all_of_it() {
+        let all = Filter {
+            state: Some(BindingState::Bound),
+            subnet: Some("192.0.2.0/28".parse().unwrap()),
+            hw_address: Some(vec![2, 0, 0xAB, 0, 0, 1]),
+            client_id: Some(vec![1, 2, 0xFF]),
+        };
+        assert!(all.takes(&binding()));
+        assert!(Filter::default().takes(&binding()));
+        assert!(!Filter { state: Some(BindingState::Offered), ..all.clone() }.takes(&binding()));
+        assert!(!Filter { subnet: Some("192.0.2.16/28".parse().unwrap()), ..all.clone() }.takes(&binding()));
+        assert!(!Filter { hw_address: Some(vec![2]), ..all.clone() }.takes(&binding()));
+        assert!(!Filter { client_id: Some(vec![1, 2]), ..all.clone() }.takes(&binding()));
+    }
+
+    #[test]
+    fn wrong_filters_say_what_would_be_right() {
+        assert!(parse_state("busy").unwrap_err().contains("expected offered, bound, released, expired, declined"));
+        assert!(parse_subnet("x").unwrap_err().contains("expected a prefix"));
+        assert_eq!(parse_bytes("02-00:aB"), Ok(vec![2, 0, 0xAB]));
+        for wrong in ["", "0", "0g", "é"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

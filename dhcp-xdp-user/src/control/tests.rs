@@ -1,0 +1,289 @@
+//! The API and its client over a real socket, with a server made by hand.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    ops::ControlFlow,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ipnet::Ipv4Net;
+
+use super::{
+    Backend, Control, Filter, LeaseView, ReleaseError,
+    client::{Client, ClientError},
+};
+use crate::{
+    journal::JournalStatus,
+    lease::{Binding, BindingState, HwAddress},
+    stats::{LeaseStats, Ledger, SCHEMA, Stats},
+};
+
+#[derive(Default)]
+struct Fake {
+    bindings: Mutex<BTreeMap<Ipv4Addr, Binding>>,
+    /// Bindings made up on the way, beyond those above.
+    endless: u32,
+    given: AtomicU64,
+    failing: Option<String>,
+}
+
+fn binding(address: Ipv4Addr, state: BindingState) -> Binding {
+    let mut chaddr = [0; 16];
+    chaddr[..4].copy_from_slice(&address.octets());
+    Binding {
+        address,
+        state,
+        generation: 1,
+        started_s: 1,
+        expires_s: 2,
+        hw: HwAddress { htype: 1, hlen: 6, chaddr },
+        client_id: address.octets().into_iter().collect(),
+    }
+}
+
+impl Backend for Fake {
+    fn stats(&self) -> Stats {
+        Stats {
+            schema: SCHEMA,
+            version: "1.2.3".into(),
+            uptime_s: 5,
+            ledger: Ledger::of(&[]),
+            interfaces: vec![],
+            journal: JournalStatus { failing: self.failing.clone(), ..JournalStatus::default() },
+            leases: LeaseStats { total: 7, ..LeaseStats::default() },
+        }
+    }
+
+    fn leases(&self, each: &mut dyn FnMut(Binding) -> ControlFlow<()>) {
+        let known = self.bindings.lock().unwrap().clone().into_values();
+        let made_up = (0..self.endless).map(|i| binding(Ipv4Addr::from(0x0A00_0000 + i), BindingState::Bound));
+        for binding in known.chain(made_up) {
+            self.given.fetch_add(1, Ordering::Relaxed);
+            if each(binding).is_break() {
+                return;
+            }
+        }
+    }
+
+    fn lease(&self, address: Ipv4Addr) -> Option<Binding> {
+        self.bindings.lock().unwrap().get(&address).cloned()
+    }
+
+    fn subnet_of(&self, address: Ipv4Addr) -> Option<Ipv4Net> {
+        Ipv4Net::new(address, 24).ok().map(|net| net.trunc())
+    }
+
+    fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {
+        let mut bindings = self.bindings.lock().unwrap();
+        let binding = bindings.get_mut(&address).ok_or(ReleaseError::NotInPool(address))?;
+        match binding.state {
+            BindingState::Bound => {
+                binding.state = BindingState::Released;
+                Ok(binding.clone())
+            }
+            BindingState::Declined => Err(ReleaseError::NotDurable(address)),
+            _ => Err(ReleaseError::NotLeased(address)),
+        }
+    }
+}
+
+fn ip(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, last)
+}
+
+struct Running {
+    _dir: tempfile::TempDir,
+    control: Control,
+    client: Client,
+    backend: Arc<Fake>,
+}
+
+fn run(fake: Fake) -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let backend = Arc::new(fake);
+    let control = Control::start(&path, backend.clone()).unwrap();
+    Running { client: Client::connect(&path).unwrap(), _dir: dir, control, backend }
+}
+
+fn some() -> Fake {
+    let states = [
+        (10, BindingState::Bound),
+        (11, BindingState::Offered),
+        (12, BindingState::Declined),
+        (13, BindingState::Free),
+    ];
+    let bindings = states.map(|(last, state)| (ip(last), binding(ip(last), state)));
+    Fake { bindings: Mutex::new(bindings.into()), ..Fake::default() }
+}
+
+fn list(client: &Client, filter: &Filter) -> Vec<LeaseView> {
+    let mut all = Vec::new();
+    client
+        .leases(filter, &mut |lease| {
+            all.push(lease);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    all
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (u16, String) {
+    match result {
+        Err(ClientError::Refused { status, message }) => (status, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a client that is not ours gets.
+fn raw(path: &Path, request: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::os::unix::net::UnixStream::connect(path).unwrap();
+    write!(stream, "{request}\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn stats_and_health_come_through() {
+    let running = run(some());
+    assert_eq!(running.client.stats().unwrap().leases.total, 7);
+    let health = running.client.health().unwrap();
+    assert_eq!((health.status.as_str(), health.reason), ("ok", None));
+    running.control.stop();
+}
+
+#[test]
+fn health_says_that_the_disk_fails() {
+    let running = run(Fake { failing: Some("no space left".into()), ..Fake::default() });
+    let health = running.client.health().unwrap();
+    assert_eq!((health.status.as_str(), health.reason.as_deref()), ("failing", Some("journal: no space left")));
+    assert!(raw(running.control.path(), "GET /v1/health HTTP/1.1").starts_with("HTTP/1.1 503"));
+    running.control.stop();
+}
+
+#[test]
+fn leases_are_listed_and_filtered() {
+    let running = run(some());
+    let addresses =
+        |filter: &Filter| list(&running.client, filter).into_iter().map(|l| l.address.octets()[3]).collect::<Vec<_>>();
+    assert_eq!(addresses(&Filter::default()), [10, 11, 12, 13]);
+    assert_eq!(addresses(&Filter { state: Some(BindingState::Offered), ..Filter::default() }), [11]);
+    let subnet = Some("192.0.2.12/30".parse().unwrap());
+    assert_eq!(addresses(&Filter { subnet, ..Filter::default() }), [12, 13]);
+    assert_eq!(addresses(&Filter { hw_address: Some(vec![192, 0, 2, 10, 0, 0]), ..Filter::default() }), [10]);
+    assert_eq!(addresses(&Filter { client_id: Some(vec![192, 0, 2, 11]), ..Filter::default() }), [11]);
+    running.control.stop();
+}
+
+#[test]
+fn a_lease_is_shown_with_its_subnet_or_its_absence_told() {
+    let running = run(some());
+    let lease = running.client.lease(ip(10)).unwrap();
+    assert_eq!((lease.state.as_str(), lease.subnet), ("bound", Some("192.0.2.0/24".parse().unwrap())));
+    assert_eq!(refused(running.client.lease(ip(13))), (404, "192.0.2.13 is free: nobody has or had it".into()));
+    assert_eq!(refused(running.client.lease(ip(99))), (404, "192.0.2.99 is in no pool of this server".into()));
+    running.control.stop();
+}
+
+#[test]
+fn a_release_is_carried_out_once_and_its_failures_are_told() {
+    let running = run(some());
+    assert_eq!(running.client.release(ip(10)).unwrap().state, "released");
+    assert_eq!(running.backend.lease(ip(10)).unwrap().state, BindingState::Released);
+    let (status, message) = refused(running.client.release(ip(10)));
+    assert_eq!((status, message.as_str()), (409, "nobody has 192.0.2.10: there is nothing to release"));
+    assert_eq!(refused(running.client.release(ip(99))).0, 404);
+    let (status, message) = refused(running.client.release(ip(12)));
+    assert!(status == 503 && message.contains("not on stable storage yet"), "{message}");
+    running.control.stop();
+}
+
+#[test]
+fn every_error_is_json_with_one_message() {
+    let running = run(some());
+    let cases = [
+        ("GET /v1/nothing HTTP/1.1", "404", "no such path"),
+        ("POST /v1/stats HTTP/1.1", "405", "takes another method"),
+        ("GET /v1/leases/10.0.0 HTTP/1.1", "400", "found `10.0.0`; expected an IPv4 address"),
+        ("POST /v1/leases/x/release HTTP/1.1", "400", "found `x`; expected an IPv4 address"),
+        ("GET /v1/leases?state=busy HTTP/1.1", "400", "expected offered, bound"),
+        ("GET /v1/leases?subnet=9 HTTP/1.1", "400", "expected a prefix"),
+        ("GET /v1/leases?hw_address=zz HTTP/1.1", "400", "expected bytes in hexadecimal"),
+        ("GET /v1/leases?colour=red HTTP/1.1", "400", "unknown field `colour`"),
+    ];
+    for (request, status, part) in cases {
+        let answer = raw(running.control.path(), request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+        let body = answer.split("\r\n\r\n").nth(1).unwrap();
+        let error: super::ErrorView = serde_json::from_str(body).unwrap_or_else(|_| panic!("{request}: {body}"));
+        assert!(error.error.contains(part), "{request}: {}", error.error);
+    }
+    running.control.stop();
+}
+
+#[test]
+fn a_long_listing_is_streamed_and_not_collected() {
+    let running = run(Fake { endless: 10_000_000, ..Fake::default() });
+    let mut seen = 0;
+    let stop = |_| {
+        seen += 1;
+        if seen == 10 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let mut stop = stop;
+    running.client.leases(&Filter::default(), &mut stop).unwrap();
+    assert_eq!(seen, 10);
+    // Only what fits the buffers on the way was made; a reader that goes ends the walk.
+    drop(running.client);
+    let given = running.backend.given.load(Ordering::Relaxed);
+    assert!(given < 100_000, "{given} leases were made for a reader of 10");
+    running.control.stop();
+}
+
+#[test]
+fn a_whole_listing_loses_nothing_at_the_seams_of_its_chunks() {
+    let running = run(Fake { endless: 20_000, ..Fake::default() });
+    let all = list(&running.client, &Filter::default());
+    assert_eq!(all.len(), 20_000);
+    assert!(all.iter().enumerate().all(|(i, lease)| u32::from(lease.address) == 0x0A00_0000 + i as u32));
+    running.control.stop();
+}
+
+#[test]
+fn no_more_listings_than_threads_run_at_once() {
+    use std::io::{Read as _, Write as _};
+    let running = run(Fake { endless: 10_000_000, ..Fake::default() });
+    // Readers that ask and read only the first bytes: each keeps a listing under way.
+    let readers: Vec<_> = (0..4)
+        .map(|_| {
+            let mut stream = std::os::unix::net::UnixStream::connect(running.control.path()).unwrap();
+            write!(stream, "GET /v1/leases HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+            stream.read_exact(&mut [0; 64]).unwrap();
+            stream
+        })
+        .collect();
+    let refusal = refused(running.client.leases(&Filter::default(), &mut |_| ControlFlow::Break(())));
+    assert_eq!(refusal.0, 503);
+    assert!(running.client.stats().is_ok(), "other requests are served meanwhile");
+    let before = Instant::now();
+    running.control.stop();
+    assert!(before.elapsed() < Duration::from_secs(6), "a stuck reader does not keep the server from stopping");
+    drop(readers);
+}
+
+#[test]
+fn a_stopped_server_leaves_no_socket_and_its_absence_is_told() {
+    let running = run(some());
+    let path = running.control.path().to_owned();
+    running.control.stop();
+    assert!(!path.exists());
+    assert!(matches!(Client::connect(&path), Err(ClientError::NotRunning(_))));
+    assert!(matches!(running.client.stats(), Err(ClientError::NotRunning(_))));
+}
