@@ -8,6 +8,7 @@ use std::{
 };
 
 use arrayvec::ArrayVec;
+use nix::sys::socket::{getsockopt, sockopt};
 use xsk_rs::{
     CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem,
     config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig},
@@ -623,6 +624,12 @@ impl AsFd for RingStatsReader {
 }
 
 impl RingStatsReader {
+    /// Whether the socket has lost its device since the last call: it was removed, or moved to another network namespace.
+    /// The socket's `poll(2)` does not tell (`xsk_poll` says nothing of a socket that is unbound); its pending error does.
+    pub fn lost_device(&self) -> bool {
+        matches!(getsockopt(&self.fd, sockopt::SocketError), Ok(error) if error != 0)
+    }
+
     /// The statistics at this moment.
     ///
     /// # Errors
