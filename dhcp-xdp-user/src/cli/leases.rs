@@ -127,6 +127,9 @@ impl Leases {
 }
 
 fn list(state: &State, filter: &Filter, form: Form) -> Done {
+    // First where they come from, so that nothing is written when there are none to be had.
+    let server = state.try_connect()?;
+    let journal = if server.is_none() { Some(read_journal(state)?) } else { None };
     let mut writer = ListWriter { out: Output::new(), form, written: 0 };
     writer.head()?;
     let mut failure = None;
@@ -137,15 +140,12 @@ fn list(state: &State, filter: &Filter, form: Form) -> Done {
             ControlFlow::Break(())
         }
     };
-    match state.try_connect()? {
-        Some(client) => client.leases(filter, &mut each).map_err(Failure::of)?,
-        None => {
-            let offline = read_journal(state)?;
-            for binding in offline.iter(now_s()).filter(|binding| filter.takes(binding)) {
-                if each(LeaseView::new(&binding, None)).is_break() {
-                    break;
-                }
-            }
+    if let Some(client) = server {
+        client.leases(filter, &mut each).map_err(Failure::of)?;
+    }
+    for binding in journal.iter().flat_map(|journal| journal.iter(now_s())).filter(|binding| filter.takes(binding)) {
+        if each(LeaseView::new(&binding, None)).is_break() {
+            break;
         }
     }
     match failure {

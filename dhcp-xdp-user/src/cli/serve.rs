@@ -1,14 +1,28 @@
 //! `dhcp-xdp serve`
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use clap::Args;
-use dhcp_xdp::config::{self, Config, QuickFlags, ThisMachine};
+use dhcp_xdp::{
+    config::{self, Config, QuickFlags, ThisMachine},
+    control::{Control, SOCKET_NAME, ServerBackend},
+    server::Server,
+    stats::{InterfaceStats, Stats},
+};
 
 use super::{
     check,
     failure::{Done, Failure},
+    output::Output,
+    signals::Stop,
 };
+
+/// How often the server is asked whether a worker has ended by itself.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// Serve clients: from a configuration file, or one subnet on one interface with flags alone
 #[derive(Debug, Args)]
@@ -57,8 +71,17 @@ const QUICK: [&str; 9] =
 
 impl Serve {
     pub fn run(self) -> Done {
-        let _config = self.configuration()?;
-        Ok(())
+        let config = self.configuration()?;
+        // Before anything is attached: a Ctrl-C during the start stops what was started, in order.
+        let stop = Stop::listen()?;
+        let mut server = Server::start(config).map_err(Failure::of)?;
+        let trouble = Arc::new(OnceLock::new());
+        let control = start_control(&mut server, &trouble)?;
+        let watched = announce(&server).and_then(|()| watch(&server, &stop, &trouble));
+        // Control first: it has a lane of the journal.
+        control.stop();
+        server.stop().map_err(Failure::of)?;
+        watched
     }
 
     fn configuration(self) -> Result<Config, Failure> {
@@ -83,5 +106,114 @@ impl Serve {
         };
         // Wrong flags are wrong usage.
         check::tell(flags.check(&ThisMachine)).map_err(|_| Failure::Told { usage: true })
+    }
+}
+
+fn start_control(server: &mut Server, trouble: &Arc<OnceLock<String>>) -> Result<Control, Failure> {
+    let (lane, wake) = server
+        .take_control_lane()
+        .ok_or_else(|| Failure::Failed("control's way into the journal is taken: this is a bug".into()))?;
+    let backend = ServerBackend::new(
+        Arc::clone(server.config()),
+        Arc::clone(server.leases()),
+        server.clock(),
+        Box::new(server.stats_source()),
+        Arc::clone(trouble),
+        (lane, wake),
+    );
+    let socket = server.config().state_dir.join(SOCKET_NAME);
+    Control::start(&socket, Arc::new(backend)).map_err(Failure::of)
+}
+
+/// The line that says that it serves, and what. Nobody may be reading it.
+fn announce(server: &Server) -> Done {
+    let mut out = Output::new();
+    match out.line(ready_line(server.config(), &server.stats())).and_then(|()| out.flush()) {
+        Err(Failure::ClosedPipe) => Ok(()),
+        result => result,
+    }
+}
+
+/// Waits for a signal. A worker that ends by itself is told, and ends a server that has no other interface to serve.
+fn watch(server: &Server, stop: &Stop, trouble: &OnceLock<String>) -> Done {
+    loop {
+        if let Some(signal) = stop.wait(WATCH) {
+            log::info!("{signal}: stopping");
+            return Ok(());
+        }
+        if trouble.get().is_none()
+            && let Some(why) = server.failure()
+        {
+            log::error!("{why}");
+            let _ = trouble.set(why.clone());
+            if server.config().interfaces.len() == 1 {
+                return Err(Failure::Failed(format!("stopped, because there is nothing left to serve: {why}")));
+            }
+        }
+    }
+}
+
+fn ready_line(config: &Config, stats: &Stats) -> String {
+    let interfaces: Vec<String> = stats.interfaces.iter().map(describe).collect();
+    let subnets: Vec<String> = config.subnets.iter().take(4).map(|subnet| subnet.prefix.to_string()).collect();
+    let more = config.subnets.len().saturating_sub(subnets.len());
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!(
+        "dhcp-xdp {}: serving {}{more} ({} addresses, {} bound) on {}; state in {}; pid {}",
+        stats.version,
+        subnets.join(", "),
+        config.address_count(),
+        stats.leases.bound,
+        interfaces.join(", "),
+        config.state_dir.display(),
+        std::process::id()
+    )
+}
+
+/// An interface with how it is served, as `eth1 (native, zero-copy, 4 queues, 8 workers)`.
+fn describe(interface: &InterfaceStats) -> String {
+    let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let workers = interface.queues.iter().map(|queue| queue.workers.len()).sum();
+    let (queues, workers) = (some(interface.queues.len(), "queue"), some(workers, "worker"));
+    format!("{} ({}, {}, {queues}, {workers})", interface.name, interface.mode, interface.bind_mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use dhcp_xdp::{
+        config::AnyMachine,
+        journal::JournalStatus,
+        stats::{FrameStats, LeaseStats, Ledger, QueueStats, SCHEMA, WorkerStats},
+        worker::counters::Counters,
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_ready_line_says_what_is_served_and_how() {
+        let flags = QuickFlags { interface: "eth1".into(), subnet: "192.0.2.0/24".into(), ..QuickFlags::default() };
+        let config = flags.check(&AnyMachine).unwrap().config;
+        let worker = |number| WorkerStats::of(number, Some(0), &Counters::default().snapshot());
+        let interfaces = vec![InterfaceStats {
+            name: "eth1".into(),
+            mode: "native".into(),
+            bind_mode: "zero-copy".into(),
+            addresses: vec![],
+            xdp: [].into(),
+            queues: vec![QueueStats { queue: 0, frames: FrameStats::default(), workers: vec![worker(0), worker(1)] }],
+        }];
+        let stats = Stats {
+            schema: SCHEMA,
+            version: "1.2.3".into(),
+            uptime_s: 0,
+            ledger: Ledger::of(&interfaces),
+            interfaces,
+            journal: JournalStatus::default(),
+            leases: LeaseStats { bound: 7, ..LeaseStats::default() },
+        };
+        let line = ready_line(&config, &stats);
+        let expected = "dhcp-xdp 1.2.3: serving 192.0.2.0/24 (254 addresses, 7 bound) on \
+                        eth1 (native, zero-copy, 1 queue, 2 workers); state in /var/lib/dhcp-xdp; pid ";
+        assert!(line.starts_with(expected), "{line}");
     }
 }

@@ -4,15 +4,15 @@ use std::{
     net::Ipv4Addr,
     ops::ControlFlow,
     os::fd::AsFd as _,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
 use ipnet::Ipv4Net;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::api::now_s;
 use crate::{
+    clock::Clock,
     config::Config,
     journal::{Lane, Ticket},
     lease::{Binding, BindingState, Lease, LeaseTable},
@@ -41,6 +41,8 @@ pub enum ReleaseError {
 pub trait Backend: Send + Sync + 'static {
     /// Everything it counts.
     fn stats(&self) -> Stats;
+    /// What keeps it from serving all that it should, if anything does, apart from the disk.
+    fn trouble(&self) -> Option<String>;
     /// Calls `each` for every binding that is not free, until it breaks off.
     fn leases(&self, each: &mut dyn FnMut(Binding) -> ControlFlow<()>);
     /// The binding of an address; `None`: in no pool.
@@ -59,21 +61,25 @@ pub trait Backend: Send + Sync + 'static {
 pub struct ServerBackend {
     config: Arc<Config>,
     leases: Arc<LeaseTable>,
+    clock: Clock,
     stats: Box<dyn Fn() -> Stats + Send + Sync>,
+    trouble: Arc<OnceLock<String>>,
     lane: Mutex<Lane>,
     wake: Arc<Wake>,
 }
 
 impl ServerBackend {
-    /// `lane` is control's own way into the journal, and `wake` what the journal wakes it with.
+    /// `clock` is the one that the workers keep leases in; `trouble` is filled in when a worker ends by itself; `lane` is
+    /// control's own way into the journal, with what the journal wakes it with.
     pub fn new(
         config: Arc<Config>,
         leases: Arc<LeaseTable>,
+        clock: Clock,
         stats: Box<dyn Fn() -> Stats + Send + Sync>,
-        lane: Lane,
-        wake: Arc<Wake>,
+        trouble: Arc<OnceLock<String>>,
+        (lane, wake): (Lane, Arc<Wake>),
     ) -> Self {
-        Self { config, leases, stats, lane: Mutex::new(lane), wake }
+        Self { config, leases, clock, stats, trouble, lane: Mutex::new(lane), wake }
     }
 
     /// Hands a change over and waits until it is durable. The lock is held meanwhile: one operator's command at a time.
@@ -114,8 +120,12 @@ impl Backend for ServerBackend {
         (self.stats)()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.trouble.get().cloned()
+    }
+
     fn leases(&self, each: &mut dyn FnMut(Binding) -> ControlFlow<()>) {
-        for binding in self.leases.iter(now_s()) {
+        for binding in self.leases.iter(self.clock.now_s()) {
             if each(binding).is_break() {
                 return;
             }
@@ -123,7 +133,7 @@ impl Backend for ServerBackend {
     }
 
     fn lease(&self, address: Ipv4Addr) -> Option<Binding> {
-        self.leases.get(address, now_s())
+        self.leases.get(address, self.clock.now_s())
     }
 
     fn subnet_of(&self, address: Ipv4Addr) -> Option<Ipv4Net> {
@@ -131,7 +141,7 @@ impl Backend for ServerBackend {
     }
 
     fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {
-        let now_s = now_s();
+        let now_s = self.clock.now_s();
         let before = self.leases.get(address, now_s).ok_or(ReleaseError::NotInPool(address))?;
         if before.state == BindingState::Free {
             return Err(ReleaseError::NotLeased(address));

@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /v1/health` | [`Health`]; 503 while the disk fails |
+//! | `GET /v1/health` | [`Health`]; 503 while the disk fails or a worker is gone |
 //! | `GET /v1/stats` | [`Stats`](crate::stats::Stats) |
 //! | `GET /v1/leases?state=&subnet=&hw_address=&client_id=` | [`LeaseView`]s, one a line |
 //! | `GET /v1/leases/ADDRESS` | [`LeaseView`]; 404 when nobody has or had it |
@@ -172,16 +172,13 @@ async fn blocking<T: Send + 'static>(
 }
 
 async fn health(State(shared): State<Shared>) -> Result<Response, Failure> {
-    let stats = blocking(&shared.backend, |backend| backend.stats()).await?;
-    let (code, status) = match stats.journal.failing {
+    let (stats, trouble) = blocking(&shared.backend, |backend| (backend.stats(), backend.trouble())).await?;
+    let reason = stats.journal.failing.map(|why| format!("journal: {why}")).or(trouble);
+    let (code, status) = match reason {
         None => (StatusCode::OK, "ok"),
         Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "failing"),
     };
-    let health = Health {
-        status: status.to_owned(),
-        reason: stats.journal.failing.map(|why| format!("journal: {why}")),
-        version: stats.version,
-    };
+    let health = Health { status: status.to_owned(), reason, version: stats.version };
     Ok((code, Json(health)).into_response())
 }
 

@@ -31,6 +31,7 @@ struct Fake {
     endless: u32,
     given: AtomicU64,
     failing: Option<String>,
+    trouble: Option<String>,
 }
 
 fn binding(address: Ipv4Addr, state: BindingState) -> Binding {
@@ -58,6 +59,10 @@ impl Backend for Fake {
             journal: JournalStatus { failing: self.failing.clone(), ..JournalStatus::default() },
             leases: LeaseStats { total: 7, ..LeaseStats::default() },
         }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone()
     }
 
     fn leases(&self, each: &mut dyn FnMut(Binding) -> ControlFlow<()>) {
@@ -166,6 +171,14 @@ fn health_says_that_the_disk_fails() {
     let health = running.client.health().unwrap();
     assert_eq!((health.status.as_str(), health.reason.as_deref()), ("failing", Some("journal: no space left")));
     assert!(raw(running.control.path(), "GET /v1/health HTTP/1.1").starts_with("HTTP/1.1 503"));
+    running.control.stop();
+}
+
+#[test]
+fn health_says_that_a_worker_is_gone() {
+    let running = run(Fake { trouble: Some("eth1: is gone".into()), ..Fake::default() });
+    let health = running.client.health().unwrap();
+    assert_eq!((health.status.as_str(), health.reason.as_deref()), ("failing", Some("eth1: is gone")));
     running.control.stop();
 }
 

@@ -8,6 +8,10 @@ mod decide;
 mod reply;
 mod request;
 mod subnet;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::net::Ipv4Addr;
 

@@ -309,3 +309,6 @@ impl From<LinkError> for DropReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
