@@ -70,6 +70,12 @@ impl CpuTime {
     }
 }
 
+/// Has the kernel wake the calling thread when its time is over, not up to 50 us later: a schedule is kept better so.
+pub fn wake_on_time() {
+    // Where it does not work, the lateness says so.
+    let _ = nix::sys::prctl::set_timerslack(1);
+}
+
 /// Keeps the calling thread on one processor.
 ///
 /// # Errors

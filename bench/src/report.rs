@@ -276,8 +276,11 @@ impl Report {
 
     /// Whether the server stood the test: replies came, none was wrong, and the run did not fail.
     pub fn is_good(&self) -> bool {
-        let answered = self.summary.offers + self.summary.bindings + self.summary.naks > 0;
-        self.error.is_none() && self.summary.violations == 0 && (answered || self.partial)
+        self.error.is_none() && self.summary.violations == 0 && (self.answered() || self.partial)
+    }
+
+    fn answered(&self) -> bool {
+        self.summary.offers + self.summary.bindings + self.summary.naks > 0
     }
 
     /// The summary for people.
@@ -344,7 +347,8 @@ impl Report {
             ));
         }
         match s.violations {
-            0 if s.received == 0 => line(format_args!("verdict    no reply came: is there a server?")),
+            0 if !self.answered() => line(format_args!("verdict    no client had an answer: is there a server?")),
+            0 if scenario == Scenario::Echo => line(format_args!("verdict    echoes are not judged")),
             0 => line(format_args!("verdict    every reply was right")),
             n => line(format_args!("verdict    {n} VIOLATIONS: {:?}", self.violations)),
         }

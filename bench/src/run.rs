@@ -70,6 +70,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     // The file before the run: a run whose result has no place is time lost.
     let json = args.json.as_deref().map(Output::open).transpose()?;
     let stop = stop_flag()?;
+    host::wake_on_time();
     if let Some(cpu) = args.cpu {
         host::pin(cpu)?;
     }
