@@ -1,6 +1,6 @@
 //! The table: its parts put together, and what only looks. Changes are in [`super::change`].
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Mutex};
 
 use super::{
     Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease,
@@ -110,6 +110,8 @@ pub struct LeaseTable {
     pub(super) free: Box<[Option<FreeAddresses>]>,
     pub(super) wheel: Wheel,
     pub(super) counts: StateCounts,
+    /// Held by whoever expires: wheel and queues are cleaned by one thread at a time.
+    pub(super) housekeeping: Mutex<()>,
 }
 
 impl LeaseTable {
@@ -139,6 +141,7 @@ impl LeaseTable {
             free: free.collect(),
             wheel: Wheel::new(),
             counts: StateCounts::default(),
+            housekeeping: Mutex::new(()),
             layout,
         }
     }
@@ -194,10 +197,12 @@ impl LeaseTable {
         self.counts.read(u64::from(self.layout.slots()))
     }
 
-    /// One step of expiry, called by one housekeeping thread about once a second: turns overdue slots into free ones, and
+    /// One step of expiry, called by a housekeeping thread about once a second, and by whoever finds no free address: turns overdue slots into free ones, and
     /// cleans the queues of freed addresses. It looks at no more than `budget` slots and returns at how many it did:
-    /// as many as `budget` means that there is more to do at once. Nothing is journaled: time says it all.
+    /// as many as `budget` means that there is more to do at once. Nothing is journaled: time says it all. A second caller at
+    /// the same time does nothing.
     pub fn expire(&self, now_s: u32, budget: usize) -> usize {
+        let Ok(_alone) = self.housekeeping.try_lock() else { return 0 };
         let mut spent = self.wheel.step(&self.slots, now_s, budget, |slot| self.expire_slot(slot, now_s));
         for free in self.free.iter().flatten() {
             spent += free.prune(&self.slots, now_s, budget - spent);
