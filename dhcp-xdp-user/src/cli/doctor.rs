@@ -132,6 +132,7 @@ const CAP_NET_RAW: u32 = 13;
 const CAP_IPC_LOCK: u32 = 14;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_RESOURCE: u32 = 24;
+const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 
 fn effective_capabilities(status: &str) -> u64 {
@@ -156,6 +157,8 @@ fn needed_capabilities(capabilities: u64) -> Vec<Look> {
         look("CAP_NET_ADMIN", &[CAP_NET_ADMIN], "attach the XDP program"),
         look("CAP_NET_RAW", &[CAP_NET_RAW], "open AF_XDP sockets"),
         look("CAP_BPF", &[CAP_BPF, CAP_SYS_ADMIN], "load the XDP program"),
+        // Without it the verifier allows no packet offset that is not a constant, and headers have lengths.
+        look("CAP_PERFMON", &[CAP_PERFMON, CAP_SYS_ADMIN], "have the XDP program verified"),
     ]
 }
 
@@ -245,7 +248,7 @@ mod tests {
         assert!(has(capabilities, CAP_NET_ADMIN) && has(capabilities, CAP_NET_RAW) && !has(capabilities, CAP_BPF));
         let looks = needed_capabilities(capabilities);
         let verdicts: Vec<Verdict> = looks.iter().map(|look| look.verdict).collect();
-        assert_eq!(verdicts, [Verdict::Good, Verdict::Good, Verdict::Missing]);
+        assert_eq!(verdicts, [Verdict::Good, Verdict::Good, Verdict::Missing, Verdict::Missing]);
         assert!(looks[2].found.contains("run as root"));
     }
 

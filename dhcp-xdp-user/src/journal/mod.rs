@@ -44,7 +44,9 @@ pub enum JournalError {
         source: io::Error,
     },
     /// A record that was durable cannot be read.
-    #[error("{path}: damaged record at byte {offset}, before the journal's durable end: restore this file from a backup")]
+    #[error(
+        "{path}: damaged record at byte {offset}, before the journal's durable end: restore this file from a backup"
+    )]
     Damaged {
         /// The segment.
         path: String,

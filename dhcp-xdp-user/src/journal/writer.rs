@@ -127,7 +127,10 @@ pub(super) struct Writer {
     group: Vec<Bytes>,
     buffer: Vec<u8>,
     taken: Box<[u64]>,
+    /// Something was written since the last sync.
     unsynced: bool,
+    /// As `end.last`, at the last sync: all that counts once the disk has failed.
+    synced: Option<(u64, u64)>,
 }
 
 impl Writer {
@@ -152,6 +155,7 @@ impl Writer {
             buffer: Vec::with_capacity((GROUP + 1) * RECORD),
             taken,
             unsynced: false,
+            synced: None,
         };
         writer.open_segment().map_err(JournalError::io(dir, "begin a journal segment in it"))?;
         Ok(writer)
@@ -235,6 +239,7 @@ impl Writer {
             None => Ok(()),
         })?;
         self.unsynced = false;
+        self.synced = self.end.last;
         Ok(())
     }
 
@@ -253,6 +258,7 @@ impl Writer {
                 Err(error) => error,
             };
             self.segment = None;
+            self.end.last = self.synced;
             let reason = format!("{}: {error}", self.dir.display());
             if self.shared.progress().failing.replace(reason.clone()).is_none() {
                 log::error!("journal: {reason}; no ACK is sent until the disk takes records again");
@@ -291,12 +297,17 @@ impl Writer {
         open.len += size;
         self.end.last = Some((open.header.number, open.len));
         self.unsynced = !is_sync;
+        if is_sync {
+            self.synced = self.end.last;
+        }
         Ok(())
     }
 
     /// Begins a segment; its header, which says where the former ends, is durable before anything follows it.
     fn open_segment(&mut self) -> io::Result<()> {
-        if self.unsynced && let Some(open) = &mut self.segment {
+        if self.unsynced
+            && let Some(open) = &mut self.segment
+        {
             // What the new header says of the former segment's length is to be true.
             open.file.sync()?;
         }
@@ -310,6 +321,7 @@ impl Writer {
         file.sync()?;
         self.segment = Some(Open { file, header, len: RECORD as u64 });
         self.end.last = Some((number, RECORD as u64));
+        self.synced = self.end.last;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    BindError, Binding, BindingState, Bound, Client, ClientKey, HwAddress, Lease, LeaseTable, OfferError,
+    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError,
     free::Taken,
     slot::{Body, Claim, Seen},
 };

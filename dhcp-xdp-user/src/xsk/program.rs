@@ -247,8 +247,36 @@ fn load(object: &[u8], interface: &str, config: ProgramConfig) -> Result<Ebpf, P
         .load(object)
         .map_err(|e| failed(interface, "load the XDP program", &e))?;
     let program = xdp(&mut ebpf, interface)?;
-    program.load().map_err(|e| failed(interface, "load the XDP program", &e))?;
+    program.load().map_err(|e| not_loaded(interface, &e))?;
     Ok(ebpf)
+}
+
+/// Why the kernel did not load the program. The verifier's log is long; its last lines say what it minds.
+fn not_loaded(interface: &str, error: &aya::programs::ProgramError) -> ProgramError {
+    let action = "load the XDP program";
+    let aya::programs::ProgramError::LoadError { io_error, verifier_log } = error else {
+        return failed(interface, action, error);
+    };
+    let log = verifier_log.to_string();
+    if io_error.raw_os_error() == Some(libc::EPERM) || log.trim().is_empty() {
+        return failed(interface, action, io_error);
+    }
+    log::debug!("{interface}: the verifier's log:\n{log}");
+    // After what it minds come lines of statistics.
+    let statistics = ["verification time", "stack depth", "processed "];
+    let complaint = log
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)));
+    ProgramError::Kernel {
+        interface: interface.to_owned(),
+        action,
+        reason: format!(
+            "its verifier refuses it ({}); it does so where CAP_PERFMON is missing",
+            complaint.unwrap_or("without a reason")
+        ),
+    }
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, interface: &str) -> Result<&'a mut Xdp, ProgramError> {
@@ -310,7 +338,7 @@ fn failed(interface: &str, action: &'static str, error: &(dyn StdError + 'static
             let missing = if action.starts_with("attach") {
                 "CAP_NET_ADMIN"
             } else {
-                "CAP_BPF with CAP_NET_ADMIN (before Linux 5.8: CAP_SYS_ADMIN)"
+                "one of CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN)"
             };
             ProgramError::Permission { interface, action, missing }
         }
