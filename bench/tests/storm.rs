@@ -10,7 +10,10 @@ use std::{
 
 use dhcp_storm::{
     engine::{End, Engine, Outcome, Plan},
+    host::CpuTime,
     live::Live,
+    port::xdp::{KernelCounts, Modes},
+    report::{Circumstances, Report},
     scenario::Scenario,
     schedule::{Backoff, Pace},
     template::{Look, Message, Relay},
@@ -268,4 +271,67 @@ fn a_late_start_counts_into_the_corrected_latency() {
     assert!(outcome.measures.lateness.max() > 20_000, "{} ns", outcome.measures.lateness.max());
     assert!(corrected > plain + 20_000, "{corrected} and {plain} ns");
     assert!((10_000..10_500).contains(&outcome.offered), "{}", outcome.offered);
+}
+
+fn report_on(plan: &Plan, outcome: &Outcome) -> Report {
+    let circumstances = Circumstances {
+        command: "dhcp-storm run".into(),
+        interface: "eth1".into(),
+        began_at_unix_s: 0,
+        modes: Modes { attach: "native", bind: "copy", queues: 1 },
+        counts: KernelCounts::default(),
+        setup_s: 0.0,
+        cpu: CpuTime::default(),
+    };
+    Report::new(plan, outcome, circumstances)
+}
+
+#[test]
+fn the_json_has_the_keys_that_scripts_read() {
+    let plan = plan();
+    let report = serde_json::to_value(report_on(&plan, &run(&plan, Quirk::None))).unwrap();
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["command"], "dhcp-storm run");
+    let summary = &report["summary"];
+    for (key, value) in [
+        ("offered_per_s", 1000.0),
+        ("sent_per_s", 2000.0),
+        ("received_per_s", 2000.0),
+        ("bindings_per_s", 1000.0),
+        ("lost", 0.0),
+        ("violations", 0.0),
+    ] {
+        let found = summary[key].as_f64().unwrap_or_else(|| panic!("{key} is missing"));
+        assert!((found - value).abs() <= value / 100.0, "{key}: {found}");
+    }
+    for message in ["discover", "request"] {
+        for key in ["p50", "p90", "p99", "p999", "max"] {
+            let found = summary["latency_us"][message][key].as_f64().unwrap_or_else(|| panic!("{message} {key}"));
+            assert!((100.0..400.0).contains(&found), "{message} {key}: {found} us");
+        }
+    }
+}
+
+#[test]
+fn a_run_is_good_when_there_were_answers_and_all_were_right() {
+    let plan = plan();
+    let verdict = |quirk| report_on(&plan, &run(&plan, quirk)).is_good();
+    assert!(verdict(Quirk::None));
+    assert!(verdict(Quirk::DropsEvery(5)));
+    assert!(!verdict(Quirk::DoublesAddressOf(40)));
+    assert!(!verdict(Quirk::Silent));
+    assert!(!verdict(Quirk::LinkDownAfter(500)));
+    let text = report_on(&plan, &run(&plan, Quirk::DoublesAddressOf(40))).text(plan.scenario);
+    assert!(text.contains("VIOLATIONS") && text.contains("which 02:"), "{text}");
+    let text = report_on(&plan, &run(&plan, Quirk::LinkDownAfter(500))).text(plan.scenario);
+    assert!(text.starts_with("PARTIAL RESULT") && text.contains("Network is down"), "{text}");
+}
+
+#[test]
+fn lost_counts_what_was_not_answered_in_time_and_what_is_open_at_the_end() {
+    let plan = plan();
+    let outcome = run(&plan, Quirk::Silent);
+    let report = report_on(&plan, &outcome);
+    assert_eq!(report.summary.lost, report.summary.sent);
+    assert_eq!(report.summary.lost_ratio, 1.0);
 }
