@@ -86,7 +86,7 @@ fn chain(dir: &Path) -> Result<Vec<(PathBuf, Option<u64>)>, JournalError> {
         chain.push((path, limit));
     }
     if let Some(Some((number, _))) = wanted
-        && !chain.last().is_some_and(|(path, _)| *path == dir.join(segment::name(number)))
+        && chain.last().is_none_or(|(path, _)| *path != dir.join(segment::name(number)))
     {
         return Err(JournalError::Io {
             path: dir.join(segment::name(number)).display().to_string(),
@@ -161,7 +161,7 @@ fn end_of(segment: &Loaded, limit: Option<u64>) -> Result<usize, JournalError> {
 
 /// Hands out the changes before `end`; returns how many.
 fn replay(segment: &Loaded, end: usize, each: &mut impl FnMut(Binding)) -> Result<u64, JournalError> {
-    let mut parts: HashMap<(Ipv4Addr, u32), Vec<(u8, &[u8])>> = HashMap::new();
+    let mut parts: HashMap<(Ipv4Addr, u32), Vec<&[u8]>> = HashMap::new();
     let mut count = 0;
     for (offset, record) in segment.records().take_while(|(offset, _)| *offset < end) {
         match record {
@@ -170,12 +170,12 @@ fn replay(segment: &Loaded, end: usize, each: &mut impl FnMut(Binding)) -> Resul
                 if part == 1 {
                     entry.clear();
                 }
-                entry.push((part, bytes));
+                entry.push(bytes);
             }
             Some(Record::Base { lease, hw, client_id_len, client_id }) => {
                 let more = parts.remove(&(lease.address, lease.generation)).unwrap_or_default();
                 let mut whole = ClientId::new();
-                let rest = more.iter().flat_map(|(_, bytes)| bytes.iter());
+                let rest = more.iter().copied().flatten();
                 whole.extend(client_id.iter().chain(rest).copied().take(usize::from(client_id_len)));
                 if whole.len() != usize::from(client_id_len) {
                     return Err(damaged(&segment.path, offset));
