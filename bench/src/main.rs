@@ -1,2 +1,32 @@
-//! To be written.
-fn main() {}
+//! `dhcp-storm`: see the library.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use dhcp_storm::{
+    cli::{Cli, Command},
+    reflect,
+    run::{self, Failure},
+};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Reflect(args) => reflect::reflect(args),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(Failure::Usage(message)) => {
+            eprintln!("dhcp-storm: {message}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Error(error)) => {
+            eprintln!("dhcp-storm: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -18,7 +18,6 @@ use crate::{
     lab::{
         End, Lab, Namespace, Process, Server, Veth,
         clients::{Client, Kind},
-        process::last_lines,
         wait_for,
     },
     setup::{self, Purpose},
@@ -179,7 +178,7 @@ fn storm(lab: &Lab, end: End<'_>, server: &Server) -> Result<()> {
     let mut process = Process::spawn(&mut command, lab.path("storm.log"))?;
     let status = wait_for("the storm to end", Duration::from_secs(60), || process.ended())?;
     if !status.success() {
-        bail!("dhcp-storm failed ({status}): {}", last_lines(&process.log(), 12));
+        bail!("dhcp-storm failed ({status}); {}", process.last_words());
     }
     let text = fs::read_to_string(&json).with_context(|| format!("cannot read {}", json.display()))?;
     let report: Value = serde_json::from_str(&text).context("dhcp-storm wrote strange JSON")?;

@@ -190,10 +190,10 @@ impl Case<'_> {
         let lease_time_s = self.lease_time_s();
         let expires_s = self.now_s.saturating_add(lease_time_s);
         match self.leases.bind(&self.client(), address, expires_s, self.now_s) {
-            Ok(lease) => {
+            Ok(bound) => {
                 let ack = self.reply(MessageType::Ack);
-                let reply = Reply { your_address: lease.address, lease_time_s: Some(lease_time_s), ..ack };
-                Ok(Decision::Commit(reply, lease))
+                let reply = Reply { your_address: bound.lease.address, lease_time_s: Some(lease_time_s), ..ack };
+                Ok(Decision::Commit(reply, bound))
             }
             Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
             Err(error) => Err(error),

@@ -8,6 +8,10 @@ mod decide;
 mod reply;
 mod request;
 mod subnet;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::net::Ipv4Addr;
 
@@ -18,7 +22,10 @@ pub use self::{
     subnet::{Place, locate},
 };
 pub use crate::worker::counters::DropReason;
-use crate::{lease::Lease, wire::dhcp::MessageType};
+use crate::{
+    lease::{Bound, Lease},
+    wire::dhcp::MessageType,
+};
 
 /// Where a request came in.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +44,8 @@ pub struct Ingress<'a> {
 pub enum Decision {
     /// Send a reply that changes no binding: OFFER, NAK, the ACK to an INFORM.
     Reply(Reply),
-    /// Send an ACK once this lease is durable.
-    Commit(Reply, Lease),
+    /// Send an ACK once this change is durable: the lease, and before it the one that the client gives up for it.
+    Commit(Reply, Bound),
     /// Send nothing; record the change (RELEASE, DECLINE). The reason names it in the statistics.
     Record(Lease, DropReason),
     /// Send nothing.

@@ -1,8 +1,187 @@
 //! The journal: every binding's change on stable storage before its ACK leaves.
 //!
-//! A worker submits to its [`Lane`] and releases parked ACKs when the lane says that they are durable; the server opens,
-//! recovers and stops the [`Journal`]. Nobody else calls it. It knows bindings and bytes, never packets.
+//! A worker submits to its [`Lane`] and releases parked ACKs when the lane says that they are durable; the server recovers,
+//! starts and stops the [`Journal`]. Nobody else calls it. It knows bindings and bytes, never packets.
+//!
+//! Segments are append-only files of checksummed 64-byte [`record`]s. Records go to the disk in groups, one write and one
+//! `fdatasync` each; a group starts with a marker that says how many bytes of the segment were durable by then. That is how
+//! [`recovery`] tells a torn end (bad records beyond what any marker vouches for: cut off) from damage (refused).
 
-mod api;
+mod disk;
+mod lane;
+mod record;
+mod recovery;
+mod segment;
+mod writer;
 
-pub use api::{Journal, JournalError, JournalStatus, Lane, LaneFull, RecoveryReport, Ticket};
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::Path,
+    sync::Arc,
+    thread::JoinHandle,
+};
+
+pub use disk::{DirectoryDisk, Disk, SegmentFile};
+pub use lane::{Lane, LaneFull, Ticket};
+pub use recovery::RecoveryReport;
+pub use writer::JournalStatus;
+
+use crate::{config::Durability, lease::Binding, wake::Wake};
+use writer::{Shared, Writer};
+
+/// Why the journal cannot be opened, read or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The operating system refused.
+    #[error("{path}: cannot {action}: {source}")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What was tried.
+        action: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// A record that was durable cannot be read.
+    #[error(
+        "{path}: damaged record at byte {offset}, before the journal's durable end: restore this file from a backup"
+    )]
+    Damaged {
+        /// The segment.
+        path: String,
+        /// Offset of the first bad record, bytes.
+        offset: u64,
+    },
+    /// Written by a newer version.
+    #[error("{path}: format version {found} is newer than this program's {known}: use the program that wrote it")]
+    NewerVersion {
+        /// The segment.
+        path: String,
+        /// Its version.
+        found: u16,
+        /// The newest that this program reads.
+        known: u16,
+    },
+    /// Another process has it open.
+    #[error("{path}: in use by another process: stop that server, or give this one another state directory")]
+    InUse {
+        /// The lock file.
+        path: String,
+    },
+    /// The disk did not take the last records before the server had to stop.
+    #[error("{path}: {records} records could not be made durable: {reason}")]
+    NotDurable {
+        /// The state directory.
+        path: String,
+        /// How many.
+        records: u64,
+        /// The disk's last error.
+        reason: String,
+    },
+}
+
+impl JournalError {
+    fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io { path, action, source }
+    }
+}
+
+/// A running journal: one thread, as many lanes as workers.
+#[derive(Debug)]
+pub struct Journal {
+    shared: Arc<Shared>,
+    stopper: lane::Stopper,
+    thread: JoinHandle<Result<(), JournalError>>,
+    _lock: File,
+}
+
+impl Journal {
+    /// Reads all that a state directory holds, in the order it was written, for a server that is about to start.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and [`JournalError::InUse`].
+    pub fn recover(dir: &Path, each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
+        let _lock = lock(dir)?;
+        recovery::read(dir, each)
+    }
+
+    /// Reads it without changing anything, also beside a running server (for `leases` without one).
+    ///
+    /// # Errors
+    /// A file cannot be read, is damaged, or was written by a newer version.
+    pub fn read(dir: &Path, each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
+        recovery::read(dir, each)
+    }
+
+    /// Opens a new segment and starts the thread; `wakes` has one entry a lane, woken when its records are durable.
+    ///
+    /// # Errors
+    /// The directory is in use, or its last segment cannot be read, or the new one not be made.
+    pub fn start(
+        dir: &Path,
+        durability: Durability,
+        wakes: Vec<Arc<Wake>>,
+    ) -> Result<(Journal, Vec<Lane>), JournalError> {
+        Self::start_on(Box::new(DirectoryDisk::new(dir)), dir, durability, wakes)
+    }
+
+    /// As [`start`](Self::start), writing to a disk of the caller's: a test's may fail on purpose.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_on(
+        disk: Box<dyn Disk>,
+        dir: &Path,
+        durability: Durability,
+        wakes: Vec<Arc<Wake>>,
+    ) -> Result<(Journal, Vec<Lane>), JournalError> {
+        let lock = lock(dir)?;
+        let shared = Arc::new(Shared::new(wakes));
+        let (stopper, receiver, lanes) = lane::channel(&shared, durability == Durability::Sync);
+        let writer = Writer::open(disk, dir, durability, Arc::clone(&shared), receiver)?;
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run())
+            .map_err(JournalError::io(dir, "start the journal's thread"))?;
+        Ok((Self { shared, stopper, thread, _lock: lock }, lanes))
+    }
+
+    /// How it does.
+    pub fn status(&self) -> JournalStatus {
+        self.shared.status()
+    }
+
+    /// Makes durable what was submitted and ends the thread. All lanes are to be idle by then.
+    ///
+    /// # Errors
+    /// [`JournalError::NotDurable`]: the disk still fails.
+    pub fn stop(self) -> Result<(), JournalError> {
+        self.shared.ask_to_stop();
+        self.stopper.stop();
+        // The thread does not panic; should it, nothing more is known than that its last group may be missing.
+        self.thread.join().unwrap_or_else(|_| {
+            Err(JournalError::NotDurable { path: "journal".into(), records: 0, reason: "its thread ended".into() })
+        })
+    }
+}
+
+/// Takes the directory for this process.
+fn lock(dir: &Path) -> Result<File, JournalError> {
+    let path = dir.join("journal.lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(JournalError::io(&path, "open it"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(JournalError::io(&path, "lock it")(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -90,3 +90,21 @@ pub struct Binding {
     /// The client identifier; empty when the client sent none and is known by its hardware address.
     pub client_id: ClientId,
 }
+
+impl Lease {
+    /// The lease together with its client, as the journal keeps it. An identifier longer than 255 bytes cannot come from the
+    /// wire; it would be cut.
+    pub fn of(&self, hw: &HwAddress, client_id: &[u8]) -> Binding {
+        let mut id = ClientId::new();
+        let _ = id.try_extend_from_slice(&client_id[..client_id.len().min(id.capacity())]);
+        Binding {
+            address: self.address,
+            state: self.state,
+            generation: self.generation,
+            started_s: self.started_s,
+            expires_s: self.expires_s,
+            hw: *hw,
+            client_id: id,
+        }
+    }
+}

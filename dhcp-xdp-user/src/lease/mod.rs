@@ -6,9 +6,20 @@
 //! that there is no `unsafe` here).
 
 mod binding;
+mod change;
+mod counts;
+mod free;
+mod index;
 mod key;
+mod layout;
+mod side;
+mod slot;
+mod sync;
 mod table;
+#[cfg(test)]
+mod tests;
+mod wheel;
 
 pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease};
 pub use key::{ClientKey, KeyHasher};
-pub use table::{BindError, Client, LeaseTable, OfferError, PoolRange, TableCounts};
+pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, TableCounts};

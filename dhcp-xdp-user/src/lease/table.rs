@@ -1,8 +1,17 @@
-//! CONTRACT STUB: the operations of the table. To be replaced by the implementation with these signatures.
+//! The table: its parts put together, and what only looks. Changes are in [`super::change`].
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Mutex};
 
-use super::{Binding, ClientKey, HwAddress, Lease};
+use super::{
+    Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease,
+    counts::StateCounts,
+    free::{FreeAddresses, UsedMap},
+    index::ClientIndex,
+    layout::Layout,
+    side::SideData,
+    slot::{Claim, Seen, Slot},
+    wheel::{MAX_SLOTS, Wheel},
+};
 
 /// A range of addresses of one subnet, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +43,8 @@ pub enum OfferError {
     /// Every address of the subnet is in use.
     #[error("no free address")]
     Exhausted,
-    /// Another worker is changing the same slot at this moment.
+    /// Another worker is changing the same slot at this moment, or the queue of freed addresses has to be cleaned first
+    /// (see [`LeaseTable::expire`]). The client asks again.
     #[error("slot is being changed")]
     Contended,
 }
@@ -48,9 +58,27 @@ pub enum BindError {
     /// Another client has it (bound, or offered and still held), or it is quarantined.
     #[error("taken")]
     Taken,
-    /// Another worker is changing the same slot at this moment.
+    /// Another worker is changing the same slot at this moment. Nothing was changed.
     #[error("slot is being changed")]
     Contended,
+}
+
+/// Another worker is changing the same slot at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("slot is being changed")]
+pub struct Contended;
+
+/// What binding an address changed; all of it goes to the journal, in this order: `lease`, then `released`.
+///
+/// The order matters when the machine stops in between. With the new binding alone on the disk, the old address stays out of
+/// use until its time is over, which harms nobody; the other way round a client could lose an address that it still uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The binding.
+    pub lease: Lease,
+    /// The client's binding of another address, which this one ended. Its hardware address and client identifier are the
+    /// client's.
+    pub released: Option<Lease>,
 }
 
 /// How many addresses are in which state.
@@ -68,80 +96,186 @@ pub struct TableCounts {
     pub declined: u64,
 }
 
-/// The table. All methods take `&self` and may be called from any thread.
-pub struct LeaseTable {}
+/// The table. All methods take `&self` and may be called from any thread; none waits for another thread's change of a slot.
+///
+/// Times are seconds since 1970-01-01 UTC. What is overdue at the caller's `now_s` reads and is treated as expired, whether
+/// or not [`expire`](Self::expire) has got to it.
+pub struct LeaseTable {
+    pub(super) keys: KeyHasher,
+    pub(super) layout: Layout,
+    pub(super) slots: Box<[Slot]>,
+    pub(super) side: SideData,
+    pub(super) index: ClientIndex,
+    pub(super) used: UsedMap,
+    pub(super) free: Box<[Option<FreeAddresses>]>,
+    pub(super) wheel: Wheel,
+    pub(super) counts: StateCounts,
+    /// Held by whoever expires: wheel and queues are cleaned by one thread at a time.
+    pub(super) housekeeping: Mutex<()>,
+}
 
 impl LeaseTable {
-    /// A table over these ranges, which do not overlap; all memory is taken now.
-    pub fn new(_ranges: &[PoolRange], _secret: [u64; 2]) -> Self {
-        todo!()
+    /// The most addresses that one table can hold; the configuration's check is to refuse more.
+    pub const MAX_ADDRESSES: u32 = MAX_SLOTS;
+
+    /// A table over these ranges, which do not overlap and are at most [`MAX_ADDRESSES`](Self::MAX_ADDRESSES) together; all
+    /// memory is taken now (about 150 bytes an address). A range that breaks a rule is left out: [`counts`](Self::counts)
+    /// tells the total.
+    ///
+    /// `secret` makes the clients' keys; it is random in a server, and need not outlive it.
+    pub fn new(ranges: &[PoolRange], secret: [u64; 2]) -> Self {
+        let layout = Layout::new(ranges, Self::MAX_ADDRESSES);
+        let slots = layout.slots() as usize;
+        let subnets = layout.ranges().iter().map(|range| usize::from(range.subnet) + 1).max().unwrap_or(0);
+        let free = (0..subnets).map(|subnet| {
+            let of_subnet = layout.ranges().iter().filter(|range| usize::from(range.subnet) == subnet);
+            let runs: Vec<_> = of_subnet.map(|range| (range.base, range.base + range.len)).collect();
+            (!runs.is_empty()).then(|| FreeAddresses::new(&runs))
+        });
+        Self {
+            keys: KeyHasher::new(secret),
+            slots: (0..slots).map(|_| Slot::default()).collect(),
+            side: SideData::new(slots),
+            index: ClientIndex::new(slots),
+            used: UsedMap::new(slots),
+            free: free.collect(),
+            wheel: Wheel::new(),
+            counts: StateCounts::default(),
+            housekeeping: Mutex::new(()),
+            layout,
+        }
     }
+
     /// The key of a client.
-    pub fn key(&self, _subnet: u16, _hw: &HwAddress, _client_id: &[u8]) -> ClientKey {
-        todo!()
+    pub fn key(&self, subnet: u16, hw: &HwAddress, client_id: &[u8]) -> ClientKey {
+        self.keys.key(subnet, hw, client_id)
     }
+
     /// Brings what the next call for this client needs near, without waiting for it.
+    ///
+    /// It does nothing yet: behind `dashmap` it would be the lookup itself, a locked instruction and all, done twice.
     pub fn prefetch(&self, _key: &ClientKey) {}
+
     /// The client's slot in its present state; an overdue one reads as expired at `now_s`.
-    pub fn find(&self, _key: &ClientKey, _now_s: u32) -> Option<Lease> {
-        todo!()
+    ///
+    /// `None` also when another thread is changing that slot at this moment: before a NAK, ask [`try_find`](Self::try_find).
+    pub fn find(&self, key: &ClientKey, now_s: u32) -> Option<Lease> {
+        self.try_find(key, now_s).ok().flatten()
     }
-    /// Holds an address for a client until `hold_until_s`: the one that it has or had, else `wanted` when free, else the
-    /// next free one. A bound lease of the client stays bound and is returned as it is.
-    pub fn offer(
-        &self,
-        _client: &Client<'_>,
-        _wanted: Option<Ipv4Addr>,
-        _hold_until_s: u32,
-        _now_s: u32,
-    ) -> Result<Lease, OfferError> {
-        todo!()
+
+    /// As [`find`](Self::find), telling "no such client" from "cannot be told at this moment".
+    ///
+    /// # Errors
+    /// Another thread is changing the client's slot.
+    pub fn try_find(&self, key: &ClientKey, now_s: u32) -> Result<Option<Lease>, Contended> {
+        for _ in 0..4 {
+            let Some(slot) = self.index.get(key) else { return Ok(None) };
+            let seen = self.slots[slot as usize].read().ok_or(Contended)?;
+            if seen.key == *key {
+                return Ok(Some(self.lease_of(slot, &seen, now_s)));
+            }
+            // The client moved between the two looks.
+        }
+        Err(Contended)
     }
-    /// Binds `address` to the client until `expires_s`. An offer that the client holds on another address is given up; a
-    /// bound lease of it on another address is released (the returned value's generation orders them in the journal).
-    pub fn bind(
-        &self,
-        _client: &Client<'_>,
-        _address: Ipv4Addr,
-        _expires_s: u32,
-        _now_s: u32,
-    ) -> Result<Lease, BindError> {
-        todo!()
+
+    /// A consistent copy of the slot of an address; `None` if it is in no pool or free.
+    pub fn get(&self, address: Ipv4Addr, now_s: u32) -> Option<Binding> {
+        let (slot, _) = self.layout.slot_of(address)?;
+        self.copy(slot, now_s)
     }
-    /// Takes back the offer that the client holds, if any: another server was chosen. True if there was one.
-    pub fn withdraw(&self, _key: &ClientKey, _now_s: u32) -> bool {
-        todo!()
+
+    /// All slots that are not free, each a consistent copy of its own, in the order of addresses. One cache miss or two a slot;
+    /// workers are not held up.
+    pub fn iter(&self, now_s: u32) -> impl Iterator<Item = Binding> + '_ {
+        (0..self.layout.slots()).filter_map(move |slot| self.copy(slot, now_s))
     }
-    /// Releases `address` if this client has it bound; the client is remembered.
-    pub fn release(&self, _key: &ClientKey, _address: Ipv4Addr, _now_s: u32) -> Option<Lease> {
-        todo!()
-    }
-    /// Puts `address` into quarantine until `until_s` if this client has it bound or offered; the client is forgotten.
-    pub fn decline(&self, _key: &ClientKey, _address: Ipv4Addr, _until_s: u32, _now_s: u32) -> Option<Lease> {
-        todo!()
-    }
-    /// Releases an address whoever has it (an operator's command).
-    pub fn release_address(&self, _address: Ipv4Addr, _now_s: u32) -> Option<Lease> {
-        todo!()
-    }
-    /// Puts back what the journal kept; an older generation than the slot's is ignored. False: the address is in no pool.
-    pub fn restore(&self, _binding: &Binding, _subnet: u16, _now_s: u32) -> bool {
-        todo!()
-    }
-    /// A consistent copy of the slot of an address.
-    pub fn get(&self, _address: Ipv4Addr, _now_s: u32) -> Option<Binding> {
-        todo!()
-    }
-    /// All slots that are not free, each a consistent copy of its own.
-    pub fn iter(&self, _now_s: u32) -> impl Iterator<Item = Binding> + '_ {
-        std::iter::empty()
-    }
-    /// One step of expiry, called by one housekeeping thread: turns overdue slots into free ones, at most `budget` of them.
-    pub fn expire(&self, _now_s: u32, _budget: usize) -> usize {
-        todo!()
-    }
-    /// Counts by state.
+
+    /// Counts by state, of some hundred counters added up. Overdue ones count as what they were until
+    /// [`expire`](Self::expire) has got to them.
     pub fn counts(&self) -> TableCounts {
-        todo!()
+        self.counts.read(u64::from(self.layout.slots()))
+    }
+
+    /// One step of expiry, called by a housekeeping thread about once a second, and by whoever finds no free address: turns overdue slots into free ones, and
+    /// cleans the queues of freed addresses. It looks at no more than `budget` slots and returns at how many it did:
+    /// as many as `budget` means that there is more to do at once. Nothing is journaled: time says it all. A second caller at
+    /// the same time does nothing.
+    pub fn expire(&self, now_s: u32, budget: usize) -> usize {
+        let Ok(_alone) = self.housekeeping.try_lock() else { return 0 };
+        let mut spent = self.wheel.step(&self.slots, now_s, budget, |slot| self.expire_slot(slot, now_s));
+        for free in self.free.iter().flatten() {
+            spent += free.prune(&self.slots, now_s, budget - spent);
+        }
+        spent
+    }
+
+    fn copy(&self, slot: u32, now_s: u32) -> Option<Binding> {
+        let this = &self.slots[slot as usize];
+        if this.word().state() == BindingState::Free {
+            return None;
+        }
+        // A writer can be off its CPU; nothing here is in a hurry.
+        let (seen, (chaddr, (htype, hlen, client_id))) = (0..1000).find_map(|_| {
+            this.read_with(|| (this.chaddr(), self.side.read(slot))).or_else(|| {
+                std::thread::yield_now();
+                None
+            })
+        })?;
+        let lease = self.lease_of(slot, &seen, now_s);
+        Some(Binding {
+            address: lease.address,
+            state: lease.state,
+            generation: lease.generation,
+            started_s: lease.started_s,
+            expires_s: lease.expires_s,
+            hw: HwAddress { htype, hlen, chaddr },
+            client_id,
+        })
+    }
+
+    pub(super) fn lease_of(&self, slot: u32, seen: &Seen, now_s: u32) -> Lease {
+        Lease {
+            address: self.layout.address_of(slot).0,
+            state: seen.word.state_at(now_s),
+            generation: seen.generation,
+            started_s: seen.started_s,
+            expires_s: seen.word.expires_s(),
+        }
+    }
+
+    fn expire_slot(&self, slot: u32, now_s: u32) -> bool {
+        let this = &self.slots[slot as usize];
+        let Some(seen) = this.read() else { return false };
+        if !seen.word.is_overdue(now_s) {
+            return true;
+        }
+        let Some(claim) = this.claim(&seen) else { return false };
+        self.publish(slot, claim, BindingState::Expired, seen.word.expires_s());
+        true
+    }
+
+    /// Ends a change: everything that has to know learns of the new state.
+    pub(super) fn publish(&self, slot: u32, claim: Claim<'_>, state: BindingState, expires_s: u32) {
+        self.counts.moved(slot, claim.before().state(), state);
+        let published = claim.publish(state, expires_s);
+        self.after(slot, published);
+    }
+
+    /// Ends a change that is not to be.
+    pub(super) fn give_back(&self, slot: u32, claim: Claim<'_>) {
+        let published = claim.give_back();
+        self.after(slot, published);
+    }
+
+    fn after(&self, slot: u32, published: super::slot::Published) {
+        if published.queue {
+            self.used.mark(slot);
+            let subnet = self.layout.address_of(slot).1;
+            if let Some(Some(free)) = self.free.get(usize::from(subnet)) {
+                free.push(slot);
+            }
+        }
+        self.wheel.watch(&self.slots, slot, published.word);
     }
 }

@@ -259,7 +259,7 @@ struct PanicWatch<'a> {
 impl Drop for PanicWatch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            lock(&self.shared.failure).get_or_insert_with(|| format!("worker {}: panicked", self.name));
+            self.shared.fail(format!("worker {}: panicked; it serves no more", self.name));
         }
     }
 }
@@ -282,9 +282,7 @@ fn work(shared: &Shared, seat: Seat, lane: Lane, stop: &AtomicBool) -> (Socket, 
     let mut worker = Worker::new(socket, processor, counters, parking);
     let clock = shared.clock;
     if let Err(error) = worker.run(|| clock.now_s(), &wake, stop, &shared.options(interface)) {
-        let failure = format!("worker {name}: {error}");
-        log::error!("{failure}; it serves no more");
-        lock(&shared.failure).get_or_insert(failure);
+        shared.fail(format!("worker {name}: {error}; it serves no more"));
     }
     let (socket, processor) = worker.into_parts();
     (socket, processor.into_recorder())
@@ -345,6 +343,22 @@ impl Interface {
             log::error!("{error}");
             Default::default()
         })
+    }
+
+    /// Whether one of its sockets has lost the device.
+    pub(super) fn lost_device(&self) -> bool {
+        let mut workers = self.queues.iter().flat_map(|queue| &queue.workers);
+        workers.any(|worker| lock(&worker.ring_stats).as_ref().is_some_and(RingStatsReader::lost_device))
+    }
+
+    /// The kernel's name of it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Hands the program's rare events to the log.
+    pub(super) fn log_events(&self) {
+        lock(&self.program).log_events();
     }
 
     /// A bind in zero-copy mode that succeeds is no proof: with some drivers no frame ever arrives. Says so, once.

@@ -160,7 +160,7 @@ impl Server {
         move || shared.stats()
     }
 
-    /// Why a worker ended by itself, if one did: its interface is gone, mostly. The others serve on.
+    /// What serves no more, if anything: an interface that is gone, mostly. The others serve on.
     pub fn failure(&self) -> Option<String> {
         lock(&self.shared.failure).clone()
     }
@@ -241,8 +241,18 @@ impl Shared {
             }
         }
         for interface in &self.interfaces {
+            interface.log_events();
             interface.look_for_silence();
+            if interface.lost_device() {
+                self.fail(format!("{}: the interface is gone", interface.name()));
+            }
         }
+    }
+
+    /// Something serves no more. The first failure is kept for whoever watches the server.
+    fn fail(&self, failure: String) {
+        log::error!("{failure}");
+        lock(&self.failure).get_or_insert(failure);
     }
 
     /// How the loop of a worker runs.

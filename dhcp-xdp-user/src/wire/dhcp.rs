@@ -296,3 +296,60 @@ impl<'a> HeaderMut<'a> {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_read_back_as_they_were_written_and_as_dhcproto_reads_them() {
+        use dhcproto::{Decodable as _, v4};
+        let mut message = vec![0xff; 244];
+        message[240..].fill(0);
+        HeaderMut::new_cleared(&mut message)
+            .unwrap()
+            .set_op(BOOTREPLY)
+            .set_hardware(1, 6, &[7; 16])
+            .set_hops(3)
+            .set_xid(0x0102_0304)
+            .set_secs(9)
+            .set_broadcast(true)
+            .set_ciaddr(Ipv4Addr::new(1, 2, 3, 4))
+            .set_yiaddr(Ipv4Addr::new(5, 6, 7, 8))
+            .set_siaddr(Ipv4Addr::new(9, 10, 11, 12))
+            .set_giaddr(Ipv4Addr::new(13, 14, 15, 16))
+            .set_file(&[b'x'; 200]);
+        let ours = Header::new_checked(&message).unwrap();
+        let theirs = v4::Message::decode(&mut v4::Decoder::new(&message)).unwrap();
+        assert_eq!((ours.op(), ours.htype(), ours.hlen(), ours.hops()), (2, 1, 6, 3));
+        assert_eq!(
+            (ours.xid(), ours.secs(), ours.broadcast()),
+            (theirs.xid(), theirs.secs(), theirs.flags().broadcast())
+        );
+        assert_eq!((ours.ciaddr(), ours.yiaddr()), (theirs.ciaddr(), theirs.yiaddr()));
+        assert_eq!((ours.siaddr(), ours.giaddr()), (theirs.siaddr(), theirs.giaddr()));
+        assert_eq!(ours.chaddr()[..6], *theirs.chaddr());
+        assert_eq!(ours.file()[126..], [b'x', 0], "a zero ends the name");
+        assert!(ours.sname().iter().all(|&b| b == 0));
+    }
+
+    #[test]
+    fn what_is_no_dhcp_message_is_refused_by_name() {
+        let mut message = vec![0; 240];
+        HeaderMut::new_cleared(&mut message).unwrap();
+        assert!(Header::new_checked(&message).is_ok());
+        assert_eq!(Header::new_checked(&message[..239]).unwrap_err(), HeaderError::TooShort);
+        message[field::HLEN] = 17;
+        assert_eq!(Header::new_checked(&message).unwrap_err(), HeaderError::BadHlen);
+        message[239] = 0;
+        assert_eq!(Header::new_checked(&message).unwrap_err(), HeaderError::BadCookie);
+        assert!(HeaderMut::new_cleared(&mut message[..239]).is_none());
+    }
+
+    #[test]
+    fn message_types_keep_the_unknown() {
+        for value in 0..=255 {
+            assert_eq!(u8::from(MessageType::from(value)), value);
+        }
+    }
+}

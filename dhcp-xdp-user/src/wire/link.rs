@@ -191,3 +191,90 @@ pub fn seal(frame: &mut [u8], ipv4: usize, envelope: &Envelope, payload_len: usi
     frame.get_mut(udp_at..payload_at)?.copy_from_slice(&udp.to_bytes());
     Some(end)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    const ENVELOPE: Envelope = Envelope {
+        ethernet_source: [2, 0, 0, 0, 0, 1],
+        ethernet_destination: [2, 0, 0, 0, 0, 2],
+        source: Ipv4Addr::new(192, 0, 2, 1),
+        destination: Ipv4Addr::new(192, 0, 2, 2),
+        source_port: 68,
+        destination_port: 67,
+    };
+
+    /// A sealed frame around a payload, with these bytes between the Ethernet addresses and the IPv4 header.
+    fn sealed(between: &[u8], payload: &[u8]) -> Vec<u8> {
+        let ipv4 = 12 + between.len();
+        let mut frame = vec![0xa5; ipv4 + REPLY_IP_UDP_LEN];
+        frame[12..ipv4].copy_from_slice(between);
+        frame.extend(payload);
+        let len = seal(&mut frame, ipv4, &ENVELOPE, payload.len()).unwrap();
+        assert_eq!(len, frame.len());
+        frame
+    }
+
+    #[test]
+    fn a_frame_without_room_is_left_as_it_was() {
+        let mut frame = vec![7u8; 100];
+        for (ipv4, payload_len) in [(14, 59), (14, usize::MAX), (usize::MAX, 0), (100, 0), (14, 65_536), (4, 10)] {
+            assert_eq!(seal(&mut frame, ipv4, &ENVELOPE, payload_len), None);
+        }
+        assert!(frame.iter().all(|&b| b == 7));
+    }
+
+    #[test]
+    fn a_checksum_that_comes_out_as_zero_is_sent_as_all_ones() {
+        // RFC 768: zero would say that there is none. The two payload bytes are chosen for it.
+        let plain = sealed(&[8, 0], &[0, 0]);
+        let sum = u16::from_be_bytes([plain[40], plain[41]]);
+        let frame = sealed(&[8, 0], &sum.to_be_bytes());
+        assert_eq!(frame[40..42], [0xff, 0xff]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_sealed_is_read_back(tags in 0usize..3, mut payload in vec(any::<u8>(), 44..1400)) {
+            payload[0] = 1;
+            let between: Vec<u8> = [[0x81, 0, 0, 7].repeat(tags), vec![8, 0]].concat();
+            let frame = sealed(&between, &payload);
+            let datagram = Datagram::new_checked(&frame, Role::Server, true).unwrap();
+            prop_assert_eq!(datagram.payload(&frame), &payload[..]);
+            prop_assert_eq!(usize::from(datagram.vlan_tags), tags);
+            prop_assert_eq!(datagram.ethernet_source, ENVELOPE.ethernet_source);
+            prop_assert_eq!((datagram.source, datagram.destination), (ENVELOPE.source, ENVELOPE.destination));
+            prop_assert_eq!((datagram.source_port, datagram.destination_port), (68, 67));
+            prop_assert_eq!(datagram.reply_offset(), 42 + 4 * tags);
+        }
+
+        #[test]
+        fn a_changed_bit_of_the_payload_is_noticed(mut payload in vec(any::<u8>(), 44..400), at: prop::sample::Index, bit in 0u8..8) {
+            payload[0] = 1;
+            let mut frame = sealed(&[8, 0], &payload);
+            // Not the op, which the walk reads before the checksum is.
+            let at = 43 + at.index(payload.len() - 1);
+            frame[at] ^= 1 << bit;
+            prop_assert_eq!(Datagram::new_checked(&frame, Role::Server, true), Err(LinkError::BadUdpChecksum));
+            prop_assert!(Datagram::new_checked(&frame, Role::Server, false).is_ok());
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_lie_within_the_frame(mut frame in vec(any::<u8>(), 0..200), ihl in 0u8..16) {
+            // Enough of a header to get past the first questions.
+            if frame.len() > 40 {
+                frame[12..15].copy_from_slice(&[8, 0, 0x40 | ihl]);
+                frame[20..24].copy_from_slice(&[0, 0, 64, 17]);
+            }
+            for role in [Role::Server, Role::Client] {
+                if let Ok(datagram) = Datagram::new_checked(&frame, role, false) {
+                    prop_assert!(datagram.payload(&frame).len() <= frame.len());
+                    prop_assert!(datagram.payload(&[]).is_empty());
+                }
+            }
+        }
+    }
+}

@@ -310,3 +310,124 @@ fn write(message: &mut [u8], room: &mut Room, code: u8, len: u8, data: &[u8]) {
     message[data_at..data_at + data.len()].copy_from_slice(data);
     room.at = data_at + data.len();
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::wire::dhcp::HeaderMut;
+
+    fn message(len: usize) -> Vec<u8> {
+        let mut message = vec![0xa5; len];
+        HeaderMut::new_cleared(&mut message).unwrap();
+        message
+    }
+
+    fn read(message: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        let header = Header::new_checked(message).unwrap();
+        Options::new(header).map(|option| option.unwrap()).map(|o| (o.code, o.data.to_vec())).collect()
+    }
+
+    #[test]
+    fn pads_are_skipped_and_what_follows_end_is_not_read() {
+        let codes: Vec<_> = Area::new(&[0, 0, 12, 1, b'a', 0, 255, 13, 1, b'b']).map(|o| o.unwrap().code).collect();
+        assert_eq!(codes, [12]);
+    }
+
+    #[test]
+    fn an_area_without_end_ends_where_it_ends() {
+        assert_eq!(Area::new(&[12, 1, b'a']).count(), 1);
+        assert_eq!(Area::new(&[]).count(), 0);
+    }
+
+    #[test]
+    fn an_option_past_the_end_is_one_error_and_the_last_item() {
+        for bytes in [&[12, 2, b'a'][..], &[12], &[0, 82, 255]] {
+            let items: Vec<_> = Area::new(bytes).collect();
+            assert_eq!(items, [Err(OptionError)]);
+        }
+    }
+
+    #[test]
+    fn file_is_read_before_sname_and_an_end_in_one_does_not_end_the_other() {
+        let mut message = message(260);
+        message[field::SNAME][..4].copy_from_slice(&[12, 1, b's', 255]);
+        message[field::FILE][..4].copy_from_slice(&[12, 1, b'f', 255]);
+        message[240..].fill(0);
+        message[240..247].copy_from_slice(&[52, 1, 3, 12, 1, b'o', 255]);
+        let data: Vec<_> = read(&message).into_iter().map(|(_, data)| data[0]).collect();
+        assert_eq!(data, *b"ofs");
+    }
+
+    #[test]
+    fn overload_is_an_error_twice_or_in_an_overloaded_field() {
+        let mut twice = message(246);
+        twice[240..].copy_from_slice(&[52, 1, 1, 52, 1, 1]);
+        assert!(Options::new(Header::new_checked(&twice).unwrap()).any(|o| o.is_err()));
+        let mut nested = message(243);
+        nested[240..].copy_from_slice(&[52, 1, 1]);
+        nested[field::FILE][..3].copy_from_slice(&[52, 1, 2]);
+        assert!(Options::new(Header::new_checked(&nested).unwrap()).any(|o| o.is_err()));
+    }
+
+    #[test]
+    fn a_message_below_300_bytes_is_padded_and_a_shorter_buffer_refused() {
+        let mut buffer = message(400);
+        let writer = OptionWriter::new(&mut buffer, true, true).unwrap();
+        assert_eq!(writer.finish(None), 300);
+        assert_eq!(buffer[240], code::END);
+        assert!(buffer[241..300].iter().all(|&b| b == 0));
+        assert!(OptionWriter::new(&mut message(299), true, true).is_none());
+    }
+
+    #[test]
+    fn without_free_fields_the_last_byte_is_used() {
+        let mut buffer = message(300);
+        let mut writer = OptionWriter::new(&mut buffer, false, false).unwrap();
+        assert!(writer.push(224, &[1; 57]));
+        assert!(!writer.push(225, &[]));
+        assert_eq!(writer.finish(None), 300);
+        assert_eq!(buffer[299], code::END);
+        assert_eq!(read(&buffer), [(224, vec![1; 57])]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read_back_and_lies_within_the_limit(
+            limit in 300usize..700,
+            file_free: bool,
+            sname_free: bool,
+            options in vec((1u8..50, vec(any::<u8>(), 0..80)), 0..20),
+            last in prop::option::of(vec(any::<u8>(), 0..100)),
+        ) {
+            let mut buffer = message(700);
+            buffer[limit..].fill(0x5a);
+            let mut writer = OptionWriter::new(&mut buffer[..limit], file_free, sname_free).unwrap();
+            let last = last.filter(|data| writer.reserve(data.len()));
+            let mut expected: Vec<_> = options.into_iter().filter(|(code, data)| writer.push(*code, data)).collect();
+            let len = writer.finish(last.as_deref().map(|data| (82, data)));
+            prop_assert!((300..=limit).contains(&len));
+            prop_assert!(buffer[limit..].iter().all(|&b| b == 0x5a), "nothing beyond the limit");
+            prop_assert!(file_free || buffer[field::FILE].iter().all(|&b| b == 0));
+            prop_assert!(sname_free || buffer[field::SNAME].iter().all(|&b| b == 0));
+            if let Some(data) = last {
+                let main: Vec<_> = Area::new(&buffer[OPTIONS_OFFSET..len]).map(|o| o.unwrap()).collect();
+                prop_assert_eq!(main.last().unwrap(), &DhcpOption { code: 82, data: &data });
+                expected.push((82, data));
+            }
+            let mut found = read(&buffer[..len]);
+            found.sort();
+            expected.sort();
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic_and_in_bounded_steps(bytes in vec(any::<u8>(), 0..600)) {
+            let mut message = message(240);
+            message.extend(&bytes);
+            let header = Header::new_checked(&message).unwrap();
+            prop_assert!(Options::new(header).count() <= bytes.len() + 192);
+        }
+    }
+}

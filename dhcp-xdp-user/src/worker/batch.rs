@@ -225,8 +225,12 @@ impl<R: Recorder> Processor<R> {
         let decision = engine::decide_at(place, request, &ingress, now_s, &self.config, &self.leases);
         let (reply, ticket) = match decision {
             Decision::Reply(reply) => (reply, None),
-            Decision::Commit(reply, lease) => {
-                let ticket = self.record(&lease, request)?;
+            Decision::Commit(reply, bound) => {
+                // First the address that the client leaves: whatever a crash keeps of the two, it never has both.
+                if let Some(released) = bound.released {
+                    self.record(&released, request)?;
+                }
+                let ticket = self.record(&bound.lease, request)?;
                 (reply, self.recorder.parks().then_some(ticket))
             }
             Decision::Record(lease, reason) => {
@@ -309,3 +313,6 @@ impl From<LinkError> for DropReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

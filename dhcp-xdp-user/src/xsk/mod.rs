@@ -13,12 +13,16 @@
 mod device;
 mod frames;
 mod program;
+mod queue;
 mod socket;
+mod statistics;
 
 pub use device::{AttachedProgram, Device, DeviceError};
 pub use frames::{FrameToken, QueueFrames};
 pub use program::{AttachMode, OBJECT, Program, ProgramConfig, ProgramError};
-pub use socket::{BindMode, OpenError, Queue, QueueConfig, RingStats, RingStatsReader, Socket, open_queue};
+pub use queue::{BindMode, OpenError, Queue, QueueConfig, open_queue};
+pub use socket::Socket;
+pub use statistics::{RingStats, RingStatsReader};
 
 /// Bytes of a UMEM chunk. The kernel keeps the first 256 of them as headroom for XDP; the rest holds an Ethernet frame of
 /// MTU 1500 with two VLAN tags.

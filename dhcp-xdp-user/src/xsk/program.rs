@@ -7,6 +7,7 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, XskMap},
     programs::{Xdp, XdpMode as AyaMode, links::FdLink, xdp::XdpLinkId},
 };
+use aya_log::EbpfLogger;
 use dhcp_xdp_ebpf::{Role, Verdict, abi::MAX_SOCKETS, map};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
@@ -118,6 +119,8 @@ pub struct Program {
     destinations: HashMap<MapData, [u8; 4], u8>,
     /// Socket map entries in use.
     open: BTreeSet<u32>,
+    /// What the program says of rare events; `None` when it was built without a log.
+    events: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl Program {
@@ -139,6 +142,7 @@ impl Program {
         let _ = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
         let mut ebpf = load(object, interface, config)?;
         let (link, mode) = attach(&mut ebpf, device, mode)?;
+        let events = EbpfLogger::init(&mut ebpf).ok();
         let mut take = |name: &'static str| {
             ebpf.take_map(name).ok_or(ProgramError::Object { interface: interface.to_owned(), what: name })
         };
@@ -153,6 +157,7 @@ impl Program {
             mode,
             workers: config.workers,
             open: BTreeSet::new(),
+            events,
         })
     }
 
@@ -205,6 +210,14 @@ impl Program {
         Ok(())
     }
 
+    /// Passes on to the log what the program said of rare events since the last call (a first frame, truncated frames at
+    /// doubling intervals). To be called now and then.
+    pub fn log_events(&mut self) {
+        if let Some(events) = &mut self.events {
+            events.flush();
+        }
+    }
+
     /// How many frames met which verdict, in the order of [`Verdict::ALL`], summed over CPUs.
     ///
     /// # Errors
@@ -234,8 +247,36 @@ fn load(object: &[u8], interface: &str, config: ProgramConfig) -> Result<Ebpf, P
         .load(object)
         .map_err(|e| failed(interface, "load the XDP program", &e))?;
     let program = xdp(&mut ebpf, interface)?;
-    program.load().map_err(|e| failed(interface, "load the XDP program", &e))?;
+    program.load().map_err(|e| not_loaded(interface, &e))?;
     Ok(ebpf)
+}
+
+/// Why the kernel did not load the program. The verifier's log is long; its last lines say what it minds.
+fn not_loaded(interface: &str, error: &aya::programs::ProgramError) -> ProgramError {
+    let action = "load the XDP program";
+    let aya::programs::ProgramError::LoadError { io_error, verifier_log } = error else {
+        return failed(interface, action, error);
+    };
+    let log = verifier_log.to_string();
+    if io_error.raw_os_error() == Some(libc::EPERM) || log.trim().is_empty() {
+        return failed(interface, action, io_error);
+    }
+    log::debug!("{interface}: the verifier's log:\n{log}");
+    // After what it minds come lines of statistics.
+    let statistics = ["verification time", "stack depth", "processed "];
+    let complaint = log
+        .lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)));
+    ProgramError::Kernel {
+        interface: interface.to_owned(),
+        action,
+        reason: format!(
+            "its verifier refuses it ({}); it does so where CAP_PERFMON is missing",
+            complaint.unwrap_or("without a reason")
+        ),
+    }
 }
 
 fn xdp<'a>(ebpf: &'a mut Ebpf, interface: &str) -> Result<&'a mut Xdp, ProgramError> {
@@ -297,7 +338,7 @@ fn failed(interface: &str, action: &'static str, error: &(dyn StdError + 'static
             let missing = if action.starts_with("attach") {
                 "CAP_NET_ADMIN"
             } else {
-                "CAP_BPF with CAP_NET_ADMIN (before Linux 5.8: CAP_SYS_ADMIN)"
+                "one of CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN)"
             };
             ProgramError::Permission { interface, action, missing }
         }

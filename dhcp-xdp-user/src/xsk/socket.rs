@@ -1,23 +1,19 @@
-//! The sockets of one receive queue: opening them on one UMEM, and moving frames through their rings.
+//! One AF_XDP socket: moving frames through its rings.
 
 use std::{
-    io, mem,
-    num::NonZeroU32,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     sync::{Arc, atomic::Ordering},
 };
 
 use arrayvec::ArrayVec;
-use xsk_rs::{
-    CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem,
-    config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig},
-};
+use xsk_rs::{CompQueue, FillQueue, FrameDesc, RxQueue, TxQueue, Umem};
 
 use super::{
-    CHUNK_LEN,
-    frames::{FrameToken, QueueFrames, Tally, next_umem_id},
+    frames::{FrameToken, QueueFrames, Tally},
+    queue::BindMode,
+    statistics::RingStatsReader,
 };
-use crate::wake::Wake;
 
 /// Most descriptors moved over a ring at a time.
 const RING_BATCH: usize = 64;
@@ -25,196 +21,6 @@ const RING_BATCH: usize = 64;
 const SENT_PER_CALL: u32 = 32;
 /// How long an owner sleeps at most while the kernel is short of chunks: completions come without waking anybody.
 const SHORT_SLEEP_MS: u16 = 2;
-
-/// How the sockets of a queue are to be opened.
-#[derive(Clone, Copy, Debug)]
-pub struct QueueConfig {
-    /// Chunks of the UMEM, a power of two.
-    pub frames: u32,
-    /// Sockets, at least 1.
-    pub sockets: u32,
-    /// Chunks kept with the kernel for receiving, at most `frames`; the others are for [`Socket::alloc`]. A server gives all.
-    pub fill: u32,
-    /// Ask for zero-copy first. To be false where the program is attached in generic mode.
-    pub zero_copy: bool,
-    /// Set the options of preferred busy polling (`Documentation/networking/napi.rst`).
-    pub busy_poll: bool,
-}
-
-/// How a socket is bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BindMode {
-    /// The device reads and writes the UMEM.
-    ZeroCopy,
-    /// The kernel copies.
-    Copy,
-}
-
-impl BindMode {
-    /// Its name in statistics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ZeroCopy => "zero-copy",
-            Self::Copy => "copy",
-        }
-    }
-}
-
-/// Why the sockets of a queue cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A number in the configuration that the kernel cannot take.
-    #[error("{interface} queue {queue}: {frames} frames, {fill} of them to receive, {sockets} sockets: not possible")]
-    Config {
-        /// The interface.
-        interface: String,
-        /// The queue.
-        queue: u32,
-        /// [`QueueConfig::frames`].
-        frames: u32,
-        /// [`QueueConfig::fill`].
-        fill: u32,
-        /// [`QueueConfig::sockets`].
-        sockets: u32,
-    },
-    /// AF_XDP sockets need a capability that we do not have.
-    #[error(
-        "{interface} queue {queue}: no permission to open AF_XDP sockets: CAP_NET_RAW is missing (run as root, or grant it)"
-    )]
-    Permission {
-        /// The interface.
-        interface: String,
-        /// The queue.
-        queue: u32,
-    },
-    /// Somebody else has the queue.
-    #[error("{interface} queue {queue}: another AF_XDP socket is bound to it")]
-    Busy {
-        /// The interface.
-        interface: String,
-        /// The queue.
-        queue: u32,
-    },
-    /// The kernel refused otherwise.
-    #[error("{interface} queue {queue}: cannot {action}: {source}")]
-    Io {
-        /// The interface.
-        interface: String,
-        /// The queue.
-        queue: u32,
-        /// What was tried.
-        action: &'static str,
-        /// What the kernel said.
-        source: io::Error,
-    },
-}
-
-/// The open sockets of a receive queue.
-pub struct Queue {
-    /// One for each worker; the first has the fill and completion rings, and is to be worked for the others to live.
-    pub sockets: Vec<Socket>,
-    /// How they are bound.
-    pub bind_mode: BindMode,
-    /// What they share.
-    pub frames: Arc<QueueFrames>,
-}
-
-/// Opens the sockets of one receive queue on a UMEM of their own, zero-copy where that is asked for and possible, and
-/// gives the kernel the chunks to receive into. `owner_wake` is what the first socket's thread sleeps on besides the socket.
-///
-/// # Errors
-/// See [`OpenError`]; nothing stays open.
-pub fn open_queue(
-    interface: &str,
-    queue: u32,
-    config: &QueueConfig,
-    owner_wake: Arc<Wake>,
-) -> Result<Queue, OpenError> {
-    let mut last = None;
-    let modes = [BindMode::ZeroCopy, BindMode::Copy];
-    for mode in modes.into_iter().filter(|&mode| config.zero_copy || mode == BindMode::Copy) {
-        // A UMEM for each attempt: a failed bind leaves nothing behind that the next could trip over.
-        match open_bound(interface, queue, config, mode, Arc::clone(&owner_wake)) {
-            Ok(open) => return Ok(open),
-            Err(error @ (OpenError::Permission { .. } | OpenError::Config { .. })) => return Err(error),
-            Err(error) => {
-                if mode == BindMode::ZeroCopy {
-                    log::debug!("{error}; trying copy mode");
-                }
-                last = Some(error);
-            }
-        }
-    }
-    Err(last.unwrap_or(OpenError::Busy { interface: interface.to_owned(), queue }))
-}
-
-fn open_bound(
-    interface: &str,
-    queue: u32,
-    config: &QueueConfig,
-    mode: BindMode,
-    owner_wake: Arc<Wake>,
-) -> Result<Queue, OpenError> {
-    let QueueConfig { frames, sockets: count, fill, .. } = *config;
-    let impossible = || OpenError::Config { interface: interface.to_owned(), queue, frames, fill, sockets: count };
-    let fail = |action, source| open_error(interface, queue, action, source);
-    if count == 0 || fill > frames {
-        return Err(impossible());
-    }
-    let total = NonZeroU32::new(frames).ok_or_else(impossible)?;
-    // Rings as long as there are chunks: none can be full, so that a frame is only ever lost for want of a chunk.
-    let ring = QueueSize::new(frames).map_err(|_| impossible())?;
-    let umem_config = UmemConfig::builder()
-        .frame_size(FrameSize::new(CHUNK_LEN).map_err(|_| impossible())?)
-        .fill_queue_size(ring)
-        .comp_queue_size(ring)
-        .build()
-        .map_err(|_| impossible())?;
-    let (umem, chunks) = Umem::new(umem_config, total, false).map_err(|e| fail("make the UMEM", source_of(&e)))?;
-    let bind = if mode == BindMode::ZeroCopy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
-    let socket_config = SocketConfig::builder()
-        .rx_queue_size(ring)
-        .tx_queue_size(ring)
-        .libxdp_flags(LibxdpFlags::XSK_LIBXDP_FLAGS_INHIBIT_PROG_LOAD)
-        .bind_flags(bind | BindFlags::XDP_USE_NEED_WAKEUP)
-        .build();
-    let device: Interface = interface.parse().map_err(|_| impossible())?;
-
-    let shared = Arc::new(QueueFrames::new(frames, count, owner_wake));
-    let umem_id = next_umem_id();
-    let mut chunks = Some(chunks);
-    let mut sockets = Vec::with_capacity(count as usize);
-    for index in 0..count as usize {
-        // SAFETY: the program load is inhibited, which is what sharing a (device, queue) pair asks for.
-        let (tx, rx, rings) = unsafe { xsk_rs::Socket::new(socket_config, &umem, &device, queue) }
-            .map_err(|e| fail("open an AF_XDP socket", source_of(&e)))?;
-        let mut socket = Socket::new(umem.clone(), umem_id, rx, tx, frames, mode, Arc::clone(&shared), index);
-        if config.busy_poll {
-            prefer_busy_poll(socket.as_fd()).map_err(|e| fail("set the busy-poll options", e))?;
-        }
-        // libxdp gives these rings to the first socket of the pair, and to it alone.
-        if let (Some((fill_ring, completions)), Some(chunks)) = (rings, chunks.take()) {
-            socket.own(fill_ring, completions, chunks, fill);
-        }
-        sockets.push(socket);
-    }
-    Ok(Queue { sockets, bind_mode: mode, frames: shared })
-}
-
-fn open_error(interface: &str, queue: u32, action: &'static str, source: io::Error) -> OpenError {
-    let interface = interface.to_owned();
-    match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => OpenError::Permission { interface, queue },
-        Some(libc::EBUSY) => OpenError::Busy { interface, queue },
-        _ => OpenError::Io { interface, queue, action, source },
-    }
-}
-
-/// The operating system's error beneath one of xsk-rs.
-fn source_of(error: &dyn std::error::Error) -> io::Error {
-    let os = error.source().and_then(|s| s.downcast_ref::<io::Error>()).and_then(io::Error::raw_os_error);
-    os.map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)
-}
 
 /// What the first socket of a queue has and the others have not.
 struct Owner {
@@ -253,7 +59,7 @@ pub struct Socket {
 
 impl Socket {
     #[allow(clippy::too_many_arguments)]
-    fn new(
+    pub(super) fn new(
         umem: Umem,
         umem_id: u32,
         rx: RxQueue,
@@ -283,7 +89,7 @@ impl Socket {
     }
 
     /// Makes this socket the owner of the queue's rings and of all its chunks, and fills the fill ring.
-    fn own(&mut self, fill_ring: FillQueue, completions: CompQueue, chunks: Vec<FrameDesc>, fill: u32) {
+    pub(super) fn own(&mut self, fill_ring: FillQueue, completions: CompQueue, chunks: Vec<FrameDesc>, fill: u32) {
         // The first chunks lie on top of the stack, so that few and warm ones are used when the load is small.
         let umem = self.umem_id;
         let mut spare = Vec::with_capacity(chunks.len());
@@ -591,91 +397,4 @@ impl AsFd for Socket {
 /// Adds without a locked instruction: only the owner of a tally writes to it.
 fn add(counter: &std::sync::atomic::AtomicU64, n: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Release);
-}
-
-/// `XDP_STATISTICS` of one socket since it was opened (`struct xdp_statistics` of `<linux/if_xdp.h>`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RingStats {
-    /// Frames that were meant for this socket and dropped: no chunk on the fill ring (copy mode), or longer than a chunk.
-    pub rx_dropped: u64,
-    /// Frames dropped because the receive ring was full.
-    pub rx_ring_full: u64,
-    /// How often the kernel found the fill ring empty. A figure of the queue, the same on each of its sockets; in copy mode
-    /// each is in `rx_dropped` of some socket already.
-    pub fill_ring_empty: u64,
-    /// Descriptors on the fill ring that the kernel refused. Always zero, or there is a bug here.
-    pub rx_invalid: u64,
-    /// Descriptors on the transmit ring that the kernel refused. Always zero, or there is a bug here.
-    pub tx_invalid: u64,
-}
-
-/// Another handle on a socket: reads its statistics from any thread, and stands for it in the socket map. It keeps the
-/// socket open.
-#[derive(Debug)]
-pub struct RingStatsReader {
-    fd: OwnedFd,
-}
-
-impl AsFd for RingStatsReader {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-}
-
-impl RingStatsReader {
-    /// The statistics at this moment.
-    ///
-    /// # Errors
-    /// What `getsockopt(2)` returned.
-    pub fn read(&self) -> io::Result<RingStats> {
-        // SAFETY: all-zero is a valid value of this plain C structure.
-        let mut raw: libc::xdp_statistics = unsafe { mem::zeroed() };
-        let mut len = mem::size_of_val(&raw) as libc::socklen_t;
-        // SAFETY: the kernel writes at most `len` bytes to `raw`; both outlive the call.
-        let result = unsafe {
-            libc::getsockopt(
-                self.fd.as_raw_fd(),
-                libc::SOL_XDP,
-                libc::XDP_STATISTICS,
-                (&raw mut raw).cast(),
-                &raw mut len,
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(RingStats {
-            rx_dropped: raw.rx_dropped,
-            rx_ring_full: raw.rx_ring_full,
-            fill_ring_empty: raw.rx_fill_ring_empty_descs,
-            rx_invalid: raw.rx_invalid_descs,
-            tx_invalid: raw.tx_invalid_descs,
-        })
-    }
-}
-
-/// Sets the three options of preferred busy polling.
-fn prefer_busy_poll(fd: BorrowedFd<'_>) -> io::Result<()> {
-    /// How long a poll of the device may last, microseconds.
-    const BUSY_POLL_US: libc::c_int = 20;
-    /// Frames that a poll of the device may take.
-    const BUDGET: libc::c_int = 64;
-    let options =
-        [(libc::SO_PREFER_BUSY_POLL, 1), (libc::SO_BUSY_POLL, BUSY_POLL_US), (libc::SO_BUSY_POLL_BUDGET, BUDGET)];
-    for (option, value) in options {
-        // SAFETY: the kernel reads one int, which outlives the call.
-        let result = unsafe {
-            libc::setsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                option,
-                (&raw const value).cast(),
-                mem::size_of_val(&value) as libc::socklen_t,
-            )
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
 }

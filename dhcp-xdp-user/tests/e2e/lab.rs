@@ -47,8 +47,8 @@ fn leaves_nothing() -> Result<()> {
 
 fn frames_pass() -> Result<()> {
     let site = Direct::new(Veth::default())?;
-    let received = || Ok(counters::interface(&site.inside, INSIDE)?.rx_packets);
-    let before: u64 = received()?;
+    let received = || -> Result<u64> { Ok(counters::interface(&site.inside, INSIDE)?.rx_packets) };
+    let before = received()?;
     let socket = RawSocket::open(site.client_end())?;
     for _ in 0..10 {
         socket.send(&[0xff; 100])?;

@@ -9,6 +9,7 @@ mod lab;
 mod lifecycle;
 mod load;
 mod net;
+mod rings;
 mod site;
 mod xdp;
 
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     janitor::take_over();
     lab::be_victim_if_asked();
     let arguments = Arguments::from_args();
-    let together = [clients::tests(), frames::tests(), lab::tests(), lifecycle::tests(), xdp::tests()];
+    let together = [clients::tests(), frames::tests(), lab::tests(), lifecycle::tests(), rings::tests(), xdp::tests()];
     let threads = arguments.test_threads.or(Some(BESIDE_EACH_OTHER));
     let first = Arguments { test_threads: threads, ..arguments.clone() };
     let first = libtest_mimic::run(&first, together.into_iter().flatten().collect());

@@ -58,8 +58,7 @@ impl Datagram<'_> {
         ip.extend(self.source);
         ip.extend(self.destination);
         ip.resize(header, 1);
-        let checksum = ones_complement(&ip);
-        ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+        write_ip_checksum(&mut ip);
         frame.extend(ip);
         frame.extend(self.source_port.to_be_bytes());
         frame.extend(self.destination_port.to_be_bytes());
@@ -68,6 +67,13 @@ impl Datagram<'_> {
         frame.extend(payload);
         frame
     }
+}
+
+/// Makes the checksum of an IPv4 header right.
+pub fn write_ip_checksum(header: &mut [u8]) {
+    header[10..12].fill(0);
+    let checksum = ones_complement(header);
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// The Internet checksum (RFC 1071).

@@ -1,6 +1,6 @@
 //! The networks that tests take place in, and the server in them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -111,10 +111,4 @@ pub fn stop(server: Server, end: End<'_>) -> Result<Value> {
 /// A figure that statistics must have.
 pub fn figure(value: &Value, path: &str) -> Result<u64> {
     value.pointer(path).and_then(Value::as_u64).with_context(|| format!("no figure {path} in {value}"))
-}
-
-/// A folder of a client's own.
-pub fn client_folder(lab: &Lab, name: &str) -> PathBuf {
-    let path: &Path = &lab.path(name);
-    path.to_owned()
 }

@@ -71,7 +71,7 @@ impl Process {
     pub fn expect_running(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
-            Some(status) => bail!("`{}` ended ({status}): {}", self.name, last_lines(&self.log(), 12)),
+            Some(status) => bail!("`{}` ended ({status}); {}", self.name, self.last_words()),
         }
     }
 
@@ -115,7 +115,16 @@ impl Process {
             }
             self.expect_running().map(|()| None)
         })
-        .with_context(|| last_lines(&self.log(), 12))
+        .with_context(|| self.last_words())
+    }
+
+    /// The end of what it said, for error messages.
+    pub fn last_words(&self) -> String {
+        let log = self.log();
+        if log.trim().is_empty() {
+            return "it said nothing".into();
+        }
+        format!("the end of what it said:\n{}", last_lines(&log, 12))
     }
 
     /// User and system time that it has used so far, from `/proc/PID/stat`, in clock ticks (1/100 s).

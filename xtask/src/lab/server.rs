@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::{Namespace, Process, process::last_lines, wait_for, wait_through};
+use super::{Namespace, Process, wait_for, wait_through};
 use crate::{command, workspace};
 
 /// Time for a start: opening sockets and, in tests, replaying a journal.
@@ -42,7 +42,7 @@ impl Server {
             server.process.expect_running()?;
             Ok(server.stats().ok())
         })
-        .with_context(|| last_lines(&server.process.log(), 12))?;
+        .with_context(|| server.process.last_words())?;
         Ok(server)
     }
 
@@ -107,7 +107,8 @@ impl Server {
         let mut last = Value::Null;
         let closed = wait_through("the ledger to close", Duration::from_secs(2), || {
             last = self.stats()?;
-            let closes = last["ledger"]["closes"].as_bool() == Some(true);
+            // What is still in a ring is accounted for, but on its way.
+            let closes = last["ledger"]["closes"] == true && last["ledger"]["in_rings"] == 0;
             let frames = queues(&last).all(|queue| frames_close(&queue["frames"]));
             Ok((closes && frames).then_some(()))
         });
@@ -121,12 +122,8 @@ impl Server {
     /// The ledger does not close, or it does not end with exit code 0 in time.
     pub fn stop(mut self) -> Result<Value> {
         let stats = self.closed_ledger()?;
-        let status = self.process.terminate(STOP).with_context(|| last_lines(&self.process.log(), 12))?;
-        ensure!(
-            status.success(),
-            "the server ended with {status} after SIGTERM: {}",
-            last_lines(&self.process.log(), 12)
-        );
+        let status = self.process.terminate(STOP).with_context(|| self.process.last_words())?;
+        ensure!(status.success(), "the server ended with {status} after SIGTERM; {}", self.process.last_words());
         Ok(stats)
     }
 

@@ -1,0 +1,127 @@
+//! What a run measures: counters and latencies.
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    template::Message,
+    verdict::{Evidence, Violation},
+};
+
+/// Violations that are kept word by word for the report.
+const MAX_EXAMPLES: usize = 8;
+/// Latencies below this are recorded as this.
+const LOWEST_NS: u64 = 100;
+/// Latencies above this are recorded as this.
+const HIGHEST_NS: u64 = 3_600_000_000_000;
+
+/// What was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Exchanges begun.
+    pub started: u64,
+    /// Starts that were due and found every client in an exchange still.
+    pub no_idle_client: u64,
+    /// Messages sent, retransmissions included, by [`Message`].
+    pub sent: [u64; Message::ALL.len()],
+    /// Messages sent again.
+    pub retransmitted: u64,
+    /// Times that the transmit ring had no room.
+    pub tx_stalls: u64,
+    /// Frames received.
+    pub received: u64,
+    /// Good OFFERs.
+    pub offers: u64,
+    /// Good ACKs: bindings.
+    pub acks: u64,
+    /// NAKs.
+    pub naks: u64,
+    /// Second answers to a message that was sent once.
+    pub duplicates: u64,
+    /// Answers that came when the client no longer waited for them.
+    pub late: u64,
+    /// OFFERs of servers that were not chosen.
+    pub other_server: u64,
+    /// Frames that are not for a client of ours.
+    pub unmatched: u64,
+    /// Good replies whose UDP checksum was left to hardware.
+    pub checksum_offloaded: u64,
+    /// Transmissions whose answer did not come before it was time to send again.
+    pub timeouts: u64,
+    /// Exchanges given up.
+    pub abandoned: u64,
+    /// Clients that have had a lease.
+    pub clients_bound: u64,
+    /// Clients that have had an OFFER or a lease, as the scenario wants it.
+    pub clients_done: u64,
+    /// By [`Violation`].
+    pub violations: [u64; Violation::ALL.len()],
+}
+
+impl Counters {
+    /// All messages sent.
+    pub fn sent_total(&self) -> u64 {
+        self.sent.iter().sum()
+    }
+
+    /// All violations.
+    pub fn violations_total(&self) -> u64 {
+        self.violations.iter().sum()
+    }
+}
+
+/// A latency distribution, in nanoseconds.
+pub type Latency = Histogram<u64>;
+
+/// Counters, latencies and examples of violations.
+pub struct Measures {
+    /// Counters so far.
+    pub counters: Counters,
+    /// From the transmission of a message to its answer, by [`Message`]. A message that had to be sent again counts from its
+    /// first transmission: that is what the client waits.
+    pub from_transmit: [Latency; Message::ALL.len()],
+    /// In an open loop, the same from the moment at which the exchange was due: what a client waits that does not care that
+    /// the generator was late (coordinated omission). Equal to `from_transmit` in a closed loop and for REQUEST.
+    pub from_schedule: [Latency; Message::ALL.len()],
+    /// How late exchanges began against the schedule.
+    pub lateness: Latency,
+    /// When the last client was done, in nanoseconds from the begin.
+    pub all_done_ns: Option<u64>,
+    /// The first violations.
+    pub examples: Vec<(Violation, Evidence)>,
+}
+
+impl Default for Measures {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Measures {
+    /// Nothing measured.
+    pub fn new() -> Self {
+        let latency = || Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, 3).expect("the bounds are constants");
+        Self {
+            counters: Counters::default(),
+            from_transmit: [latency(), latency()],
+            from_schedule: [latency(), latency()],
+            lateness: latency(),
+            all_done_ns: None,
+            examples: Vec::with_capacity(MAX_EXAMPLES),
+        }
+    }
+
+    /// An answer came.
+    #[inline]
+    pub fn answered(&mut self, message: Message, waited_ns: u64, lateness_ns: u64) {
+        self.from_transmit[message as usize].saturating_record(waited_ns);
+        self.from_schedule[message as usize].saturating_record(waited_ns + lateness_ns);
+    }
+
+    /// A reply was wrong.
+    pub fn violation(&mut self, violation: Violation, evidence: Evidence) {
+        self.counters.violations[violation as usize] += 1;
+        if self.examples.len() < MAX_EXAMPLES {
+            self.examples.push((violation, evidence));
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Where frames leave and come in: AF_XDP in a run, memory in tests.
+
+use std::{io, time::Duration};
+
+pub mod xdp;
+
+/// A way to the server.
+pub trait Port {
+    /// Has `write` craft a frame and queues it. `write` returns the frame's length.
+    ///
+    /// Returns false, with `write` not called, when there is no room.
+    fn send(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool;
+
+    /// Sends what is queued, and returns frames that are sent to the free ones.
+    ///
+    /// # Errors
+    /// The way is gone.
+    fn flush(&mut self) -> io::Result<()>;
+
+    /// Hands at most `most` received frames to `take` and returns how many.
+    fn receive(&mut self, most: usize, take: impl FnMut(&[u8])) -> usize;
+
+    /// Waits until a frame is there, or `timeout` is over.
+    ///
+    /// # Errors
+    /// The way is gone.
+    fn wait(&mut self, timeout: Duration) -> io::Result<()>;
+}
+
+/// A clock that starts at 0.
+pub trait Clock {
+    /// Nanoseconds from the begin.
+    fn now_ns(&self) -> u64;
+}
+
+/// The monotonic clock of the system.
+pub struct SystemClock(std::time::Instant);
+
+impl SystemClock {
+    /// A clock that starts now.
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        self.0.elapsed().as_nanos() as u64
+    }
+}

@@ -1,0 +1,172 @@
+//! `dhcp-storm run`: from arguments to report.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use anyhow::Context as _;
+use dhcp_xdp::{config::XdpMode, xsk::Device};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
+
+use crate::{
+    cli::RunArgs,
+    clients::BYTES_A_CLIENT,
+    engine::{Engine, Outcome, Plan},
+    host::{self, CpuTime},
+    live::{self, Live},
+    port::{SystemClock, xdp::XdpPort},
+    report::{Circumstances, Report},
+};
+
+/// Why there is no result.
+#[derive(Debug)]
+pub enum Failure {
+    /// The arguments do not fit together.
+    Usage(String),
+    /// Something is in the way.
+    Error(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+/// A flag that Ctrl-C and SIGTERM set; a second one ends the process at once.
+///
+/// # Errors
+/// The handlers could not be installed.
+pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: the second signal finds the flag set and ends the process.
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// Runs a storm; returns whether the server stood it.
+///
+/// # Errors
+/// See [`Failure`]. What ends a run in the middle is no error: the partial result says so.
+pub fn run(args: &RunArgs) -> Result<bool, Failure> {
+    // Wrong usage first, with nothing touched: the interface's address does not matter to it.
+    args.plan([0; 6]).map_err(Failure::Usage)?;
+    let device = Device::find(&args.interface)?;
+    let plan = args.plan(device.mac).map_err(Failure::Usage)?;
+    // The file before the run: a run whose result has no place is time lost.
+    let json = args.json.as_deref().map(Output::open).transpose()?;
+    let stop = stop_flag()?;
+    host::wake_on_time();
+    if let Some(cpu) = args.cpu {
+        host::pin(cpu)?;
+    }
+
+    let making = Instant::now();
+    let engine = Engine::new(&plan).map_err(Failure::Usage)?;
+    let setup_s = making.elapsed().as_secs_f64();
+    let mode = if args.generic { XdpMode::Generic } else { XdpMode::Auto };
+    let mut port = XdpPort::open(&device, mode)?;
+    if !args.quiet {
+        let modes = port.modes();
+        eprintln!(
+            "{}: XDP {}, AF_XDP {}, {} queue(s); {} clients, at most {} MB",
+            args.interface,
+            modes.attach,
+            modes.bind,
+            modes.queues,
+            plan.clients,
+            (u64::from(plan.clients) * BYTES_A_CLIENT as u64).div_ceil(1_000_000)
+        );
+    }
+    let began_at_unix_s = host::unix_time_s();
+    let cpu = CpuTime::now();
+    let outcome = storm(&plan, engine, &mut port, &stop, args.quiet);
+    let report = Report::new(
+        &plan,
+        &outcome,
+        Circumstances {
+            command: command_line(),
+            interface: args.interface.clone(),
+            began_at_unix_s,
+            modes: port.modes(),
+            // An interface that went away takes its counters with it; the rest of the result stays.
+            counts: port.counts().unwrap_or_default(),
+            setup_s,
+            cpu: CpuTime::now().since(cpu),
+        },
+    );
+    drop(port);
+    let on_stdout = json.as_ref().is_some_and(|output| matches!(output, Output::Stdout));
+    if on_stdout {
+        eprint!("{}", report.text(plan.scenario));
+    } else {
+        print!("{}", report.text(plan.scenario));
+    }
+    if let Some(json) = json {
+        json.write(&report)?;
+    }
+    Ok(report.is_good())
+}
+
+/// Runs the engine, with progress on the side.
+fn storm(plan: &Plan, engine: Engine<'_>, port: &mut XdpPort, stop: &AtomicBool, quiet: bool) -> Outcome {
+    let live = Live::default();
+    thread::scope(|scope| {
+        let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan.clients, plan.load)));
+        let outcome = engine.run(port, &SystemClock::start(), stop, &live);
+        live.over.store(true, Ordering::Release);
+        if let Some(shown) = shown {
+            shown.thread().unpark();
+        }
+        outcome
+    })
+}
+
+fn command_line() -> String {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or(program);
+    std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Where the JSON goes.
+enum Output {
+    Stdout,
+    File(File, String),
+}
+
+impl Output {
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self::Stdout);
+        }
+        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self::File(file, path.display().to_string()))
+    }
+
+    fn write(self, report: &Report) -> anyhow::Result<()> {
+        let mut text = serde_json::to_string_pretty(report)?;
+        text.push('\n');
+        match self {
+            Self::Stdout => io::stdout().write_all(text.as_bytes())?,
+            Self::File(mut file, path) => {
+                file.write_all(text.as_bytes()).with_context(|| format!("cannot write {path}"))?;
+            }
+        }
+        Ok(())
+    }
+}

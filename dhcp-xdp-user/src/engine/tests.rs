@@ -1,0 +1,723 @@
+//! One test a rule, named by it; the section is RFC 2131's where no other is given.
+
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::MessageType::{Ack, Nak, Offer};
+
+use super::{
+    DropReason,
+    testing::{
+        Bed, OTHER_SERVER, RELAY, RELAY_MAC, SERVER, discover, far, lan, message, read_options, request, selecting,
+    },
+};
+use crate::{
+    config::{OptionBlob, OptionSet},
+    lease::BindingState,
+    wire::{dhcp::MessageType, options::code},
+};
+
+const BROADCAST_FLAG: u16 = 0x8000;
+
+fn authoritative() -> Bed {
+    Bed::with(|config| config.subnets.iter_mut().for_each(|subnet| subnet.authoritative = true))
+}
+
+// DISCOVER (4.3.1)
+
+#[test]
+fn discover_is_offered_an_address_of_the_pool_with_lease_times() {
+    let offer = Bed::new().reply(&discover(1));
+    assert_eq!(offer.message_type(), Offer);
+    assert!((lan(10)..=lan(19)).contains(&offer.yiaddr()));
+    assert_eq!(offer.option(code::SERVER_ID), Some(&SERVER.octets()[..]));
+    assert_eq!(offer.seconds(code::LEASE_TIME), Some(3600));
+    assert_eq!(offer.seconds(code::RENEWAL_TIME), Some(1800));
+    assert_eq!(offer.seconds(code::REBINDING_TIME), Some(3150));
+    assert!(!offer.parked, "an offer waits for no disk");
+}
+
+#[test]
+fn an_offer_changes_no_binding_and_is_not_journaled() {
+    let mut bed = Bed::new();
+    bed.reply(&discover(1));
+    assert!(bed.records().is_empty());
+}
+
+#[test]
+fn discover_is_offered_the_address_that_it_asks_for_when_it_is_free() {
+    let offer = Bed::new().reply(&discover(1).address(code::REQUESTED_ADDRESS, lan(17)));
+    assert_eq!(offer.yiaddr(), lan(17));
+}
+
+#[test]
+fn discover_for_an_address_of_somebody_else_or_of_no_pool_is_offered_another_one() {
+    let mut bed = Bed::new();
+    let taken = bed.bind(1);
+    assert_ne!(bed.reply(&discover(2).address(code::REQUESTED_ADDRESS, taken)).yiaddr(), taken);
+    for odd in [lan(200), far(10), Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST] {
+        let offered = bed.reply(&discover(3).address(code::REQUESTED_ADDRESS, odd)).yiaddr();
+        assert!((lan(10)..=lan(19)).contains(&offered), "{offered}");
+    }
+}
+
+#[test]
+fn discover_of_a_bound_client_is_offered_its_present_address() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    let offer = bed.reply(&discover(1).address(code::REQUESTED_ADDRESS, lan(19)));
+    assert_eq!(offer.yiaddr(), bound);
+}
+
+#[test]
+fn discover_after_release_is_offered_its_previous_address() {
+    let mut bed = Bed::new();
+    bed.bind(1);
+    let bound = bed.bind(2);
+    bed.dropped(&message(MessageType::Release, 2).unicast(bound));
+    assert_eq!(bed.reply(&discover(2)).yiaddr(), bound);
+}
+
+#[test]
+fn an_offered_address_is_held_for_its_client_until_the_hold_ends() {
+    let mut bed = Bed::with(|config| config.subnets[0].pools[0].last = lan(10));
+    assert_eq!(bed.reply(&discover(1)).yiaddr(), lan(10));
+    assert_eq!(bed.dropped(&discover(2)), DropReason::NoFreeAddress);
+    bed.pass(31);
+    assert_eq!(bed.reply(&discover(2)).yiaddr(), lan(10));
+}
+
+#[test]
+fn two_clients_are_never_offered_the_same_address() {
+    let mut bed = Bed::new();
+    let mut offered: Vec<_> = (1..=10).map(|n| bed.reply(&discover(n)).yiaddr()).collect();
+    offered.sort();
+    offered.dedup();
+    assert_eq!(offered.len(), 10);
+    assert_eq!(bed.dropped(&discover(11)), DropReason::NoFreeAddress);
+}
+
+#[test]
+fn a_requested_lease_time_is_kept_within_the_bounds() {
+    for (asked, granted) in [(600u32, 600), (10, 60), (100_000, 7200), (u32::MAX, 7200), (0, 60)] {
+        let offer = Bed::new().reply(&discover(1).option(code::LEASE_TIME, &asked.to_be_bytes()));
+        assert_eq!(offer.seconds(code::LEASE_TIME), Some(granted), "asked for {asked}");
+    }
+}
+
+#[test]
+fn a_lease_for_ever_has_no_renewal_times_and_never_ends() {
+    let mut bed = Bed::with(|config| config.subnets[0].lease.max_s = u32::MAX);
+    let for_ever = u32::MAX.to_be_bytes();
+    let offer = bed.reply(&discover(1).option(code::LEASE_TIME, &for_ever));
+    let ack = bed.reply(&selecting(1, SERVER, offer.yiaddr()).option(code::LEASE_TIME, &for_ever));
+    assert_eq!(ack.seconds(code::LEASE_TIME), Some(u32::MAX));
+    assert_eq!(ack.option(code::RENEWAL_TIME), None);
+    assert_eq!(ack.option(code::REBINDING_TIME), None);
+    assert_eq!(bed.records()[0].0.expires_s, u32::MAX);
+}
+
+// REQUEST, SELECTING (4.3.2)
+
+#[test]
+fn request_for_our_offer_is_acknowledged_and_waits_for_the_journal() {
+    let mut bed = Bed::new();
+    let offered = bed.reply(&discover(1)).yiaddr();
+    let ack = bed.reply(&selecting(1, SERVER, offered));
+    assert_eq!(ack.message_type(), Ack);
+    assert_eq!(ack.yiaddr(), offered);
+    assert_eq!(ack.seconds(code::LEASE_TIME), Some(3600));
+    assert!(ack.parked);
+    let (lease, hw, client_id) = &bed.records()[0];
+    assert_eq!((lease.address, lease.state), (offered, BindingState::Bound));
+    assert_eq!(lease.expires_s, bed.now_s + 3600);
+    assert_eq!(hw.bytes(), [2, 0, 0, 0, 0, 1]);
+    assert!(client_id.is_empty());
+}
+
+#[test]
+fn request_for_anothers_server_id_frees_the_offer() {
+    let mut bed = Bed::with(|config| config.subnets[0].pools[0].last = lan(10));
+    bed.reply(&discover(1));
+    assert_eq!(bed.dropped(&selecting(1, OTHER_SERVER, lan(99))), DropReason::OtherServerChosen);
+    assert_eq!(bed.reply(&discover(2)).yiaddr(), lan(10));
+}
+
+#[test]
+fn request_for_anothers_server_id_leaves_a_binding_alone() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    assert_eq!(bed.dropped(&selecting(1, OTHER_SERVER, lan(99))), DropReason::OtherServerChosen);
+    assert_eq!(bed.leases.get(bound, bed.now_s).unwrap().state, BindingState::Bound);
+}
+
+#[test]
+fn selecting_an_address_that_somebody_else_has_is_refused() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    let offered = bed.reply(&discover(2)).yiaddr();
+    for taken in [bound, offered] {
+        let nak = bed.reply(&selecting(3, SERVER, taken));
+        assert_eq!(nak.message_type(), Nak);
+    }
+    assert_eq!(bed.records().len(), 1, "a NAK is not journaled");
+}
+
+#[test]
+fn selecting_an_address_of_no_pool_is_refused() {
+    for address in [lan(99), far(10)] {
+        assert_eq!(Bed::new().reply(&selecting(1, SERVER, address)).message_type(), Nak);
+    }
+}
+
+#[test]
+fn selecting_a_free_address_that_was_offered_before_a_restart_is_acknowledged() {
+    let ack = Bed::new().reply(&selecting(1, SERVER, lan(15)));
+    assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, lan(15)));
+}
+
+#[test]
+fn every_address_of_the_interface_is_our_server_identifier() {
+    let ack = Bed::new().reply(&selecting(1, Ipv4Addr::new(198, 51, 100, 1), lan(15)));
+    assert_eq!(ack.message_type(), Ack);
+}
+
+#[test]
+fn a_configured_server_identifier_is_sent_and_recognised() {
+    let id = lan(7);
+    let mut bed = Bed::with(|config| config.subnets[0].server_id = Some(id));
+    let offer = bed.reply(&discover(1));
+    assert_eq!(offer.option(code::SERVER_ID), Some(&id.octets()[..]));
+    assert_eq!(bed.reply(&selecting(1, id, offer.yiaddr())).message_type(), Ack);
+}
+
+#[test]
+fn a_retransmitted_request_is_acknowledged_again() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    assert_eq!(bed.reply(&selecting(1, SERVER, bound)).yiaddr(), bound);
+}
+
+#[test]
+fn request_without_any_address_fits_no_state() {
+    assert_eq!(Bed::new().dropped(&request(1)), DropReason::BadRequest);
+    assert_eq!(Bed::new().dropped(&request(1).address(code::SERVER_ID, SERVER)), DropReason::BadRequest);
+}
+
+#[test]
+fn request_whose_ciaddr_and_requested_address_differ_fits_no_state() {
+    let msg = request(1).address(code::REQUESTED_ADDRESS, lan(11)).unicast(lan(12));
+    assert_eq!(Bed::new().dropped(&msg), DropReason::BadRequest);
+}
+
+// REQUEST, INIT-REBOOT (4.3.2)
+
+#[test]
+fn init_reboot_with_the_right_address_is_acknowledged() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    bed.pass(100);
+    let ack = bed.reply(&request(1).address(code::REQUESTED_ADDRESS, bound));
+    assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, bound));
+    assert_eq!(bed.records().last().unwrap().0.expires_s, bed.now_s + 3600, "the lease begins anew");
+}
+
+#[test]
+fn init_reboot_with_a_wrong_address_of_a_known_client_is_refused() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    let other = if bound == lan(15) { lan(16) } else { lan(15) };
+    let nak = bed.reply(&request(1).address(code::REQUESTED_ADDRESS, other));
+    assert_eq!(nak.message_type(), Nak);
+    assert!(nak.option(code::MESSAGE).is_some_and(|text| !text.is_empty()), "a NAK says why");
+}
+
+#[test]
+fn init_reboot_on_the_wrong_network_is_refused_even_to_an_unknown_client() {
+    let nak = Bed::new().reply(&request(1).address(code::REQUESTED_ADDRESS, Ipv4Addr::new(172, 16, 0, 9)));
+    assert_eq!(nak.message_type(), Nak);
+    let nak = Bed::new().reply(&request(1).address(code::REQUESTED_ADDRESS, lan(10)).relayed());
+    assert_eq!(nak.message_type(), Nak);
+}
+
+#[test]
+fn init_reboot_of_an_unknown_client_gets_silence() {
+    let msg = request(1).address(code::REQUESTED_ADDRESS, lan(15));
+    assert_eq!(Bed::new().dropped(&msg), DropReason::UnknownClient);
+}
+
+#[test]
+fn init_reboot_of_an_unknown_client_is_refused_by_an_authoritative_server() {
+    let msg = request(1).address(code::REQUESTED_ADDRESS, lan(15));
+    assert_eq!(authoritative().reply(&msg).message_type(), Nak);
+}
+
+#[test]
+fn init_reboot_after_the_lease_ended_is_refused_once_somebody_else_has_the_address() {
+    let mut bed = Bed::with(|config| config.subnets[0].pools[0].last = lan(10));
+    bed.bind(1);
+    bed.pass(4000);
+    assert_eq!(bed.bind(2), lan(10));
+    let msg = request(1).address(code::REQUESTED_ADDRESS, lan(10));
+    match bed.send(&msg) {
+        Ok(answer) => assert_eq!(answer.message_type(), Nak),
+        Err(reason) => assert_eq!(reason, DropReason::UnknownClient),
+    }
+    assert_eq!(bed.leases.get(lan(10), bed.now_s).unwrap().hw.bytes()[5], 2);
+}
+
+// REQUEST, RENEWING and REBINDING (4.3.2)
+
+#[test]
+fn renewing_extends_the_lease_and_answers_to_ciaddr() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    bed.pass(1800);
+    let ack = bed.reply(&request(1).unicast(bound));
+    assert_eq!((ack.message_type(), ack.yiaddr(), ack.message.ciaddr()), (Ack, bound, bound));
+    assert_eq!((ack.destination, ack.port), (bound, 68));
+    assert_eq!(ack.ethernet_destination, [2, 0, 0, 0, 0, 1]);
+    assert_eq!(bed.records().last().unwrap().0.expires_s, bed.now_s + 3600);
+}
+
+#[test]
+fn rebinding_extends_the_lease_and_answers_to_ciaddr() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    bed.pass(3200);
+    let ack = bed.reply(&request(1).with(|msg| msg.ciaddr = bound));
+    assert_eq!((ack.message_type(), ack.destination), (Ack, bound));
+}
+
+#[test]
+fn renewing_behind_a_router_finds_its_subnet_by_ciaddr() {
+    let mut bed = Bed::new();
+    let offered = bed.reply(&discover(1).relayed()).yiaddr();
+    bed.reply(&selecting(1, SERVER, offered).relayed());
+    let ack = bed.reply(&request(1).unicast(offered).with(|msg| msg.ethernet_source = RELAY_MAC));
+    assert_eq!((ack.message_type(), ack.destination, ack.port), (Ack, offered, 68));
+    assert_eq!(ack.ethernet_destination, RELAY_MAC, "through the router that it came from, with no ARP");
+}
+
+#[test]
+fn a_broadcast_rebinding_is_judged_by_its_own_link() {
+    let mut bed = authoritative();
+    let offered = bed.reply(&discover(1).relayed()).yiaddr();
+    bed.reply(&selecting(1, SERVER, offered).relayed());
+    let nak = bed.reply(&request(1).with(|msg| msg.ciaddr = offered));
+    assert_eq!(nak.message_type(), Nak, "it moved to another link");
+}
+
+#[test]
+fn renewing_with_an_address_that_is_not_the_clients_is_refused() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    let other = if bound == lan(15) { lan(16) } else { lan(15) };
+    assert_eq!(bed.reply(&request(1).unicast(other)).message_type(), Nak);
+}
+
+#[test]
+fn renewing_a_free_address_after_state_was_lost_is_acknowledged() {
+    let mut bed = Bed::new();
+    let ack = bed.reply(&request(1).unicast(lan(15)));
+    assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, lan(15)));
+    assert_eq!(bed.records().len(), 1);
+}
+
+#[test]
+fn renewing_an_address_of_somebody_else_is_refused_and_binds_nothing() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    assert_eq!(bed.reply(&request(2).unicast(bound)).message_type(), Nak);
+    assert_eq!(bed.leases.get(bound, bed.now_s).unwrap().hw.bytes()[5], 1);
+}
+
+#[test]
+fn rebinding_of_an_unknown_client_gets_silence() {
+    let msg = request(1).with(|msg| msg.ciaddr = lan(15));
+    assert_eq!(Bed::new().dropped(&msg), DropReason::UnknownClient);
+    let msg = request(1).with(|msg| msg.ciaddr = far(11)).relayed();
+    assert_eq!(Bed::new().dropped(&msg), DropReason::UnknownClient);
+}
+
+#[test]
+fn rebinding_of_an_unknown_client_to_an_authoritative_server_is_bound_again_or_refused() {
+    let mut bed = authoritative();
+    let ack = bed.reply(&request(1).with(|msg| msg.ciaddr = lan(15)));
+    assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, lan(15)));
+    assert_eq!(bed.reply(&request(2).with(|msg| msg.ciaddr = lan(15))).message_type(), Nak, "taken");
+    assert_eq!(bed.reply(&request(3).with(|msg| msg.ciaddr = lan(99))).message_type(), Nak, "in no pool");
+}
+
+#[test]
+fn a_unicast_to_another_server_is_not_taken_for_a_renewal_with_us() {
+    let msg = request(1).unicast(lan(15)).with(|msg| msg.destination = OTHER_SERVER);
+    assert_eq!(Bed::new().dropped(&msg), DropReason::UnknownClient);
+}
+
+#[test]
+fn a_renewal_that_fills_in_too_much_is_still_a_renewal() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    let with_id = request(1).unicast(bound).address(code::SERVER_ID, SERVER);
+    assert_eq!(bed.reply(&with_id).message_type(), Ack);
+    let with_both = request(1).unicast(bound).address(code::REQUESTED_ADDRESS, bound);
+    assert_eq!(bed.reply(&with_both).message_type(), Ack);
+}
+
+// NAK (4.3.2, table 3)
+
+#[test]
+fn nak_has_no_address_no_lease_time_and_is_broadcast() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    let nak = bed.reply(&request(2).unicast(bound));
+    assert_eq!((nak.yiaddr(), nak.message.ciaddr()), (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(nak.codes(), [code::MESSAGE_TYPE, code::SERVER_ID, code::MESSAGE]);
+    assert_eq!((nak.ethernet_destination, nak.destination, nak.port), ([0xff; 6], Ipv4Addr::BROADCAST, 68));
+}
+
+#[test]
+fn nak_through_a_relay_agent_has_the_broadcast_bit() {
+    let nak = Bed::new().reply(&selecting(1, SERVER, lan(10)).relayed());
+    assert_eq!(nak.message_type(), Nak);
+    assert!(nak.message.flags().broadcast());
+    assert_eq!((nak.ethernet_destination, nak.destination, nak.port), (RELAY_MAC, RELAY, 67));
+}
+
+// DECLINE, RELEASE, INFORM (4.3.3 to 4.3.5)
+
+#[test]
+fn decline_quarantines_the_address_and_gets_no_reply() {
+    let mut bed = Bed::with(|config| config.subnets[0].pools[0].last = lan(11));
+    let bound = bed.bind(1);
+    let decline =
+        message(MessageType::Decline, 1).address(code::REQUESTED_ADDRESS, bound).address(code::SERVER_ID, SERVER);
+    assert_eq!(bed.dropped(&decline), DropReason::Declined);
+    let (lease, ..) = bed.records().last().unwrap();
+    assert_eq!((lease.address, lease.state), (bound, BindingState::Declined));
+    assert_eq!(lease.expires_s, bed.now_s + 600);
+    assert_ne!(bed.bind(1), bound, "not to the client that declined it");
+    assert_eq!(bed.dropped(&discover(3)), DropReason::NoFreeAddress, "nor to another");
+    bed.pass(601);
+    assert_eq!(bed.bind(3), bound, "after the quarantine it serves again");
+}
+
+#[test]
+fn decline_of_somebody_elses_address_changes_nothing() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    let decline = message(MessageType::Decline, 2).address(code::REQUESTED_ADDRESS, bound);
+    assert_eq!(bed.dropped(&decline.clone().address(code::SERVER_ID, SERVER)), DropReason::NotOwner);
+    assert_eq!(bed.leases.get(bound, bed.now_s).unwrap().state, BindingState::Bound);
+    assert_eq!(bed.records().len(), 1);
+}
+
+#[test]
+fn decline_to_another_server_and_decline_of_nothing_change_nothing() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    let decline = message(MessageType::Decline, 1);
+    assert_eq!(bed.dropped(&decline.clone().address(code::SERVER_ID, SERVER)), DropReason::BadRequest);
+    let to_other = decline.address(code::REQUESTED_ADDRESS, bound).address(code::SERVER_ID, OTHER_SERVER);
+    assert_eq!(bed.dropped(&to_other), DropReason::OtherServerChosen);
+    assert_eq!(bed.leases.get(bound, bed.now_s).unwrap().state, BindingState::Bound);
+}
+
+#[test]
+fn release_frees_the_address_and_gets_no_reply() {
+    let mut bed = Bed::with(|config| config.subnets[0].pools[0].last = lan(10));
+    let bound = bed.bind(1);
+    let release = message(MessageType::Release, 1).unicast(bound).address(code::SERVER_ID, SERVER);
+    assert_eq!(bed.dropped(&release), DropReason::Released);
+    assert_eq!(bed.records().last().unwrap().0.state, BindingState::Released);
+    assert_eq!(bed.bind(2), bound);
+}
+
+#[test]
+fn release_by_somebody_else_changes_nothing() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    assert_eq!(bed.dropped(&message(MessageType::Release, 2).unicast(bound)), DropReason::NotOwner);
+    assert_eq!(bed.leases.get(bound, bed.now_s).unwrap().state, BindingState::Bound);
+    assert_eq!(bed.dropped(&message(MessageType::Release, 1)), DropReason::BadRequest, "no address in it");
+}
+
+#[test]
+fn release_behind_a_router_finds_its_subnet_by_ciaddr() {
+    let mut bed = Bed::new();
+    let offered = bed.reply(&discover(1).relayed()).yiaddr();
+    bed.reply(&selecting(1, SERVER, offered).relayed());
+    assert_eq!(bed.dropped(&message(MessageType::Release, 1).unicast(offered)), DropReason::Released);
+}
+
+#[test]
+fn inform_gets_parameters_but_no_address_and_no_lease_time() {
+    let mut bed = Bed::new();
+    let inform = message(MessageType::Inform, 1).unicast(lan(99));
+    let ack = bed.reply(&inform.option(code::PARAMETER_REQUEST_LIST, &[1, 3, 6, 51, 58, 59]));
+    assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, Ipv4Addr::UNSPECIFIED));
+    assert_eq!(ack.codes(), [53, 54, 1, 3, 6]);
+    assert_eq!((ack.destination, ack.port), (lan(99), 68));
+    assert!(!ack.parked);
+    assert!(bed.records().is_empty());
+}
+
+#[test]
+fn inform_by_broadcast_is_answered_by_unicast() {
+    let ack = Bed::new().reply(&message(MessageType::Inform, 1).with(|msg| {
+        msg.ciaddr = lan(99);
+        msg.flags = BROADCAST_FLAG;
+    }));
+    assert_eq!((ack.destination, ack.ethernet_destination), (lan(99), [2, 0, 0, 0, 0, 1]));
+    assert_eq!(Bed::new().dropped(&message(MessageType::Inform, 1)), DropReason::BadRequest, "no address in it");
+}
+
+// Identity (4.2)
+
+#[test]
+fn a_client_identifier_counts_more_than_the_hardware_address() {
+    let mut bed = Bed::new();
+    let id = |n| discover(n).option(code::CLIENT_ID, b"\x00same");
+    let first = bed.reply(&id(1)).yiaddr();
+    assert_eq!(bed.reply(&id(2)).yiaddr(), first, "one client on two cards");
+    let other = bed.reply(&discover(1).option(code::CLIENT_ID, b"\x00other")).yiaddr();
+    assert_ne!(other, first, "two clients on one card");
+    assert_ne!(bed.reply(&discover(1)).yiaddr(), first, "an identifier is not a hardware address");
+}
+
+#[test]
+fn a_client_with_no_hardware_address_needs_an_identifier() {
+    let mut bed = Bed::new();
+    assert_eq!(bed.dropped(&discover(1).with(|msg| msg.hlen = 0)), DropReason::NoClientIdentity);
+    let offer = bed.reply(&discover(1).with(|msg| msg.hlen = 0).option(code::CLIENT_ID, b"\xffduid"));
+    assert_eq!((offer.destination, offer.ethernet_destination), (Ipv4Addr::BROADCAST, [0xff; 6]));
+}
+
+// Subnets
+
+#[test]
+fn a_relayed_client_belongs_to_the_relay_agents_subnet() {
+    let offer = Bed::new().reply(&discover(1).relayed());
+    assert!((far(10)..=far(13)).contains(&offer.yiaddr()));
+    assert_eq!(offer.message.giaddr(), RELAY);
+    assert_eq!((offer.destination, offer.port, offer.ethernet_destination), (RELAY, 67, RELAY_MAC));
+}
+
+#[test]
+fn a_relay_agent_of_no_subnet_gets_silence() {
+    let msg = discover(1).relayed().with(|msg| msg.giaddr = Ipv4Addr::new(172, 16, 0, 1));
+    assert_eq!(Bed::new().dropped(&msg), DropReason::NoSubnet);
+}
+
+#[test]
+fn an_interface_of_no_subnet_gets_silence() {
+    let mut bed = Bed::with(|config| config.subnets[0].interface = Some("other0".into()));
+    assert_eq!(bed.dropped(&discover(1)), DropReason::NoSubnet);
+}
+
+#[test]
+fn of_several_subnets_on_a_link_the_claimed_address_chooses() {
+    let mut bed = Bed::with(|config| config.subnets[1].interface = Some("lan0".into()));
+    assert!((lan(10)..=lan(19)).contains(&bed.reply(&discover(1)).yiaddr()));
+    assert_eq!(bed.reply(&discover(2).address(code::REQUESTED_ADDRESS, far(12))).yiaddr(), far(12));
+}
+
+// Where replies go (4.1)
+
+#[test]
+fn a_reply_goes_to_the_offered_address_at_chaddr_with_no_arp() {
+    let offer = Bed::new().reply(&discover(1));
+    assert_eq!((offer.destination, offer.port), (offer.yiaddr(), 68));
+    assert_eq!(offer.ethernet_destination, [2, 0, 0, 0, 0, 1]);
+    assert!(!offer.message.flags().broadcast());
+}
+
+#[test]
+fn the_broadcast_flag_asks_for_a_broadcast_reply_and_is_mirrored() {
+    let offer = Bed::new().reply(&discover(1).with(|msg| msg.flags = BROADCAST_FLAG | 0x1234));
+    assert_eq!((offer.ethernet_destination, offer.destination), ([0xff; 6], Ipv4Addr::BROADCAST));
+    assert_eq!(offer.payload[10..12], [0x80, 0], "the other flags are zero");
+}
+
+#[test]
+fn a_client_that_is_not_on_ethernet_is_answered_by_broadcast() {
+    let offer = Bed::new().reply(&discover(1).with(|msg| (msg.htype, msg.hlen) = (32, 16)));
+    assert_eq!(offer.ethernet_destination, [0xff; 6]);
+}
+
+#[test]
+fn a_relay_agent_counts_more_than_ciaddr_and_the_broadcast_flag() {
+    let mut bed = Bed::new();
+    let offered = bed.reply(&discover(1).relayed()).yiaddr();
+    bed.reply(&selecting(1, SERVER, offered).relayed());
+    let rebinding = request(1).relayed().with(|msg| {
+        msg.ciaddr = offered;
+        msg.flags = BROADCAST_FLAG;
+    });
+    let ack = bed.reply(&rebinding);
+    assert_eq!((ack.message_type(), ack.destination, ack.port), (Ack, RELAY, 67));
+    assert!(ack.message.flags().broadcast(), "for the relay agent to act on");
+}
+
+// What a reply holds
+
+#[test]
+fn the_parameter_request_list_is_honoured_in_its_order() {
+    let offer =
+        Bed::new().reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[15, 6, 42, 3, 15, 53, 82, 255, 0]));
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 15, 6, 3], "no option twice, none that is not configured");
+    assert_eq!(offer.option(code::DOMAIN_NAME), Some(&b"example.net"[..]));
+}
+
+#[test]
+fn the_subnet_mask_comes_before_the_routers_whatever_the_list_says() {
+    let offer = Bed::new().reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[3, 1]));
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 1, 3]);
+}
+
+#[test]
+fn the_subnet_mask_needs_no_option_of_its_own() {
+    let mut bed = Bed::with(|config| config.subnets[0].options = OptionSet::default());
+    let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[1]));
+    assert_eq!(offer.option(code::SUBNET_MASK), Some(&[255, 255, 255, 0][..]));
+}
+
+#[test]
+fn a_client_without_a_list_is_sent_everything() {
+    assert_eq!(Bed::new().reply(&discover(1)).codes(), [53, 54, 51, 58, 59, 1, 3, 6, 15]);
+}
+
+#[test]
+fn options_marked_always_are_sent_unasked() {
+    let mut bed = Bed::with(|config| {
+        let always = OptionBlob { code: 43, data: vec![1, 2, 3], always: true };
+        let asked = OptionBlob { code: 42, data: vec![192, 0, 2, 3], always: false };
+        config.subnets[0].options = OptionSet::new([always, asked]);
+    });
+    let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[3]));
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 43]);
+}
+
+#[test]
+fn classless_routes_make_routers_and_static_routes_superfluous() {
+    let mut bed = Bed::with(|config| {
+        let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false };
+        let routes = blob(code::CLASSLESS_ROUTE, &[0, 192, 0, 2, 254]);
+        config.subnets[0].options = OptionSet::new([blob(code::ROUTER, &[192, 0, 2, 254]), routes]);
+    });
+    let codes = |bed: &mut Bed, list: &[u8]| bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, list)).codes();
+    assert_eq!(codes(&mut bed, &[3, 33, 121])[5..], [121]);
+    assert_eq!(codes(&mut bed, &[3])[5..], [3], "a client that cannot read them gets routers");
+}
+
+#[test]
+fn the_client_identifier_is_echoed_in_every_reply() {
+    let mut bed = Bed::new();
+    let id = b"\x01\x02\x03";
+    let offer = bed.reply(&discover(1).option(code::CLIENT_ID, id));
+    assert_eq!(offer.option(code::CLIENT_ID), Some(&id[..]));
+    let ack = bed.reply(&selecting(1, SERVER, offer.yiaddr()).option(code::CLIENT_ID, id));
+    assert_eq!(ack.option(code::CLIENT_ID), Some(&id[..]));
+    assert_eq!(bed.records()[0].2, id);
+    let nak = bed.reply(&selecting(1, SERVER, lan(99)).option(code::CLIENT_ID, id));
+    assert_eq!(nak.option(code::CLIENT_ID), Some(&id[..]));
+}
+
+#[test]
+fn option_82_is_echoed_whole_and_last_in_every_reply() {
+    let mut bed = Bed::new();
+    let info = b"\x01\x05port7\x02\x04modm\xfe\x01\x00";
+    let relayed = |msg: super::testing::Msg| msg.option(code::RELAY_AGENT_INFO, info).relayed();
+    let offer = bed.reply(&relayed(discover(1)));
+    let ack = bed.reply(&relayed(selecting(1, SERVER, offer.yiaddr())));
+    let nak = bed.reply(&relayed(selecting(1, SERVER, far(99))));
+    assert_eq!(nak.message_type(), Nak);
+    for reply in [offer, ack, nak] {
+        assert_eq!(reply.options.last(), Some(&(code::RELAY_AGENT_INFO, info.to_vec())));
+    }
+}
+
+#[test]
+fn next_server_and_boot_file_are_sent_with_addresses_only() {
+    let mut bed = Bed::with(|config| {
+        config.subnets[0].next_server = lan(5);
+        config.subnets[0].boot_file = b"pxelinux.0".to_vec();
+    });
+    let offer = bed.reply(&discover(1));
+    assert_eq!(offer.message.siaddr(), lan(5));
+    assert!(offer.payload[108..236].starts_with(b"pxelinux.0\0\0"));
+    let nak = bed.reply(&selecting(1, SERVER, lan(99)));
+    assert_eq!((nak.message.siaddr(), nak.message.fname()), (Ipv4Addr::UNSPECIFIED, None));
+}
+
+// Message size (4.1, RFC 2132 9.3 and 9.10)
+
+/// A subnet with options 224 to 230 of `len` bytes each.
+fn with_long_options(len: usize) -> Bed {
+    Bed::with(|config| {
+        let blob = |code| OptionBlob { code, data: vec![code; len], always: false };
+        config.subnets[0].options = OptionSet::new((224..231).map(blob));
+    })
+}
+
+const LONG_LIST: [u8; 6] = [224, 225, 226, 227, 228, 229];
+
+#[test]
+fn a_reply_stays_within_576_bytes_unless_the_client_takes_more() {
+    for (asked, limit) in [(None, 576), (Some(0u16), 576), (Some(577), 577), (Some(1400), 1400), (Some(u16::MAX), 1500)]
+    {
+        let mut msg = discover(1).option(code::PARAMETER_REQUEST_LIST, &LONG_LIST);
+        if let Some(asked) = asked {
+            msg = msg.option(code::MAX_MESSAGE_SIZE, &asked.to_be_bytes());
+        }
+        let offer = with_long_options(255).reply(&msg);
+        let datagram = offer.frame.len() - 14;
+        assert!(datagram <= limit, "{datagram} bytes for a client that takes {limit}");
+        assert!(limit - datagram < 257 + 4, "an option that fits is sent: {datagram} of {limit}");
+    }
+}
+
+#[test]
+fn options_that_do_not_fit_go_to_file_and_sname() {
+    let offer = with_long_options(60).reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &LONG_LIST));
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 224, 225, 226, 227, 52]);
+    assert_eq!(offer.option(code::OVERLOAD), Some(&[1][..]));
+    assert_eq!(read_options(&offer.payload[108..236]), [(228, vec![228; 60]), (229, vec![229; 60])]);
+
+    let mut bed = with_long_options(61);
+    let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[&LONG_LIST[..], &[230]].concat()));
+    assert_eq!(offer.option(code::OVERLOAD), Some(&[3][..]));
+    assert_eq!(read_options(&offer.payload[108..236]), [(228, vec![228; 61]), (229, vec![229; 61])]);
+    assert_eq!(read_options(&offer.payload[44..108]), [(230, vec![230; 61])]);
+}
+
+#[test]
+fn a_boot_file_keeps_its_field() {
+    let mut bed = Bed::with(|config| {
+        let blob = |code| OptionBlob { code, data: vec![code; 60], always: false };
+        config.subnets[0].options = OptionSet::new((224..231).map(blob));
+        config.subnets[0].boot_file = b"boot".to_vec();
+    });
+    let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &LONG_LIST));
+    assert_eq!(offer.option(code::OVERLOAD), Some(&[2][..]));
+    assert!(offer.payload[108..236].starts_with(b"boot\0\0"));
+    assert_eq!(read_options(&offer.payload[44..108]), [(228, vec![228; 60])]);
+}
+
+#[test]
+fn a_long_option_82_displaces_the_subnets_options_and_is_never_overloaded() {
+    let info = [7; 255];
+    let msg = discover(1).option(code::PARAMETER_REQUEST_LIST, &[1, 3, 6, 15]);
+    let offer = Bed::new().reply(&msg.relayed().option(code::RELAY_AGENT_INFO, &info));
+    assert_eq!(offer.options.last(), Some(&(code::RELAY_AGENT_INFO, info.to_vec())));
+    assert!(offer.frame.len() - 14 <= 576);
+}
+
+#[test]
+fn option_82_is_left_out_when_the_client_identifier_leaves_it_no_room() {
+    let msg = discover(1).relayed().option(code::CLIENT_ID, &[9; 255]).option(code::RELAY_AGENT_INFO, &[7; 255]);
+    let offer = Bed::new().reply(&msg);
+    assert_eq!(offer.option(code::CLIENT_ID), Some(&[9; 255][..]));
+    assert_eq!(offer.option(code::RELAY_AGENT_INFO), None);
+    assert_eq!(offer.seconds(code::LEASE_TIME), Some(3600));
+}

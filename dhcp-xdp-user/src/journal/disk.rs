@@ -1,0 +1,61 @@
+//! The disk as the journal sees it: files that grow and are synced. A parameter, so that tests can make it fail.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// Where segments are made.
+pub trait Disk: Send {
+    /// Makes a new, empty file that is to survive a crash under this name once its first [`SegmentFile::sync`] returned.
+    ///
+    /// # Errors
+    /// What the operating system says, also that the name is taken.
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn SegmentFile>>;
+}
+
+/// A file that only grows.
+pub trait SegmentFile: Send {
+    /// Appends all bytes.
+    ///
+    /// # Errors
+    /// Any part of them may have been written.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Returns when all that was appended is on stable storage.
+    ///
+    /// # Errors
+    /// Nothing is known of what was appended since the last sync that returned without one.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A directory of the file system.
+#[derive(Debug)]
+pub struct DirectoryDisk {
+    dir: PathBuf,
+}
+
+impl DirectoryDisk {
+    /// Files are made in `dir`, which is there already.
+    pub fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+}
+
+impl Disk for DirectoryDisk {
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
+        let file = OpenOptions::new().append(true).create_new(true).open(self.dir.join(name))?;
+        // The name is durable only when the directory is.
+        File::open(&self.dir)?.sync_all()?;
+        Ok(Box::new(file))
+    }
+}
+
+impl SegmentFile for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}

@@ -1,0 +1,119 @@
+//! The record: 64 bytes, little-endian, under a CRC-32C that starts from the segment's own random number, so that bytes of
+//! another segment never pass for this one's.
+//!
+//! ```text
+//! base          crc 4 | kind 1 | htype 1 | hlen 1 | client id length 1 | address 4 | generation 4 | started_s 4 |
+//!               expires_s 4 | chaddr 16 | address space 2 (0) | client id, first 22
+//! continuation  crc 4 | kind 1 | part 1 | 0 2 | address 4 | generation 4 | client id, next 48
+//! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | 0 48
+//! ```
+//! Continuations precede their base record, so that a base that can be read is whole.
+
+use std::net::Ipv4Addr;
+
+use crate::lease::{BindingState, HwAddress, Lease};
+
+/// Bytes of a record.
+pub(super) const RECORD: usize = 64;
+/// Client identifier bytes in the base record.
+const INLINE: usize = 22;
+/// Client identifier bytes in a continuation.
+const PART: usize = 48;
+/// Most records of one change.
+pub(super) const MAX_RECORDS: usize = 1 + (255usize - INLINE).div_ceil(PART);
+
+const CONTINUATION: u8 = 0x80;
+const MARKER: u8 = 0x81;
+
+/// The bytes of one record.
+pub(super) type Bytes = [u8; RECORD];
+
+const _: () = assert!(4 + 4 + 4 * 4 + 16 + 2 + INLINE == RECORD, "the base record is full");
+const _: () = assert!(16 + PART == RECORD, "the continuation is full");
+
+/// A record as read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Record<'a> {
+    /// A binding's change, with the first bytes of a client identifier of `client_id_len`.
+    Base { lease: Lease, hw: HwAddress, client_id_len: u8, client_id: &'a [u8] },
+    /// More of a client identifier: part 1, 2, …
+    Continuation { address: Ipv4Addr, generation: u32, part: u8, bytes: &'a [u8] },
+    /// Start of a group: this many bytes of the segment were durable when it was written.
+    Marker { durable: u64 },
+}
+
+fn put(bytes: &mut Bytes, at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+/// Encodes a change, checksums still zero: continuations first. `each` gets at most [`MAX_RECORDS`].
+pub(super) fn encode(lease: &Lease, hw: &HwAddress, client_id: &[u8], mut each: impl FnMut(Bytes)) {
+    let client_id = &client_id[..client_id.len().min(255)];
+    let (inline, rest) = client_id.split_at(client_id.len().min(INLINE));
+    let address = u32::from(lease.address).to_le_bytes();
+    for (part, chunk) in (1u8..).zip(rest.chunks(PART)) {
+        let mut bytes = [0; RECORD];
+        put(&mut bytes, 4, &[CONTINUATION, part]);
+        put(&mut bytes, 8, &address);
+        put(&mut bytes, 12, &lease.generation.to_le_bytes());
+        put(&mut bytes, 16, chunk);
+        each(bytes);
+    }
+    let mut bytes = [0; RECORD];
+    put(&mut bytes, 4, &[lease.state as u8, hw.htype, hw.hlen, client_id.len() as u8]);
+    put(&mut bytes, 8, &address);
+    put(&mut bytes, 12, &lease.generation.to_le_bytes());
+    put(&mut bytes, 16, &lease.started_s.to_le_bytes());
+    put(&mut bytes, 20, &lease.expires_s.to_le_bytes());
+    put(&mut bytes, 24, &hw.chaddr);
+    put(&mut bytes, 42, inline);
+    each(bytes);
+}
+
+/// Records of a change with a client identifier of this length.
+pub(super) fn records_of(client_id_len: usize) -> usize {
+    1 + client_id_len.min(255).saturating_sub(INLINE).div_ceil(PART)
+}
+
+/// The record that starts a group.
+pub(super) fn marker(durable: u64) -> Bytes {
+    let mut bytes = [0; RECORD];
+    bytes[4] = MARKER;
+    put(&mut bytes, 8, &durable.to_le_bytes());
+    bytes
+}
+
+/// Writes the checksum.
+pub(super) fn seal(bytes: &mut Bytes, seed: u32) {
+    let crc = crc32c::crc32c_append(seed, &bytes[4..]);
+    put(bytes, 0, &crc.to_le_bytes());
+}
+
+fn u32_at(bytes: &Bytes, at: usize) -> u32 {
+    u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
+}
+
+/// Reads a record; `None` when its checksum or its kind is wrong.
+pub(super) fn decode(bytes: &Bytes, seed: u32) -> Option<Record<'_>> {
+    if u32_at(bytes, 0) != crc32c::crc32c_append(seed, &bytes[4..]) {
+        return None;
+    }
+    let address = Ipv4Addr::from(u32_at(bytes, 8));
+    let generation = u32_at(bytes, 12);
+    let state = match bytes[4] {
+        MARKER => return Some(Record::Marker { durable: u64::from_le_bytes(std::array::from_fn(|i| bytes[8 + i])) }),
+        CONTINUATION => {
+            return Some(Record::Continuation { address, generation, part: bytes[5], bytes: &bytes[16..] });
+        }
+        2 => BindingState::Bound,
+        3 => BindingState::Released,
+        4 => BindingState::Expired,
+        5 => BindingState::Declined,
+        _ => return None,
+    };
+    let lease = Lease { address, state, generation, started_s: u32_at(bytes, 16), expires_s: u32_at(bytes, 20) };
+    let hw = HwAddress { htype: bytes[5], hlen: bytes[6], chaddr: std::array::from_fn(|i| bytes[24 + i]) };
+    let client_id_len = bytes[7];
+    let client_id = &bytes[42..42 + usize::from(client_id_len).min(INLINE)];
+    Some(Record::Base { lease, hw, client_id_len, client_id })
+}

@@ -1,0 +1,336 @@
+//! Changes of the table: each claims the slots that it needs, or gives up, and publishes them when all is decided.
+//!
+//! Two rules keep the index and the slots in step: an entry is changed only by who holds the slot that it points to, and a
+//! claim is never waited for. So two workers asking for one client, or one address, end with one slot and one owner, and
+//! nobody can deadlock.
+
+use std::net::Ipv4Addr;
+
+use super::{
+    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError,
+    free::Taken,
+    slot::{Body, Claim, Seen},
+};
+
+/// How often a change starts anew when others were faster, before it gives up.
+const ATTEMPTS: usize = 8;
+
+/// Overdue slots that a worker which finds no free address expires at most, so that none waits for the housekeeping thread.
+const EXPIRE_AT_ONCE: usize = 64;
+
+/// Why one attempt came to nothing.
+enum Retry {
+    /// Something changed in between: look again.
+    Changed,
+    /// Somebody holds a slot that is needed.
+    Contended,
+}
+
+impl LeaseTable {
+    /// Holds an address for a client until `hold_until_s`: the one that it has or had, else `wanted` when free, else the
+    /// next free one. A bound lease of the client stays bound and is returned as it is. Not journaled.
+    ///
+    /// # Errors
+    /// [`OfferError`]; nothing was changed.
+    pub fn offer(
+        &self,
+        client: &Client<'_>,
+        wanted: Option<Ipv4Addr>,
+        hold_until_s: u32,
+        now_s: u32,
+    ) -> Result<Lease, OfferError> {
+        for _ in 0..ATTEMPTS {
+            let offered = match self.index.get(&client.key) {
+                Some(slot) => self.offer_known(client, slot, hold_until_s, now_s),
+                None => match self.take_free(client, wanted, now_s)? {
+                    (slot, claim) => self.offer_claimed(client, slot, claim, hold_until_s, now_s),
+                },
+            };
+            match offered {
+                Ok(lease) => return Ok(lease),
+                Err(Retry::Changed) => {}
+                Err(Retry::Contended) => return Err(OfferError::Contended),
+            }
+        }
+        Err(OfferError::Contended)
+    }
+
+    fn offer_known(&self, client: &Client<'_>, slot: u32, hold_until_s: u32, now_s: u32) -> Result<Lease, Retry> {
+        let this = &self.slots[slot as usize];
+        let seen = this.read().ok_or(Retry::Contended)?;
+        if seen.key != client.key {
+            return Err(Retry::Changed);
+        }
+        match seen.word.state_at(now_s) {
+            BindingState::Bound => return Ok(self.lease_of(slot, &seen, now_s)),
+            BindingState::Declined => return Err(Retry::Changed),
+            _ => {}
+        }
+        let claim = this.claim(&seen).ok_or(Retry::Changed)?;
+        self.side.write(slot, client.hw, client.client_id, true);
+        Ok(self.write_and_publish(client, slot, claim, BindingState::Offered, seen.generation, now_s, hold_until_s))
+    }
+
+    fn take_free(
+        &self,
+        client: &Client<'_>,
+        wanted: Option<Ipv4Addr>,
+        now_s: u32,
+    ) -> Result<(u32, Claim<'_>), OfferError> {
+        let wanted = wanted.and_then(|address| self.layout.slot_of(address));
+        if let Some((slot, _)) = wanted.filter(|(_, subnet)| *subnet == client.subnet)
+            && let Some(claim) = self.slots[slot as usize].claim_takeable(now_s)
+        {
+            self.used.mark(slot);
+            return Ok((slot, claim));
+        }
+        let Some(Some(free)) = self.free.get(usize::from(client.subnet)) else { return Err(OfferError::Exhausted) };
+        let mut taken = free.take(&self.slots, &self.used, now_s);
+        if matches!(taken, Taken::None) && self.expire(now_s, EXPIRE_AT_ONCE) > 0 {
+            taken = free.take(&self.slots, &self.used, now_s);
+        }
+        match taken {
+            Taken::Slot(slot, claim) => Ok((slot, claim)),
+            Taken::None => Err(OfferError::Exhausted),
+            Taken::Busy => Err(OfferError::Contended),
+        }
+    }
+
+    fn offer_claimed(
+        &self,
+        client: &Client<'_>,
+        slot: u32,
+        claim: Claim<'_>,
+        hold_until_s: u32,
+        now_s: u32,
+    ) -> Result<Lease, Retry> {
+        if self.index.insert_if_absent(client.key, slot).is_err() {
+            self.give_back(slot, claim);
+            return Err(Retry::Changed);
+        }
+        self.take_over(client, slot, &claim);
+        let generation = claim.generation();
+        Ok(self.write_and_publish(client, slot, claim, BindingState::Offered, generation, now_s, hold_until_s))
+    }
+
+    /// A claimed slot's side data becomes the client's, and its former client is forgotten.
+    fn take_over(&self, client: &Client<'_>, slot: u32, claim: &Claim<'_>) {
+        let (former, was_used) = (claim.key(), claim.before().state() != BindingState::Free);
+        let same = was_used && former == client.key;
+        if was_used && !same {
+            self.index.remove_if_at(&former, slot);
+        }
+        self.side.write(slot, client.hw, client.client_id, same);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of a slot")]
+    fn write_and_publish(
+        &self,
+        client: &Client<'_>,
+        slot: u32,
+        claim: Claim<'_>,
+        state: BindingState,
+        generation: u32,
+        started_s: u32,
+        expires_s: u32,
+    ) -> Lease {
+        claim.write(&Body { key: client.key, generation, started_s, chaddr: client.hw.chaddr });
+        self.publish(slot, claim, state, expires_s);
+        Lease { address: self.layout.address_of(slot).0, state, generation, started_s, expires_s }
+    }
+
+    /// Binds `address` to the client until `expires_s`. An offer that the client holds on another address is given up; a
+    /// bound lease of it on another address is released, and is to be journaled too.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing was changed.
+    pub fn bind(&self, client: &Client<'_>, address: Ipv4Addr, expires_s: u32, now_s: u32) -> Result<Bound, BindError> {
+        let (slot, _) =
+            self.layout.slot_of(address).filter(|(_, subnet)| *subnet == client.subnet).ok_or(BindError::NotInPool)?;
+        for _ in 0..ATTEMPTS {
+            let seen = self.slots[slot as usize].read().ok_or(BindError::Contended)?;
+            if !may_bind(&seen, &client.key, now_s) {
+                return Err(BindError::Taken);
+            }
+            match self.bind_seen(client, slot, &seen, expires_s, now_s) {
+                Ok(bound) => return Ok(bound),
+                Err(Retry::Changed) => {}
+                Err(Retry::Contended) => return Err(BindError::Contended),
+            }
+        }
+        Err(BindError::Contended)
+    }
+
+    fn bind_seen(
+        &self,
+        client: &Client<'_>,
+        slot: u32,
+        seen: &Seen,
+        expires_s: u32,
+        now_s: u32,
+    ) -> Result<Bound, Retry> {
+        let claim = self.slots[slot as usize].claim(seen).ok_or(Retry::Changed)?;
+        self.used.mark(slot);
+        let left = match self.point_to(&client.key, slot) {
+            Ok(left) => left,
+            Err(retry) => {
+                self.give_back(slot, claim);
+                return Err(retry);
+            }
+        };
+        self.take_over(client, slot, &claim);
+        let generation = seen.generation.wrapping_add(1);
+        let lease = self.write_and_publish(client, slot, claim, BindingState::Bound, generation, now_s, expires_s);
+        let released = left.and_then(|(other, claim)| self.give_up(other, claim, now_s));
+        Ok(Bound { lease, released })
+    }
+
+    /// Makes the index name this slot, which the caller holds, as the client's; the slot that it had before, claimed.
+    fn point_to(&self, key: &ClientKey, slot: u32) -> Result<Option<(u32, Claim<'_>)>, Retry> {
+        // Nearly always a renewal: looking is cheaper than entering.
+        match self.index.get(key) {
+            Some(at) if at == slot => Ok(None),
+            Some(other) => self.leave(key, other, slot).map(|claim| Some((other, claim))),
+            None => self.index.insert_if_absent(*key, slot).map(|()| None).map_err(|_| Retry::Changed),
+        }
+    }
+
+    /// Claims the slot that the client has, and moves its index entry to the slot that it gets, which the caller holds.
+    fn leave(&self, key: &ClientKey, from: u32, to: u32) -> Result<Claim<'_>, Retry> {
+        let this = &self.slots[from as usize];
+        let seen = this.read().ok_or(Retry::Contended)?;
+        if seen.key != *key {
+            return Err(Retry::Changed);
+        }
+        let claim = this.claim(&seen).ok_or(Retry::Changed)?;
+        if self.index.move_if_at(key, from, to) {
+            return Ok(claim);
+        }
+        self.give_back(from, claim);
+        Err(Retry::Changed)
+    }
+
+    /// Frees the slot that a client left; the lease if there was one to release.
+    fn give_up(&self, slot: u32, claim: Claim<'_>, now_s: u32) -> Option<Lease> {
+        match claim.before().state_at(now_s) {
+            BindingState::Bound => Some(self.end(slot, claim, BindingState::Released, now_s, now_s)),
+            BindingState::Offered => {
+                self.publish(slot, claim, BindingState::Released, now_s);
+                None
+            }
+            _ => {
+                self.give_back(slot, claim);
+                None
+            }
+        }
+    }
+
+    /// Publishes a change of state that the journal records, and returns it.
+    fn end(&self, slot: u32, claim: Claim<'_>, state: BindingState, now_s: u32, expires_s: u32) -> Lease {
+        let generation = claim.generation().wrapping_add(1);
+        claim.write_span(generation, now_s);
+        self.publish(slot, claim, state, expires_s);
+        Lease { address: self.layout.address_of(slot).0, state, generation, started_s: now_s, expires_s }
+    }
+
+    /// Claims a slot if `wanted` says so of it, tried a few times over.
+    fn claim_if(&self, slot: u32, wanted: impl Fn(&Seen) -> bool) -> Option<Claim<'_>> {
+        (0..ATTEMPTS).find_map(|_| {
+            let seen = self.slots[slot as usize].read()?;
+            if wanted(&seen) { Some(self.slots[slot as usize].claim(&seen)) } else { Some(None) }
+        })?
+    }
+
+    /// Takes back the offer that the client holds, if any: another server was chosen. True if there was one. Not journaled.
+    pub fn withdraw(&self, key: &ClientKey, now_s: u32) -> bool {
+        let offered = |seen: &Seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Offered;
+        let Some(slot) = self.index.get(key) else { return false };
+        let Some(claim) = self.claim_if(slot, offered) else { return false };
+        self.publish(slot, claim, BindingState::Released, now_s);
+        true
+    }
+
+    /// Releases `address` if this client has it bound; the client is remembered. The returned lease is to be journaled.
+    pub fn release(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(address)?;
+        let theirs = |seen: &Seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound;
+        let claim = self.claim_if(slot, theirs)?;
+        Some(self.end(slot, claim, BindingState::Released, now_s, now_s))
+    }
+
+    /// Puts `address` into quarantine until `until_s` if this client has it bound or offered; the client is forgotten. The
+    /// returned lease is to be journaled.
+    pub fn decline(&self, key: &ClientKey, address: Ipv4Addr, until_s: u32, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(address)?;
+        let theirs = |seen: &Seen| {
+            let state = seen.word.state_at(now_s);
+            seen.key == *key && matches!(state, BindingState::Bound | BindingState::Offered)
+        };
+        let claim = self.claim_if(slot, theirs)?;
+        self.index.remove_if_at(key, slot);
+        Some(self.end(slot, claim, BindingState::Declined, now_s, until_s))
+    }
+
+    /// Releases an address whoever has it, also out of quarantine (an operator's command). The returned lease is to be
+    /// journaled, with the client of [`get`](Self::get).
+    pub fn release_address(&self, address: Ipv4Addr, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(address)?;
+        let claim = self.claim_if(slot, |seen| !seen.word.is_takeable(now_s))?;
+        Some(self.end(slot, claim, BindingState::Released, now_s, now_s))
+    }
+
+    /// Puts back what the journal kept; an older generation than the slot's is ignored. False: the address is in no pool of
+    /// this subnet. Called before the first worker starts, in any order of records.
+    ///
+    /// A client that comes with two live bindings (a crash between the two records of [`bind`](Self::bind)) keeps both
+    /// addresses out of others' reach until they expire; it is known by the one that started later.
+    pub fn restore(&self, binding: &Binding, subnet: u16, now_s: u32) -> bool {
+        let Some((slot, _)) = self.layout.slot_of(binding.address).filter(|(_, of)| *of == subnet) else {
+            return false;
+        };
+        let key = self.key(subnet, &binding.hw, &binding.client_id);
+        let newer = |seen: &Seen| {
+            seen.word.state() == BindingState::Free || binding.generation.wrapping_sub(seen.generation) as i32 >= 0
+        };
+        let Some(claim) = self.claim_if(slot, newer) else { return true };
+        self.used.mark(slot);
+        let state = match binding.state {
+            BindingState::Bound | BindingState::Declined if binding.expires_s > now_s => binding.state,
+            BindingState::Released => BindingState::Released,
+            _ => BindingState::Expired,
+        };
+        if binding.state == BindingState::Declined {
+            self.index.remove_if_at(&key, slot);
+        } else {
+            self.restore_index(&key, slot, state, binding.started_s);
+        }
+        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id };
+        self.take_over(&client, slot, &claim);
+        let Binding { generation, started_s, expires_s, .. } = *binding;
+        self.write_and_publish(&client, slot, claim, state, generation, started_s, expires_s);
+        true
+    }
+
+    /// Lets the index name a restored slot (held by the caller), unless the client has a better one.
+    fn restore_index(&self, key: &ClientKey, slot: u32, state: BindingState, started_s: u32) {
+        let Err(other) = self.index.insert_if_absent(*key, slot) else { return };
+        if other == slot {
+            return;
+        }
+        let Some(claim) = self.claim_if(other, |seen| seen.key == *key) else { return };
+        let rank = |state, started_s| (state == BindingState::Bound, started_s);
+        if rank(state, started_s) >= rank(claim.before().state(), claim.started_s()) {
+            self.index.move_if_at(key, other, slot);
+        }
+        self.give_back(other, claim);
+    }
+}
+
+/// Whether a slot may be bound to this client now.
+fn may_bind(seen: &Seen, key: &ClientKey, now_s: u32) -> bool {
+    match seen.word.state_at(now_s) {
+        BindingState::Offered | BindingState::Bound => seen.key == *key,
+        BindingState::Declined => false,
+        BindingState::Free | BindingState::Released | BindingState::Expired => true,
+    }
+}
