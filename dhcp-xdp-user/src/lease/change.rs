@@ -42,9 +42,10 @@ impl LeaseTable {
         for _ in 0..ATTEMPTS {
             let offered = match self.index.get(&client.key) {
                 Some(slot) => self.offer_known(client, slot, hold_until_s, now_s),
-                None => match self.take_free(client, wanted, now_s)? {
-                    (slot, claim) => self.offer_claimed(client, slot, claim, hold_until_s, now_s),
-                },
+                None => {
+                    let (slot, claim) = self.take_free(client, wanted, now_s)?;
+                    self.offer_claimed(client, slot, claim, hold_until_s, now_s)
+                }
             };
             match offered {
                 Ok(lease) => return Ok(lease),
