@@ -1,7 +1,7 @@
 //! The disk as the journal sees it: files that grow and are synced. A parameter, so that tests can make it fail.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
@@ -13,6 +13,16 @@ pub trait Disk: Send {
     /// # Errors
     /// What the operating system says, also that the name is taken.
     fn create(&mut self, name: &str) -> io::Result<Box<dyn SegmentFile>>;
+    /// Gives a file another name, for good when it returns.
+    ///
+    /// # Errors
+    /// The file has either name.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file. A crash may bring it back.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
 }
 
 /// A file that only grows.
@@ -40,14 +50,25 @@ impl DirectoryDisk {
     pub fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
+
+    /// A name is durable only when the directory is.
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.dir)?.sync_all()
+    }
 }
 
 impl Disk for DirectoryDisk {
     fn create(&mut self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
         let file = OpenOptions::new().append(true).create_new(true).open(self.dir.join(name))?;
-        // The name is durable only when the directory is.
-        File::open(&self.dir)?.sync_all()?;
+        self.sync_names()?;
         Ok(Box::new(file))
+    }
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.dir.join(from), self.dir.join(to))?;
+        self.sync_names()
+    }
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.dir.join(name))
     }
 }
 

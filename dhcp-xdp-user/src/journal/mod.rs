@@ -7,6 +7,7 @@
 //! `fdatasync` each; a group starts with a marker that says how many bytes of the segment were durable by then. That is how
 //! [`recovery`] tells a torn end (bad records beyond what any marker vouches for: cut off) from damage (refused).
 
+mod compact;
 mod disk;
 mod lane;
 mod record;
@@ -98,20 +99,42 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Reads all that a state directory holds, in the order it was written, for a server that is about to start.
+    /// Reads all that a state directory holds, in the order it was written, for a server that is about to start. What it
+    /// read is then written once more, the newest record of each address alone, in place of the segments that were there:
+    /// the journal does not grow from start to start, and a torn end is gone. Should the disk refuse that, the old
+    /// segments stay, and all goes on.
     ///
     /// # Errors
     /// As [`read`](Self::read), and [`JournalError::InUse`].
     pub fn recover(dir: &Path, each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
-        let _lock = lock(dir)?;
-        recovery::read(dir, each)
+        Self::recover_on(&mut DirectoryDisk::new(dir), dir, each)
     }
 
-    /// Reads it without changing anything, also beside a running server (for `leases` without one).
+    /// As [`recover`](Self::recover), writing to a disk of the caller's.
+    ///
+    /// # Errors
+    /// As [`recover`](Self::recover).
+    pub fn recover_on(
+        disk: &mut dyn Disk,
+        dir: &Path,
+        each: impl FnMut(Binding),
+    ) -> Result<RecoveryReport, JournalError> {
+        let _lock = lock(dir)?;
+        compact::recover(disk, dir, each)
+    }
+
+    /// Reads it without changing anything, also beside a running server (for `leases` without one). When that one starts
+    /// at the same time and replaces segments, reading begins anew, and `each` gets some records twice.
     ///
     /// # Errors
     /// A file cannot be read, is damaged, or was written by a newer version.
-    pub fn read(dir: &Path, each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
+    pub fn read(dir: &Path, mut each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
+        for _ in 0..3 {
+            match recovery::read(dir, &mut each) {
+                Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                done => return done,
+            }
+        }
         recovery::read(dir, each)
     }
 

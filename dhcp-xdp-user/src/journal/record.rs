@@ -7,7 +7,7 @@
 //! continuation  crc 4 | kind 1 | part 1 | 0 2 | address 4 | generation 4 | client id, next 48
 //! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | 0 48
 //! ```
-//! Continuations precede their base record, so that a base that can be read is whole.
+//! Continuations stand right before their base record, in the same group, so that a base that can be read is whole.
 
 use std::net::Ipv4Addr;
 
@@ -73,6 +73,11 @@ pub(super) fn encode(lease: &Lease, hw: &HwAddress, client_id: &[u8], mut each: 
 /// Records of a change with a client identifier of this length.
 pub(super) fn records_of(client_id_len: usize) -> usize {
     1 + client_id_len.min(255).saturating_sub(INLINE).div_ceil(PART)
+}
+
+/// Whether more records of the same change follow.
+pub(super) fn is_continuation(bytes: &Bytes) -> bool {
+    bytes[4] == CONTINUATION
 }
 
 /// The record that starts a group.

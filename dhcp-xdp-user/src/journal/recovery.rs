@@ -1,15 +1,16 @@
 //! Reading what a state directory holds: the chain of segments, oldest first, and where it ends.
 
 use std::{
-    collections::HashMap,
     fs,
     net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
+use arrayvec::ArrayVec;
+
 use super::{
     JournalError,
-    record::{self, RECORD, Record},
+    record::{self, MAX_RECORDS, RECORD, Record},
     segment::{self, Header, NoHeader, VERSION},
 };
 use crate::lease::{Binding, ClientId};
@@ -54,11 +55,25 @@ pub(super) fn read(dir: &Path, mut each: impl FnMut(Binding)) -> Result<Recovery
     Ok(report)
 }
 
-/// Where a writer goes on.
+/// The first number that no segment has, nor an unfinished one.
+pub(super) fn next_number(dir: &Path) -> Result<u64, JournalError> {
+    let last = segment::list(dir)?.pop().into_iter().chain(segment::list_unfinished(dir)?.pop());
+    Ok(last.map(|(number, _)| number + 1).max().unwrap_or(0))
+}
+
+/// The number of the segment that the journal begins with.
+pub(super) fn first_number(dir: &Path) -> Result<Option<u64>, JournalError> {
+    let Some((path, _)) = chain(dir)?.into_iter().next() else { return Ok(None) };
+    Ok(header(&path)?.map(|header| header.number))
+}
+
+/// Where a writer goes on. What was read of the last segment may have been in the system's memory only, after a crash of the
+/// server alone: it is synced here, since the next header will vouch for it.
 pub(super) fn end(dir: &Path) -> Result<End, JournalError> {
-    let next = segment::list(dir)?.last().map_or(0, |(number, _)| number + 1);
+    let next = next_number(dir)?;
     let Some((path, limit)) = chain(dir)?.pop() else { return Ok(End { last: None, next }) };
     let Some(segment) = load(&path)? else { return Ok(End { last: None, next }) };
+    fs::File::open(&path).and_then(|file| file.sync_data()).map_err(JournalError::io(&path, "sync it"))?;
     let end = end_of(&segment, limit)?;
     Ok(End { last: Some((segment.header.number, end as u64)), next })
 }
@@ -136,10 +151,12 @@ impl Loaded {
     }
 }
 
-/// How many bytes of a segment count: up to `limit` when the next segment says so, else up to the first bad record.
+/// How many bytes of a segment count: up to the first bad record.
 ///
-/// A bad record before an end that was durable is damage: one before `limit`, or before what any marker vouches for. Bad
-/// ones behind that were never durable, even when good ones follow: pages of a group reach the disk in any order.
+/// A bad record before an end that was durable is damage: before `limit`, the durable length by the next segment's header, or
+/// before what any marker vouches for. Bad ones behind that were never durable, even when good ones follow: pages of a group
+/// reach the disk in any order. Good records between the durable end and the first bad one count: where nothing waits for
+/// the disk (`interval`, `off`) clients know of them; otherwise the next segment has them once more.
 fn end_of(segment: &Loaded, limit: Option<u64>) -> Result<usize, JournalError> {
     let mut first_bad = None;
     let mut vouched = 0;
@@ -152,47 +169,65 @@ fn end_of(segment: &Loaded, limit: Option<u64>) -> Result<usize, JournalError> {
     }
     let whole = segment.bytes.len() / RECORD * RECORD;
     let good = first_bad.unwrap_or(whole);
-    let durable = limit.unwrap_or(vouched);
-    if (good as u64) < durable {
+    if (good as u64) < limit.unwrap_or(0).max(vouched) {
         return Err(damaged(&segment.path, good));
     }
-    Ok(limit.map_or(good, |limit| limit as usize))
+    Ok(good)
 }
 
 /// Hands out the changes before `end`; returns how many.
 fn replay(segment: &Loaded, end: usize, each: &mut impl FnMut(Binding)) -> Result<u64, JournalError> {
-    let mut parts: HashMap<(Ipv4Addr, u32), Vec<&[u8]>> = HashMap::new();
+    let mut parts = Parts::default();
     let mut count = 0;
     for (offset, record) in segment.records().take_while(|(offset, _)| *offset < end) {
         match record {
             Some(Record::Continuation { address, generation, part, bytes }) => {
-                let entry = parts.entry((address, generation)).or_default();
-                if part == 1 {
-                    entry.clear();
-                }
-                entry.push(bytes);
+                parts.add((address, generation), part, bytes);
             }
             Some(Record::Base { lease, hw, client_id_len, client_id }) => {
-                let more = parts.remove(&(lease.address, lease.generation)).unwrap_or_default();
-                let mut whole = ClientId::new();
-                let rest = more.iter().copied().flatten();
-                whole.extend(client_id.iter().chain(rest).copied().take(usize::from(client_id_len)));
-                if whole.len() != usize::from(client_id_len) {
-                    return Err(damaged(&segment.path, offset));
-                }
-                each(Binding {
-                    address: lease.address,
-                    state: lease.state,
-                    generation: lease.generation,
-                    started_s: lease.started_s,
-                    expires_s: lease.expires_s,
-                    hw,
-                    client_id: whole,
-                });
+                let id = parts.complete((lease.address, lease.generation), client_id, client_id_len);
+                each(lease.of(&hw, &id.ok_or_else(|| damaged(&segment.path, offset))?));
                 count += 1;
             }
             Some(Record::Marker { .. }) | None => {}
         }
     }
     Ok(count)
+}
+
+/// The continuations of the change that is being read.
+#[derive(Default)]
+struct Parts {
+    of: Option<(Ipv4Addr, u32)>,
+    count: u8,
+    bytes: ArrayVec<u8, { MAX_RECORDS * RECORD }>,
+}
+
+impl Parts {
+    fn add(&mut self, of: (Ipv4Addr, u32), part: u8, bytes: &[u8]) {
+        if part == 1 {
+            self.of = Some(of);
+            self.count = 0;
+            self.bytes.clear();
+        }
+        if self.of == Some(of) && part == self.count.wrapping_add(1) && self.bytes.try_extend_from_slice(bytes).is_ok()
+        {
+            self.count = part;
+        } else {
+            self.of = None;
+        }
+    }
+
+    /// The whole identifier of a base record that holds its start; `None` when parts are missing.
+    fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: u8) -> Option<ClientId> {
+        let mut id = ClientId::new();
+        id.try_extend_from_slice(start).ok()?;
+        let missing = usize::from(len).saturating_sub(start.len());
+        if missing > 0 {
+            let rest = self.bytes.get(..missing).filter(|_| self.of == Some(of))?;
+            id.try_extend_from_slice(rest).ok()?;
+        }
+        self.of = None;
+        Some(id)
+    }
 }

@@ -4,7 +4,9 @@
 //! a failing disk or a crash left behind that end was never durable, and no ACK was sent for it.
 
 use std::{
-    fs, io,
+    fs,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -16,8 +18,8 @@ use super::{
 const MAGIC: &[u8; 8] = b"dhcpxdpJ";
 /// The format that this program writes, and the newest that it reads.
 pub(super) const VERSION: u16 = 1;
-/// Bytes after which a new segment is begun.
-pub(super) const ROTATE_AT: u64 = 64 << 20;
+/// Bytes after which a new segment is begun (few in tests, so that they have several).
+pub(super) const ROTATE_AT: u64 = if cfg!(test) { 512 << 10 } else { 64 << 20 };
 
 /// A segment's first 64 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,13 +76,32 @@ impl Header {
     }
 }
 
+/// What the checksums of a new segment start from.
+pub(super) fn random_seed() -> u32 {
+    RandomState::new().build_hasher().finish() as u32
+}
+
 /// The file name of a segment.
 pub(super) fn name(number: u64) -> String {
     format!("journal-{number:010}.seg")
 }
 
+/// The name of a segment that is being written in one piece; it counts for nothing before it is renamed.
+pub(super) fn unfinished_name(number: u64) -> String {
+    format!("journal-{number:010}.tmp")
+}
+
 /// The segments of a directory, by number; other files are left alone. A directory that is not there has none.
 pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, JournalError> {
+    files(dir, ".seg")
+}
+
+/// The segments that nobody finished.
+pub(super) fn list_unfinished(dir: &Path) -> Result<Vec<(u64, PathBuf)>, JournalError> {
+    files(dir, ".tmp")
+}
+
+fn files(dir: &Path, suffix: &str) -> Result<Vec<(u64, PathBuf)>, JournalError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -92,7 +113,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, JournalError> {
         let number = path
             .file_name()
             .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_prefix("journal-")?.strip_suffix(".seg")?.parse().ok());
+            .and_then(|name| name.strip_prefix("journal-")?.strip_suffix(suffix)?.parse().ok());
         if let Some(number) = number {
             found.push((number, path));
         }

@@ -5,7 +5,6 @@
 //! into a new one, again and again until the disk takes it. Nothing is published meanwhile.
 
 use std::{
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -15,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
@@ -22,18 +22,22 @@ use hdrhistogram::Histogram;
 use super::{
     Disk, JournalError, SegmentFile,
     lane::Message,
-    record::{self, Bytes, RECORD},
+    record::{self, Bytes, MAX_RECORDS, RECORD},
     recovery,
     segment::{self, Header, ROTATE_AT},
 };
 use crate::{config::Durability, wake::Wake};
 
 /// Most records of a group.
-const GROUP: usize = 4096;
+pub(super) const GROUP: usize = 4096;
 /// First and longest pause after an error of the disk.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+const BACK_OFF: (Duration, Duration) = if cfg!(test) {
+    (Duration::from_millis(1), Duration::from_millis(10))
+} else {
+    (Duration::from_millis(100), Duration::from_secs(1))
+};
 /// How long a stopping server waits for a disk that fails.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
+const STOP_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 5000 });
 
 /// What the journal thread is doing; for statistics and health.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -126,6 +130,9 @@ pub(super) struct Writer {
     end: recovery::End,
     group: Vec<Bytes>,
     buffer: Vec<u8>,
+    /// Of each lane: the continuations of a change whose base record is still to come.
+    held: Box<[ArrayVec<Bytes, MAX_RECORDS>]>,
+    /// Of each lane: records that are in this group or a former one.
     taken: Box<[u64]>,
     /// Something was written since the last sync.
     unsynced: bool,
@@ -143,6 +150,7 @@ impl Writer {
         receiver: Receiver<Message>,
     ) -> Result<Self, JournalError> {
         let taken = vec![0; shared.lanes()].into_boxed_slice();
+        let held = taken.iter().map(|_| ArrayVec::new()).collect();
         let mut writer = Self {
             disk,
             dir: dir.to_owned(),
@@ -151,8 +159,9 @@ impl Writer {
             receiver,
             segment: None,
             end: recovery::end(dir)?,
-            group: Vec::with_capacity(GROUP),
-            buffer: Vec::with_capacity((GROUP + 1) * RECORD),
+            group: Vec::with_capacity(GROUP + MAX_RECORDS),
+            buffer: Vec::with_capacity((GROUP + MAX_RECORDS + 1) * RECORD),
+            held,
             taken,
             unsynced: false,
             synced: None,
@@ -178,8 +187,20 @@ impl Writer {
                 last_sync = Instant::now();
             }
             if !more {
+                self.close();
                 return Ok(());
             }
+        }
+    }
+
+    /// Ends the segment with a marker that vouches for all of it, so that damage to its end is told from a torn write. All
+    /// is durable already: an error takes nothing away.
+    fn close(&mut self) {
+        let Some(open) = self.segment.as_mut().filter(|open| open.len > RECORD as u64) else { return };
+        let mut bytes = record::marker(open.len);
+        record::seal(&mut bytes, open.header.seed);
+        if let Err(error) = open.file.append(&bytes).and_then(|()| open.file.sync()) {
+            log::warn!("journal: {}: the last segment was not closed: {error}", self.dir.display());
         }
     }
 
@@ -207,9 +228,16 @@ impl Writer {
         true
     }
 
+    /// Adds a record to the group, once its change is complete: the records of one change stay together, whatever other
+    /// lanes send in between.
     fn take(&mut self, lane: u16, bytes: Bytes) {
+        let held = &mut self.held[usize::from(lane)];
+        if record::is_continuation(&bytes) && held.try_push(bytes).is_ok() {
+            return;
+        }
+        self.taken[usize::from(lane)] += held.len() as u64 + 1;
+        self.group.extend(held.drain(..));
         self.group.push(bytes);
-        self.taken[usize::from(lane)] += 1;
     }
 
     /// Writes the group until the disk has it, then publishes it.
@@ -314,8 +342,7 @@ impl Writer {
         let number = self.end.next;
         // A number is used once: what a failed attempt left under this name is not written to again.
         self.end.next += 1;
-        let seed = RandomState::new().build_hasher().finish() as u32;
-        let header = Header { number, seed, previous: self.end.last };
+        let header = Header { number, seed: segment::random_seed(), previous: self.end.last };
         let mut file = self.disk.create(&segment::name(number))?;
         file.append(&header.encode())?;
         file.sync()?;

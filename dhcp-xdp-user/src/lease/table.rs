@@ -197,8 +197,8 @@ impl LeaseTable {
         self.counts.read(u64::from(self.layout.slots()))
     }
 
-    /// One step of expiry, called by a housekeeping thread about once a second, and by whoever finds no free address: turns overdue slots into free ones, and
-    /// cleans the queues of freed addresses. It looks at no more than `budget` slots and returns at how many it did:
+    /// One step of expiry, called by a housekeeping thread about once a second, and by whoever finds no free address: turns
+    /// overdue slots into free ones, and cleans the queues of freed addresses. It looks at no more than `budget` slots and returns at how many it did:
     /// as many as `budget` means that there is more to do at once. Nothing is journaled: time says it all. A second caller at
     /// the same time does nothing.
     pub fn expire(&self, now_s: u32, budget: usize) -> usize {
