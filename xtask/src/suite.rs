@@ -27,8 +27,8 @@ pub struct Suite {
     /// Fail when something was skipped.
     #[arg(long)]
     pub deny_skips: bool,
-    /// Only tests with one of these in their names; format and clippy are left out then.
-    pub filters: Vec<String>,
+    /// Only tests with this in their names; format and clippy are left out then.
+    pub filter: Option<String>,
 }
 
 /// Name of the test target that makes network namespaces, for which it is run as root.
@@ -62,7 +62,7 @@ pub fn test(options: &Suite) -> Result<ExitCode> {
     setup::setup(Purpose::Test, false)?;
     let mut tally = Tally::default();
     cargo::build(true)?;
-    if options.filters.is_empty() {
+    if options.filter.is_none() {
         check(&mut tally, "format", cargo().args(["fmt", "--all", "--check"]))?;
         check(&mut tally, "clippy", cargo().args(CLIPPY))?;
     }
@@ -71,7 +71,7 @@ pub fn test(options: &Suite) -> Result<ExitCode> {
     for target in others {
         run_target(&mut tally, &target, options)?;
     }
-    if options.filters.is_empty() {
+    if options.filter.is_none() {
         let mut doc = cargo();
         run_tests(&mut tally, "documentation", doc.args(["test", "--locked", "--workspace", "--doc"]), false)?;
     }
@@ -127,7 +127,7 @@ fn run_target(tally: &mut Tally, target: &Target, options: &Suite) -> Result<()>
     // As `cargo test` does.
     command.current_dir(&target.package).env("CARGO_MANIFEST_DIR", &target.package);
     command.env("DHCP_XDP_BIN_DIR", workspace::binaries(true).canonicalize().context("nothing is built")?);
-    command.args(&options.filters);
+    command.args(&options.filter);
     if options.long {
         command.arg("--include-ignored");
     }
