@@ -206,10 +206,10 @@ fn interface(name: &str) -> Vec<Look> {
             all => good("address", all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
         },
         match device.program {
-            Some(program) => missing(
+            Some(program) => note(
                 "XDP",
                 format!(
-                    "program {} is attached already: stop its owner, or `ip link set dev {name} xdp off`",
+                    "program {} is attached: a running dhcp-xdp's, or one that must go first (`ip link set dev {name} xdp off`)",
                     program.id
                 ),
             ),

@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::Config,
     journal::{Lane, Ticket},
-    lease::{Binding, BindingState, Lease, LeaseTable},
+    lease::{Binding, Lease, LeaseTable},
     stats::Stats,
     wake::Wake,
 };
@@ -45,8 +45,10 @@ pub trait Backend: Send + Sync + 'static {
     fn trouble(&self) -> Option<String>;
     /// Calls `each` for every binding that is not free, until it breaks off.
     fn leases(&self, each: &mut dyn FnMut(Binding) -> ControlFlow<()>);
-    /// The binding of an address; `None`: in no pool.
+    /// The binding of an address; `None`: it is free, or in no pool.
     fn lease(&self, address: Ipv4Addr) -> Option<Binding>;
+    /// Whether some pool has an address.
+    fn in_pool(&self, address: Ipv4Addr) -> bool;
     /// The prefix of the subnet that an address belongs to.
     fn subnet_of(&self, address: Ipv4Addr) -> Option<Ipv4Net>;
     /// Takes an address back from whoever has it. When it returns, that is on stable storage, as far as the server's
@@ -60,6 +62,8 @@ pub trait Backend: Send + Sync + 'static {
 /// The real one.
 pub struct ServerBackend {
     config: Arc<Config>,
+    /// In the order of addresses: a listing asks once a lease.
+    prefixes: Vec<Ipv4Net>,
     leases: Arc<LeaseTable>,
     clock: Clock,
     stats: Box<dyn Fn() -> Stats + Send + Sync>,
@@ -79,7 +83,9 @@ impl ServerBackend {
         trouble: Arc<OnceLock<String>>,
         (lane, wake): (Lane, Arc<Wake>),
     ) -> Self {
-        Self { config, leases, clock, stats, trouble, lane: Mutex::new(lane), wake }
+        let mut prefixes: Vec<Ipv4Net> = config.subnets.iter().map(|subnet| subnet.prefix).collect();
+        prefixes.sort_unstable();
+        Self { config, prefixes, leases, clock, stats, trouble, lane: Mutex::new(lane), wake }
     }
 
     /// Hands a change over and waits until it is durable. The lock is held meanwhile: one operator's command at a time.
@@ -137,15 +143,20 @@ impl Backend for ServerBackend {
     }
 
     fn subnet_of(&self, address: Ipv4Addr) -> Option<Ipv4Net> {
-        self.config.subnet_of(address).map(|subnet| subnet.prefix)
+        let at = self.prefixes.partition_point(|prefix| prefix.network() <= address);
+        self.prefixes[..at].last().filter(|prefix| prefix.contains(&address)).copied()
+    }
+
+    fn in_pool(&self, address: Ipv4Addr) -> bool {
+        self.config.subnet_of(address).is_some_and(|subnet| subnet.pools.iter().any(|pool| pool.contains(address)))
     }
 
     fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {
         let now_s = self.clock.now_s();
-        let before = self.leases.get(address, now_s).ok_or(ReleaseError::NotInPool(address))?;
-        if before.state == BindingState::Free {
-            return Err(ReleaseError::NotLeased(address));
+        if !self.in_pool(address) {
+            return Err(ReleaseError::NotInPool(address));
         }
+        let before = self.leases.get(address, now_s).ok_or(ReleaseError::NotLeased(address))?;
         let lease = self.leases.release_address(address, now_s).ok_or(ReleaseError::NotLeased(address))?;
         // The client may have changed between the look and the release; the slot tells whose binding ended, unless it has
         // gone to yet another client since, whose record is the newer one then.
@@ -160,5 +171,107 @@ impl Backend for ServerBackend {
             },
         };
         if self.commit(&lease, &binding) { Ok(binding) } else { Err(ReleaseError::NotDurable(address)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{self, AnyMachine, Durability},
+        journal::Journal,
+        lease::{BindingState, Client, HwAddress, PoolRange},
+        stats::{LeaseStats, Ledger, SCHEMA},
+    };
+
+    const FILE: &str = "[[interface]]\nname = \"eth1\"\n\
+        [[subnet]]\nprefix = \"198.51.100.0/24\"\npools = [\"198.51.100.9\"]\n\
+        [[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10-192.0.2.19\"]\n";
+
+    /// A backend over a real table and a real journal in `dir`.
+    fn backend(dir: &std::path::Path) -> (ServerBackend, Journal) {
+        let config = Arc::new(config::parse("f", FILE, &AnyMachine).unwrap().config);
+        let ranges: Vec<PoolRange> = (0..)
+            .zip(&config.subnets)
+            .flat_map(|(subnet, s)| s.pools.iter().map(move |p| PoolRange { subnet, first: p.first, last: p.last }))
+            .collect();
+        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]));
+        let wake = Arc::new(Wake::new().unwrap());
+        let (journal, mut lanes) = Journal::start(dir, Durability::Sync, vec![wake.clone()]).unwrap();
+        let stats = || Stats {
+            schema: SCHEMA,
+            version: "0".into(),
+            uptime_s: 0,
+            ledger: Ledger::of(&[]),
+            interfaces: vec![],
+            journal: Default::default(),
+            leases: LeaseStats::default(),
+        };
+        let lane = (lanes.pop().unwrap(), wake);
+        let backend = ServerBackend::new(config, leases, Clock::start(), Box::new(stats), Arc::default(), lane);
+        (backend, journal)
+    }
+
+    fn bind(backend: &ServerBackend, address: Ipv4Addr) -> HwAddress {
+        let mut hw = HwAddress { htype: 1, hlen: 6, chaddr: [0; 16] };
+        hw.chaddr[..4].copy_from_slice(&address.octets());
+        let key = backend.leases.key(1, &hw, b"me");
+        let client = Client { key, subnet: 1, hw: &hw, client_id: b"me" };
+        let now_s = backend.clock.now_s();
+        backend.leases.offer(&client, Some(address), now_s + 30, now_s).unwrap();
+        backend.leases.bind(&client, address, now_s + 600, now_s).unwrap();
+        hw
+    }
+
+    #[test]
+    fn a_released_address_is_in_the_journal_when_the_answer_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (backend, journal) = backend(dir.path());
+        let address = Ipv4Addr::new(192, 0, 2, 12);
+        let hw = bind(&backend, address);
+        assert_eq!(backend.lease(address).unwrap().state, BindingState::Bound);
+
+        let released = backend.release(address).unwrap();
+        assert_eq!((released.state, released.hw), (BindingState::Released, hw));
+        assert_eq!(released.client_id.as_slice(), b"me");
+        let mut kept = Vec::new();
+        Journal::read(dir.path(), |binding| kept.push(binding)).unwrap();
+        assert_eq!(kept, [released]);
+        assert_eq!(backend.lease(address).unwrap().state, BindingState::Released);
+        drop(backend);
+        journal.stop().unwrap();
+    }
+
+    #[test]
+    fn only_what_somebody_has_can_be_released() {
+        let dir = tempfile::tempdir().unwrap();
+        let (backend, _journal) = backend(dir.path());
+        let (leased, free) = (Ipv4Addr::new(192, 0, 2, 12), Ipv4Addr::new(192, 0, 2, 13));
+        bind(&backend, leased);
+        backend.release(leased).unwrap();
+        assert_eq!(backend.release(leased), Err(ReleaseError::NotLeased(leased)));
+        assert_eq!(backend.release(free), Err(ReleaseError::NotLeased(free)));
+        let stranger = Ipv4Addr::new(192, 0, 2, 99);
+        assert_eq!(backend.release(stranger), Err(ReleaseError::NotInPool(stranger)));
+    }
+
+    #[test]
+    fn leases_are_walked_and_found_in_their_subnet() {
+        let dir = tempfile::tempdir().unwrap();
+        let (backend, _journal) = backend(dir.path());
+        for last in [12, 15] {
+            bind(&backend, Ipv4Addr::new(192, 0, 2, last));
+        }
+        let mut seen = Vec::new();
+        backend.leases(&mut |binding| {
+            seen.push(binding.address.octets()[3]);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(seen, [12, 15]);
+        let subnet = |address: [u8; 4]| backend.subnet_of(address.into()).map(|net| net.to_string());
+        assert_eq!(subnet([192, 0, 2, 200]).as_deref(), Some("192.0.2.0/24"));
+        assert_eq!(subnet([198, 51, 100, 1]).as_deref(), Some("198.51.100.0/24"));
+        assert_eq!(subnet([192, 0, 1, 255]), None);
+        assert_eq!(subnet([203, 0, 113, 1]), None);
     }
 }

@@ -27,7 +27,6 @@ use super::{
     listing,
     socket::{self, ControlError},
 };
-use crate::lease::BindingState;
 
 /// Listings at the same time; each has a thread while it lasts.
 const MAX_LISTINGS: usize = 4;
@@ -209,11 +208,11 @@ fn address(text: &str) -> Result<Ipv4Addr, Failure> {
 async fn lease(State(shared): State<Shared>, Path(text): Path<String>) -> Result<Response, Failure> {
     let address = address(&text)?;
     match shared.backend.lease(address) {
-        None => Err(Failure::new(StatusCode::NOT_FOUND, ReleaseError::NotInPool(address).to_string())),
-        Some(binding) if binding.state == BindingState::Free => {
+        Some(binding) => Ok(Json(LeaseView::new(&binding, shared.backend.subnet_of(address))).into_response()),
+        None if shared.backend.in_pool(address) => {
             Err(Failure::new(StatusCode::NOT_FOUND, format!("{address} is free: nobody has or had it")))
         }
-        Some(binding) => Ok(Json(LeaseView::new(&binding, shared.backend.subnet_of(address))).into_response()),
+        None => Err(Failure::new(StatusCode::NOT_FOUND, ReleaseError::NotInPool(address).to_string())),
     }
 }
 

@@ -15,7 +15,7 @@ use xtask::lab::{
 
 use crate::{
     net::replies,
-    site::{Direct, INSIDE, Relayed, SERVER, state_of, stop},
+    site::{Direct, INSIDE, OUTSIDE, Relayed, SERVER, state_of, stop},
     test,
 };
 
@@ -92,7 +92,8 @@ fn judge(captured: &Captured, address: Ipv4Addr) -> Result<()> {
 fn direct(kind: Kind) -> Result<()> {
     let site = Direct::new(Veth::default())?;
     let server = site.serve(&["--lease-time", LEASE_TIME_S])?;
-    let capture = Capture::start(&site.inside, INSIDE, site.lab.path("direct.pcap"))?;
+    // On the client's side: what the server sends through AF_XDP passes no tap on its own interface.
+    let capture = Capture::start(&site.outside, OUTSIDE, site.lab.path("direct.pcap"))?;
     let address = live(kind, &server, site.client_end(), &site.lab)?;
     judge(&capture.stop()?, address)?;
     stop(server, site.server_end()).map(drop)
@@ -103,7 +104,7 @@ fn relayed(kind: Kind, agent_options: bool) -> Result<()> {
     let server = site.serve(&["--lease-time", LEASE_TIME_S])?;
     let log = site.lab.path("relay.log");
     let mut relay = Relay::start(&site.between, Relayed::INTERFACES, SERVER, agent_options, &log)?;
-    let capture = Capture::start(&site.inside, INSIDE, site.lab.path("relayed.pcap"))?;
+    let capture = Capture::start(&site.between, Relayed::INTERFACES.1, site.lab.path("relayed.pcap"))?;
     let address = live(kind, &server, site.client_end(), &site.lab)?;
     relay.expect_running()?;
     let captured = capture.stop()?;

@@ -12,11 +12,13 @@ use nix::sys::signal::Signal;
 use xtask::lab::{
     Process, Server, Veth,
     clients::{Client, Kind},
+    raw::RawSocket,
     wait_for,
 };
 use xtask::workspace;
 
 use crate::{
+    net::{Datagram, discover},
     site::{Direct, INSIDE, state_of, stop},
     test,
 };
@@ -103,7 +105,10 @@ fn load() -> Result<()> {
         site.server_end().xdp_program()
     });
     attached.with_context(|| process.log())?;
-    process.wait_for_output("redirected", Duration::from_secs(5))?;
+    // No socket is open: what it would redirect goes on to the kernel.
+    let discover = Datagram::default().frame(&discover([2, 0, 0, 0, 0, 7], 1));
+    RawSocket::open(site.client_end())?.send(&discover)?;
+    process.wait_for_output("pass_no_socket", Duration::from_secs(5))?;
     process.signal(Signal::SIGINT)?;
     let status = process.wait(Duration::from_secs(5))?;
     ensure!(status.code() == Some(0), "{status}: {}", process.log());

@@ -46,13 +46,9 @@ pub struct Report {
 /// # Errors
 /// It is not installed, was used wrongly, or printed no report. Losses are no error: exit status 3 means them (perfdhcp(8)).
 pub fn run(namespace: &Namespace, words: &[&str], limit: Duration) -> Result<Report> {
+    let program = command::find("perfdhcp").context("`perfdhcp` is not installed: run `cargo xtask setup`")?;
     let mut perfdhcp = namespace.command("timeout")?;
-    perfdhcp.args(["--signal=KILL", &limit.as_secs().to_string(), "perfdhcp", "-4"]).args(words);
-    if let Some(path) = command::find("perfdhcp").and_then(|path| Some(path.parent()?.to_owned())) {
-        // Not in every user's PATH.
-        let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap_or_default());
-        perfdhcp.env("PATH", path);
-    }
+    perfdhcp.args(["--signal=KILL", &limit.as_secs().to_string()]).arg(program).arg("-4").args(words);
     let output = command::finish(&mut perfdhcp)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     match output.status.code() {
