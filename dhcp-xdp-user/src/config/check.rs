@@ -191,7 +191,7 @@ fn interface(checker: &mut Checker<'_>, spanned: &Spanned<InterfaceForm>) -> Int
         }
     };
     let workers = checker.number(form.workers.as_ref(), 1..=MAX_WORKERS, 1, " workers a queue");
-    let frames_per_queue = checker.number(form.frames_per_queue.as_ref(), 512..=1 << 20, 8192, " frames");
+    let frames_per_queue = checker.number(form.frames_per_queue.as_ref(), 512..=1 << 20, 16_384, " frames");
     let at = form.frames_per_queue.as_ref().map_or(spanned.span(), Spanned::span);
     if frames_per_queue.count_ones() != 1 {
         let next = frames_per_queue.unsigned_abs().next_power_of_two();

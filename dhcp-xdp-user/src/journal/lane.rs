@@ -11,7 +11,7 @@ use super::{
 use crate::lease::{HwAddress, Lease};
 
 /// Records of one lane on their way at a time: what a worker may have parked, and some more.
-const LANE_CAPACITY: u64 = 16_384;
+const LANE_CAPACITY: u64 = 65_536;
 /// The most that one request leads to: a client that moves to another address releases the former.
 const MAX_SUBMITTED: u64 = 2 * MAX_RECORDS as u64;
 
