@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::{Decision, DropReason, Ingress, Place, Reply, Request, locate};
 use crate::{
     config::{Config, LeaseTimes, Subnet},
-    lease::{BindError, Client, LeaseTable, OfferError},
+    lease::{BindError, Client, Contended, LeaseTable, OfferError},
     wire::dhcp::MessageType,
 };
 
@@ -121,12 +121,13 @@ impl Case<'_> {
         if !self.subnet.prefix.contains(&address) {
             return self.nak(NOTE_WRONG_NETWORK);
         }
-        match self.leases.find(&self.place.key, self.now_s) {
-            Some(lease) if lease.address == address => {
+        match self.leases.try_find(&self.place.key, self.now_s) {
+            Ok(Some(lease)) if lease.address == address => {
                 self.bind(address).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
             }
-            Some(_) => self.nak(NOTE_WRONG_ADDRESS),
-            None => self.unknown(),
+            Ok(Some(_)) => self.nak(NOTE_WRONG_ADDRESS),
+            Ok(None) => self.unknown(),
+            Err(Contended) => Decision::Drop(DropReason::Contended),
         }
     }
 
@@ -137,15 +138,18 @@ impl Case<'_> {
     /// 'ciaddr'"), or when nobody else may serve this subnet; its sessions live on, and an address is never bound twice.
     /// Otherwise silence: rebinding clients ask every server, and another one may know (4.3.2 on unknown clients).
     fn extend(&self, ciaddr: Ipv4Addr) -> Decision {
-        match self.leases.find(&self.place.key, self.now_s) {
-            Some(lease) if lease.address == ciaddr => self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE)),
-            Some(_) => self.nak(NOTE_WRONG_ADDRESS),
-            None if self.is_renewing() || self.subnet.authoritative => match self.bind(ciaddr) {
+        match self.leases.try_find(&self.place.key, self.now_s) {
+            Ok(Some(lease)) if lease.address == ciaddr => {
+                self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
+            }
+            Ok(Some(_)) => self.nak(NOTE_WRONG_ADDRESS),
+            Ok(None) if self.is_renewing() || self.subnet.authoritative => match self.bind(ciaddr) {
                 Ok(decision) => decision,
                 Err(BindError::Taken) => self.nak(NOTE_UNAVAILABLE),
                 Err(_) => self.unknown(),
             },
-            None => self.unknown(),
+            Ok(None) => self.unknown(),
+            Err(Contended) => Decision::Drop(DropReason::Contended),
         }
     }
 

@@ -166,6 +166,27 @@ fn binding_another_address_releases_the_old_one() {
 }
 
 #[test]
+fn a_slot_that_is_being_changed_holds_nobody_up_and_is_not_taken_for_unknown() {
+    let table = table(2);
+    let bound = lease(&table, 1, NOW);
+    let (who, thief) = (Who::new(1), Who::new(2));
+    let key = who.of(&table).key;
+    let slot = &table.slots[table.index.get(&key).unwrap() as usize];
+    let claim = slot.claim(&slot.read().unwrap()).unwrap();
+    assert_eq!(table.try_find(&key, NOW), Err(Contended));
+    assert_eq!(table.offer(&who.of(&table), None, NOW + HOLD, NOW), Err(OfferError::Contended));
+    assert_eq!(table.bind(&who.of(&table), bound.address, NOW + TERM, NOW), Err(BindError::Contended));
+    assert_eq!(table.bind(&who.of(&table), ip(2), NOW + TERM, NOW), Err(BindError::Contended));
+    assert_eq!(table.bind(&thief.of(&table), bound.address, NOW + TERM, NOW), Err(BindError::Contended));
+    assert!(table.release(&key, bound.address, NOW).is_none());
+    // What was tried left nothing behind.
+    table.give_back(0, claim);
+    assert_eq!(table.try_find(&key, NOW), Ok(Some(bound)));
+    assert_eq!(table.try_find(&thief.of(&table).key, NOW), Ok(None));
+    assert_eq!(lease(&table, 2, NOW).address, ip(2));
+}
+
+#[test]
 fn a_declined_address_is_out_of_use_until_its_quarantine_ends() {
     let table = table(1);
     let bound = lease(&table, 1, NOW);
