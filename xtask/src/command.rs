@@ -98,6 +98,6 @@ pub fn as_root(program: impl AsRef<OsStr>) -> Result<Command> {
     };
     let mut command = Command::new(sudo);
     // The laboratory and the tests find what was built by these.
-    command.arg("--preserve-env=CARGO_TARGET_DIR,DHCP_XDP_BIN_DIR").arg(program);
+    command.arg("--preserve-env=CARGO_MANIFEST_DIR,CARGO_TARGET_DIR,DHCP_XDP_BIN_DIR").arg(program);
     Ok(command)
 }

@@ -8,10 +8,10 @@ use std::{
 use anyhow::{Result, bail};
 
 /// The workspace's folder.
-pub fn root() -> &'static Path {
-    // Known when compiled: this program is only ever run from the workspace that it was built in.
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package)
+pub fn root() -> PathBuf {
+    // Cargo says so to what it runs: clones that share a target folder share this program. Else as when it was compiled.
+    let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).parent().map_or_else(|| ".".into(), Path::to_path_buf)
 }
 
 /// Cargo's target folder.

@@ -315,8 +315,14 @@ impl Socket {
             }
             // SAFETY: each descriptor comes from a token of this UMEM that was used up: nobody else has the chunk.
             let count = unsafe { owner.fill_ring.produce(&descs) };
-            debug_assert_eq!(count, descs.len(), "the fill ring has room for every chunk");
             filled += count as u64;
+            if count < descs.len() {
+                // The ring is as long as there are chunks, and yet it can look full: the kernel hands a received chunk over
+                // before it publishes that it took it off this ring (`xsk_flush` in net/xdp/xsk.c). The next turn has room.
+                let umem = self.umem_id;
+                owner.spare.extend(descs.drain(count..).map(|desc| FrameToken { desc, umem, len: 0 }));
+                break;
+            }
             descs.clear();
         }
         if filled > 0 {

@@ -57,37 +57,38 @@ fn losses(site: &Direct, stats: &Value) -> Result<Losses> {
     Ok(Losses { ours_percent: 100.0 * sent.saturating_sub(back) as f64 / sent.max(1) as f64, told })
 }
 
-/// perfdhcp's socket holds a few milliseconds of replies: where it does not get its CPU in time, it loses some by itself. So
-/// it has three tries. What the server loses by itself counts even when perfdhcp loses more.
+/// perfdhcp's socket holds a few milliseconds of replies: where it does not get its CPU in time, it loses some by itself, and
+/// its own report then says more than half a percent. Our part is what this test is about. Three tries, because a disk or a
+/// CPU that something else keeps busy is nobody's fault.
 fn rate() -> Result<()> {
-    let mut best_percent = f64::MAX;
-    for tries_left in (0..3).rev() {
+    let mut best = f64::INFINITY;
+    let mut told = String::new();
+    for _ in 0..3 {
         let site = site()?;
         let server = site.serve(&[])?;
         let words = ["-l", OUTSIDE, "-r", "20000", "-p", "10", "-R", "100000"];
         let report = perfdhcp::run(&site.outside, &words, Duration::from_secs(60))?;
         let losses = losses(&site, &stop(server, site.server_end())?)?;
-        let Losses { ours_percent, told } = &losses;
         let mut lost_percent = 0.0f64;
         for (name, exchange) in [("DISCOVER-OFFER", &report.discover_offer), ("REQUEST-ACK", &report.request_ack)] {
             ensure!(exchange.non_unique_addresses == 0, "{name}: {} addresses twice", exchange.non_unique_addresses);
             lost_percent = lost_percent.max(exchange.drops_percent);
         }
-        ensure!(report.discover_offer.sent > 100_000, "perfdhcp sent too little to tell: {}; {told}", report.text);
-        eprintln!(
-            "perfdhcp: {:.0} leases/s, {lost_percent} % lost, {ours_percent:.2} % by us; {told}",
-            report.rate_per_s
-        );
+        ensure!(report.discover_offer.sent > 100_000, "perfdhcp sent too little to tell: {}", report.text);
+        let Losses { ours_percent, told: counters } = losses;
+        let rate = report.rate_per_s;
+        let line =
+            format!("perfdhcp: {rate:.0} leases/s, {lost_percent:.2} % lost, {ours_percent:.2} % by us; {counters}");
+        eprintln!("{line}");
         if lost_percent <= 0.5 {
             return Ok(());
         }
-        // Of three rounds the best: a disk or CPU that somebody else holds for a second is not what is asked about.
-        best_percent = best_percent.min(*ours_percent);
-        if tries_left == 0 {
-            ensure!(best_percent <= 0.5, "the server lost {best_percent:.2} % at best: {told}");
-            eprintln!("perfdhcp lost these itself, in a full socket buffer: is this machine busy with something else?");
-        }
+        best = best.min(ours_percent);
+        told.push_str(&line);
+        told.push('\n');
     }
+    ensure!(best <= 0.5, "the server lost {best:.2} % at best:\n{told}");
+    eprintln!("perfdhcp lost more by itself, in its full socket buffer: is this machine busy with something else?");
     Ok(())
 }
 
