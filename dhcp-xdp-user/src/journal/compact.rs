@@ -5,7 +5,7 @@
 //! those that a crash left are removed at the next start. Records keep their order, so that replaying them has the same
 //! effect. Addresses that are in no pool now are kept too: a pool that comes back finds its leases.
 
-use std::{collections::HashMap, net::Ipv4Addr, path::Path};
+use std::{collections::HashMap, fs, net::Ipv4Addr, path::Path};
 
 use super::{
     Disk, JournalError, RecoveryReport, SegmentFile,
@@ -33,10 +33,11 @@ pub(super) fn recover(
         each(binding);
     })?;
     let is_worth_it = report.segments > 1 || report.torn_bytes > 0 || report.records > newest.len() as u64;
-    if is_worth_it && let Err(error) = compact(disk, dir, &newest) {
+    let done = if is_worth_it { compact(disk, dir, &newest) } else { Ok(()) };
+    if let Err(error) = &done {
         log::warn!("journal: not compacted, the old segments stay: {error}");
     }
-    sweep(disk, dir);
+    sweep(disk, dir, done.is_ok());
     Ok(report)
 }
 
@@ -65,11 +66,13 @@ fn compact(disk: &mut dyn Disk, dir: &Path, newest: &Newest) -> Result<(), Journ
     disk.rename(&unfinished, &segment::name(number)).map_err(fail("put the snapshot in place in it"))
 }
 
-/// Removes what no longer counts: segments before the one that the journal begins with, and unfinished ones. What cannot be
-/// removed does no harm.
-fn sweep(disk: &mut dyn Disk, dir: &Path) {
+/// Removes what no longer counts: unfinished segments, and those before the one that the journal begins with, unless a
+/// power cut may take that one's name away (a rename that failed here, or in the run before). What cannot be removed does no
+/// harm.
+fn sweep(disk: &mut dyn Disk, dir: &Path, is_compacted: bool) {
+    let is_named = is_compacted && fs::File::open(dir).and_then(|names| names.sync_all()).is_ok();
     let old = || {
-        let first = recovery::first_number(dir)?;
+        let first = if is_named { recovery::first_number(dir)? } else { None };
         let old = segment::list(dir)?.into_iter().filter(|(number, _)| first.is_some_and(|first| *number < first));
         Ok::<_, JournalError>(old.chain(segment::list_unfinished(dir)?).collect::<Vec<_>>())
     };
