@@ -20,7 +20,7 @@ use crate::{
 pub fn tests() -> Vec<Trial> {
     vec![
         test("an_idle_server_uses_no_cpu", lifecycle::idle),
-        test("perfdhcp_at_20000_a_second_gets_no_address_twice_and_every_loss_has_an_owner", rate),
+        test("perfdhcp_at_20000_a_second_loses_nothing_to_the_server", rate),
         test("perfdhcps_avalanche_of_50000_clients_is_served", avalanche),
         test("dhcp_storm_finds_no_violation", storm),
     ]
@@ -58,8 +58,8 @@ fn losses(site: &Direct, stats: &Value) -> Result<Losses> {
 }
 
 /// perfdhcp's socket holds a few milliseconds of replies: where it does not get its CPU in time, it loses some by itself, and
-/// its own report then says more than half a percent. How much is lost to whom is a matter of speed, which a test on a
-/// shared machine cannot judge: it is printed. Judged are the addresses, and that the server's ledger closes ([`stop`]).
+/// its own report then says more than half a percent. Our part is what this test is about. Three tries, because a disk or a
+/// CPU that something else keeps busy is nobody's fault.
 fn rate() -> Result<()> {
     let mut best = f64::INFINITY;
     let mut told = String::new();
@@ -74,7 +74,7 @@ fn rate() -> Result<()> {
             ensure!(exchange.non_unique_addresses == 0, "{name}: {} addresses twice", exchange.non_unique_addresses);
             lost_percent = lost_percent.max(exchange.drops_percent);
         }
-        ensure!(report.discover_offer.sent > 20_000, "perfdhcp sent too little to tell: {}", report.text);
+        ensure!(report.discover_offer.sent > 100_000, "perfdhcp sent too little to tell: {}", report.text);
         let Losses { ours_percent, told: counters } = losses;
         let rate = report.rate_per_s;
         let line =
@@ -87,7 +87,8 @@ fn rate() -> Result<()> {
         told.push_str(&line);
         told.push('\n');
     }
-    eprintln!("more than 0.5 % lost in each round, {best:.2} % by the server at best: is this machine busy?\n{told}");
+    ensure!(best <= 0.5, "the server lost {best:.2} % at best:\n{told}");
+    eprintln!("perfdhcp lost more by itself, in its full socket buffer: is this machine busy with something else?");
     Ok(())
 }
 
