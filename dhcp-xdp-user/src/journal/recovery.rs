@@ -58,7 +58,8 @@ pub(super) fn read(dir: &Path, mut each: impl FnMut(Binding)) -> Result<Recovery
 /// The first number that no segment has, nor an unfinished one.
 pub(super) fn next_number(dir: &Path) -> Result<u64, JournalError> {
     let last = segment::list(dir)?.pop().into_iter().chain(segment::list_unfinished(dir)?.pop());
-    Ok(last.map(|(number, _)| number + 1).max().unwrap_or(0))
+    // A file of somebody else's may have the last number there is: making it once more then fails, and says so.
+    Ok(last.map(|(number, _)| number.saturating_add(1)).max().unwrap_or(0))
 }
 
 /// The number of the segment that the journal begins with.

@@ -341,7 +341,7 @@ impl Writer {
         }
         let number = self.end.next;
         // A number is used once: what a failed attempt left under this name is not written to again.
-        self.end.next += 1;
+        self.end.next = number.saturating_add(1);
         let header = Header { number, seed: segment::random_seed(), previous: self.end.last };
         let mut file = self.disk.create(&segment::name(number))?;
         file.append(&header.encode())?;

@@ -375,7 +375,8 @@ impl Interface {
         } else if redirected >= SILENCE_AFTER {
             self.silence_said.store(true, Ordering::Relaxed);
             log::error!(
-                "{}: {redirected} frames were redirected and none arrived: its driver's zero-copy mode does not work                  here; restart with XDP in generic mode",
+                "{}: {redirected} frames were redirected and none arrived: its driver's zero-copy mode does not work \
+                 here; restart with XDP in generic mode",
                 self.name
             );
         }

@@ -48,13 +48,28 @@ fn losses(site: &Direct, stats: &Value) -> Result<Losses> {
     let (sent, back) = (interface.tx_packets, interface.rx_packets);
     let told = format!(
         "perfdhcp's interface sent {sent} (dropped {}) and received {back} (dropped {}); its {udp}; the server's ledger {}, drops: \
-         {}",
+         {}; queues {}; journal {}",
         interface.tx_dropped,
         interface.rx_dropped,
         stats["ledger"],
-        drop_reasons(stats)
+        drop_reasons(stats),
+        rings(stats),
+        stats["journal"],
     );
     Ok(Losses { ours_percent: 100.0 * sent.saturating_sub(back) as f64 / sent.max(1) as f64, told })
+}
+
+/// What each queue's rings and frames came to: where a ring loss happened.
+fn rings(stats: &Value) -> String {
+    let interfaces = stats["interfaces"].as_array().into_iter().flatten();
+    let queues = interfaces.flat_map(|interface| interface["queues"].as_array().into_iter().flatten());
+    let of_queue = |queue: &Value| {
+        let workers = queue["workers"].as_array().into_iter().flatten();
+        let lost =
+            workers.map(|worker| format!("dropped {} ring full {}", worker["rx_dropped"], worker["rx_ring_full"]));
+        format!("[{}; frames {}]", lost.collect::<Vec<_>>().join(", "), queue["frames"])
+    };
+    queues.map(of_queue).collect()
 }
 
 /// perfdhcp's socket holds a few milliseconds of replies: where it does not get its CPU in time, it loses some by itself, and

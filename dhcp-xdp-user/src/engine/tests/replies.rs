@@ -1,0 +1,203 @@
+//! What a reply holds and where it goes (RFC 2131 4.1 and table 3).
+
+use super::*;
+
+// Where replies go (4.1)
+
+#[test]
+fn a_reply_goes_to_the_offered_address_at_chaddr_with_no_arp() {
+    let offer = Bed::new().reply(&discover(1));
+    assert_eq!((offer.destination, offer.port), (offer.yiaddr(), 68));
+    assert_eq!(offer.ethernet_destination, [2, 0, 0, 0, 0, 1]);
+    assert!(!offer.message.flags().broadcast());
+}
+
+#[test]
+fn the_broadcast_flag_asks_for_a_broadcast_reply_and_is_mirrored() {
+    let offer = Bed::new().reply(&discover(1).with(|msg| msg.flags = BROADCAST_FLAG | 0x1234));
+    assert_eq!((offer.ethernet_destination, offer.destination), ([0xff; 6], Ipv4Addr::BROADCAST));
+    assert_eq!(offer.payload[10..12], [0x80, 0], "the other flags are zero");
+}
+
+#[test]
+fn a_client_that_is_not_on_ethernet_is_answered_by_broadcast() {
+    let offer = Bed::new().reply(&discover(1).with(|msg| (msg.htype, msg.hlen) = (32, 16)));
+    assert_eq!(offer.ethernet_destination, [0xff; 6]);
+}
+
+#[test]
+fn a_relay_agent_counts_more_than_ciaddr_and_the_broadcast_flag() {
+    let mut bed = Bed::new();
+    let offered = bed.reply(&discover(1).relayed()).yiaddr();
+    bed.reply(&selecting(1, SERVER, offered).relayed());
+    let rebinding = request(1).relayed().with(|msg| {
+        msg.ciaddr = offered;
+        msg.flags = BROADCAST_FLAG;
+    });
+    let ack = bed.reply(&rebinding);
+    assert_eq!((ack.message_type(), ack.destination, ack.port), (Ack, RELAY, 67));
+    assert!(ack.message.flags().broadcast(), "for the relay agent to act on");
+}
+
+// What a reply holds
+
+#[test]
+fn the_parameter_request_list_is_honoured_in_its_order() {
+    let offer =
+        Bed::new().reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[15, 6, 42, 3, 15, 53, 82, 255, 0]));
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 15, 6, 3], "no option twice, none that is not configured");
+    assert_eq!(offer.option(code::DOMAIN_NAME), Some(&b"example.net"[..]));
+}
+
+#[test]
+fn the_subnet_mask_comes_before_the_routers_whatever_the_list_says() {
+    let offer = Bed::new().reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[3, 1]));
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 1, 3]);
+}
+
+#[test]
+fn the_subnet_mask_needs_no_option_of_its_own() {
+    let mut bed = Bed::with(|config| config.subnets[0].options = OptionSet::default());
+    let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[1]));
+    assert_eq!(offer.option(code::SUBNET_MASK), Some(&[255, 255, 255, 0][..]));
+}
+
+#[test]
+fn a_client_without_a_list_is_sent_everything() {
+    assert_eq!(Bed::new().reply(&discover(1)).codes(), [53, 54, 51, 58, 59, 1, 3, 6, 15]);
+}
+
+#[test]
+fn options_marked_always_are_sent_unasked() {
+    let mut bed = Bed::with(|config| {
+        let always = OptionBlob { code: 43, data: vec![1, 2, 3], always: true };
+        let asked = OptionBlob { code: 42, data: vec![192, 0, 2, 3], always: false };
+        config.subnets[0].options = OptionSet::new([always, asked]);
+    });
+    let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[3]));
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 43]);
+}
+
+#[test]
+fn classless_routes_make_routers_and_static_routes_superfluous() {
+    let mut bed = Bed::with(|config| {
+        let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false };
+        let routes = blob(code::CLASSLESS_ROUTE, &[0, 192, 0, 2, 254]);
+        config.subnets[0].options = OptionSet::new([blob(code::ROUTER, &[192, 0, 2, 254]), routes]);
+    });
+    let codes = |bed: &mut Bed, list: &[u8]| bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, list)).codes();
+    assert_eq!(codes(&mut bed, &[3, 33, 121])[5..], [121]);
+    assert_eq!(codes(&mut bed, &[3])[5..], [3], "a client that cannot read them gets routers");
+}
+
+#[test]
+fn the_client_identifier_is_echoed_in_every_reply() {
+    let mut bed = Bed::new();
+    let id = b"\x01\x02\x03";
+    let offer = bed.reply(&discover(1).option(code::CLIENT_ID, id));
+    assert_eq!(offer.option(code::CLIENT_ID), Some(&id[..]));
+    let ack = bed.reply(&selecting(1, SERVER, offer.yiaddr()).option(code::CLIENT_ID, id));
+    assert_eq!(ack.option(code::CLIENT_ID), Some(&id[..]));
+    assert_eq!(bed.records()[0].2, id);
+    let nak = bed.reply(&selecting(1, SERVER, lan(99)).option(code::CLIENT_ID, id));
+    assert_eq!(nak.option(code::CLIENT_ID), Some(&id[..]));
+}
+
+#[test]
+fn option_82_is_echoed_whole_and_last_in_every_reply() {
+    let mut bed = Bed::new();
+    let info = b"\x01\x05port7\x02\x04modm\xfe\x01\x00";
+    let relayed = |msg: super::super::testing::Msg| msg.option(code::RELAY_AGENT_INFO, info).relayed();
+    let offer = bed.reply(&relayed(discover(1)));
+    let ack = bed.reply(&relayed(selecting(1, SERVER, offer.yiaddr())));
+    let nak = bed.reply(&relayed(selecting(1, SERVER, far(99))));
+    assert_eq!(nak.message_type(), Nak);
+    for reply in [offer, ack, nak] {
+        assert_eq!(reply.options.last(), Some(&(code::RELAY_AGENT_INFO, info.to_vec())));
+    }
+}
+
+#[test]
+fn next_server_and_boot_file_are_sent_with_addresses_only() {
+    let mut bed = Bed::with(|config| {
+        config.subnets[0].next_server = lan(5);
+        config.subnets[0].boot_file = b"pxelinux.0".to_vec();
+    });
+    let offer = bed.reply(&discover(1));
+    assert_eq!(offer.message.siaddr(), lan(5));
+    assert!(offer.payload[108..236].starts_with(b"pxelinux.0\0\0"));
+    let nak = bed.reply(&selecting(1, SERVER, lan(99)));
+    assert_eq!((nak.message.siaddr(), nak.message.fname()), (Ipv4Addr::UNSPECIFIED, None));
+}
+
+// Message size (4.1, RFC 2132 9.3 and 9.10)
+
+/// A subnet with options 224 to 230 of `len` bytes each.
+fn with_long_options(len: usize) -> Bed {
+    Bed::with(|config| {
+        let blob = |code| OptionBlob { code, data: vec![code; len], always: false };
+        config.subnets[0].options = OptionSet::new((224..231).map(blob));
+    })
+}
+
+const LONG_LIST: [u8; 6] = [224, 225, 226, 227, 228, 229];
+
+#[test]
+fn a_reply_stays_within_576_bytes_unless_the_client_takes_more() {
+    for (asked, limit) in [(None, 576), (Some(0u16), 576), (Some(577), 577), (Some(1400), 1400), (Some(u16::MAX), 1500)]
+    {
+        let mut msg = discover(1).option(code::PARAMETER_REQUEST_LIST, &LONG_LIST);
+        if let Some(asked) = asked {
+            msg = msg.option(code::MAX_MESSAGE_SIZE, &asked.to_be_bytes());
+        }
+        let offer = with_long_options(255).reply(&msg);
+        let datagram = offer.frame.len() - 14;
+        assert!(datagram <= limit, "{datagram} bytes for a client that takes {limit}");
+        assert!(limit - datagram < 257 + 4, "an option that fits is sent: {datagram} of {limit}");
+    }
+}
+
+#[test]
+fn options_that_do_not_fit_go_to_file_and_sname() {
+    let offer = with_long_options(60).reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &LONG_LIST));
+    assert_eq!(offer.codes(), [53, 54, 51, 58, 59, 224, 225, 226, 227, 52]);
+    assert_eq!(offer.option(code::OVERLOAD), Some(&[1][..]));
+    assert_eq!(read_options(&offer.payload[108..236]), [(228, vec![228; 60]), (229, vec![229; 60])]);
+
+    let mut bed = with_long_options(61);
+    let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[&LONG_LIST[..], &[230]].concat()));
+    assert_eq!(offer.option(code::OVERLOAD), Some(&[3][..]));
+    assert_eq!(read_options(&offer.payload[108..236]), [(228, vec![228; 61]), (229, vec![229; 61])]);
+    assert_eq!(read_options(&offer.payload[44..108]), [(230, vec![230; 61])]);
+}
+
+#[test]
+fn a_boot_file_keeps_its_field() {
+    let mut bed = Bed::with(|config| {
+        let blob = |code| OptionBlob { code, data: vec![code; 60], always: false };
+        config.subnets[0].options = OptionSet::new((224..231).map(blob));
+        config.subnets[0].boot_file = b"boot".to_vec();
+    });
+    let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &LONG_LIST));
+    assert_eq!(offer.option(code::OVERLOAD), Some(&[2][..]));
+    assert!(offer.payload[108..236].starts_with(b"boot\0\0"));
+    assert_eq!(read_options(&offer.payload[44..108]), [(228, vec![228; 60])]);
+}
+
+#[test]
+fn a_long_option_82_displaces_the_subnets_options_and_is_never_overloaded() {
+    let info = [7; 255];
+    let msg = discover(1).option(code::PARAMETER_REQUEST_LIST, &[1, 3, 6, 15]);
+    let offer = Bed::new().reply(&msg.relayed().option(code::RELAY_AGENT_INFO, &info));
+    assert_eq!(offer.options.last(), Some(&(code::RELAY_AGENT_INFO, info.to_vec())));
+    assert!(offer.frame.len() - 14 <= 576);
+}
+
+#[test]
+fn option_82_is_left_out_when_the_client_identifier_leaves_it_no_room() {
+    let msg = discover(1).relayed().option(code::CLIENT_ID, &[9; 255]).option(code::RELAY_AGENT_INFO, &[7; 255]);
+    let offer = Bed::new().reply(&msg);
+    assert_eq!(offer.option(code::CLIENT_ID), Some(&[9; 255][..]));
+    assert_eq!(offer.option(code::RELAY_AGENT_INFO), None);
+    assert_eq!(offer.seconds(code::LEASE_TIME), Some(3600));
+}

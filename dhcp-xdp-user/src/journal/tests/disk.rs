@@ -1,0 +1,131 @@
+//! A disk in a directory that fails on purpose, and forgets what was not synced.
+
+use super::*;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Create,
+    Append,
+    /// Writes some bytes, then fails.
+    TornAppend,
+    Sync,
+    Rename,
+    /// Renames, but does not know that for good.
+    RenameSync,
+}
+
+impl Fault {
+    /// A full disk takes no bytes and no files; a broken one fails to sync.
+    pub(super) fn errno(self) -> i32 {
+        match self {
+            Self::Create | Self::TornAppend | Self::Rename => libc::ENOSPC,
+            Self::Append | Self::Sync | Self::RenameSync => libc::EIO,
+        }
+    }
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Faults(Arc<std::sync::Mutex<State>>);
+
+#[derive(Default)]
+pub(super) struct State {
+    now: Vec<Fault>,
+    /// Written and synced bytes of each file by its present name.
+    files: HashMap<String, (u64, u64)>,
+}
+
+impl Faults {
+    pub(super) fn set(&self, fault: Option<Fault>) {
+        self.0.lock().unwrap().now = fault.into_iter().collect();
+    }
+
+    pub(super) fn set_all(&self, faults: &[Fault]) {
+        self.0.lock().unwrap().now = faults.to_vec();
+    }
+
+    pub(super) fn check(&self, fault: Fault) -> io::Result<()> {
+        let failing = self.0.lock().unwrap().now.contains(&fault);
+        if failing { Err(io::Error::from_raw_os_error(fault.errno())) } else { Ok(()) }
+    }
+
+    pub(super) fn unsynced(&self) -> u64 {
+        self.0.lock().unwrap().files.values().map(|(written, synced)| written - synced).sum()
+    }
+
+    /// Loses power: of what was not synced, each file keeps a part, with holes in it.
+    pub(super) fn power_cut(&self, dir: &TempDir, mut random: impl FnMut(u64) -> u64) {
+        for (name, (written, synced)) in &self.0.lock().unwrap().files {
+            let path = dir.path().join(name);
+            let Ok(mut bytes) = fs::read(&path) else { continue };
+            bytes.truncate((synced + random(written - synced + 1)) as usize);
+            for block in bytes[*synced as usize..].chunks_mut(64) {
+                if random(3) == 0 {
+                    block.fill(0);
+                }
+            }
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+}
+
+pub(super) struct FaultyDisk {
+    inner: DirectoryDisk,
+    pub(super) faults: Faults,
+}
+
+pub(super) struct FaultyFile {
+    inner: Box<dyn SegmentFile>,
+    name: String,
+    pub(super) faults: Faults,
+}
+
+impl FaultyDisk {
+    pub(super) fn new(dir: &TempDir) -> Self {
+        Self { inner: DirectoryDisk::new(dir.path()), faults: Faults::default() }
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create(&mut self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
+        self.faults.check(Fault::Create)?;
+        let inner = self.inner.create(name)?;
+        self.faults.0.lock().unwrap().files.insert(name.into(), (0, 0));
+        Ok(Box::new(FaultyFile { inner, name: name.into(), faults: self.faults.clone() }))
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.faults.check(Fault::Rename)?;
+        self.inner.rename(from, to)?;
+        let mut state = self.faults.0.lock().unwrap();
+        let sizes = state.files.remove(from).unwrap();
+        state.files.insert(to.into(), sizes);
+        drop(state);
+        self.faults.check(Fault::RenameSync)
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.faults.0.lock().unwrap().files.remove(name);
+        self.inner.remove(name)
+    }
+}
+
+impl SegmentFile for FaultyFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.faults.check(Fault::Append)?;
+        let torn = self.faults.check(Fault::TornAppend);
+        let bytes = if torn.is_ok() { bytes } else { &bytes[..bytes.len() * 2 / 3] };
+        self.inner.append(bytes)?;
+        if let Some(file) = self.faults.0.lock().unwrap().files.get_mut(&self.name) {
+            file.0 += bytes.len() as u64;
+        }
+        torn
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.faults.check(Fault::Sync)?;
+        if let Some(file) = self.faults.0.lock().unwrap().files.get_mut(&self.name) {
+            file.1 = file.0;
+        }
+        Ok(())
+    }
+}
