@@ -96,7 +96,8 @@ pub struct Subnet {
     pub pools: Vec<AddressRange>,
     /// Lease times, seconds.
     pub lease: LeaseTimes,
-    /// Whether NAK is sent to clients of which nothing is known (RFC 2131 4.3.2).
+    /// Whether no other server has leases here: NAK in place of silence for clients that boot with an address of which nothing
+    /// is known (RFC 2131 4.3.2).
     pub authoritative: bool,
     /// Options to hand out, compiled. Without the ones that the protocol itself sets (51, 53, 54, 58, 59, 61, 82).
     pub options: OptionSet,

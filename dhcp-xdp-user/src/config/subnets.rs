@@ -99,7 +99,7 @@ fn subnet(
         interface,
         server_id,
         lease: lease_times(checker, settings),
-        authoritative: settings.authoritative.unwrap_or(true),
+        authoritative: settings.authoritative.unwrap_or(false),
         options,
         next_server: settings.next_server.and_then(|text| checker.address(text)).unwrap_or(Ipv4Addr::UNSPECIFIED),
         boot_file: settings.boot_file.map_or_else(Vec::new, |text| boot_file(checker, text)),

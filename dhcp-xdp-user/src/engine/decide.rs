@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::{Decision, DropReason, Ingress, Place, Reply, Request, locate};
 use crate::{
     config::{Config, LeaseTimes, Subnet},
-    lease::{BindError, Client, Contended, LeaseTable, OfferError},
+    lease::{BindError, BindingState, Client, Contended, LeaseTable, OfferError},
     wire::dhcp::MessageType,
 };
 
@@ -125,8 +125,9 @@ impl Case<'_> {
             Ok(Some(lease)) if lease.address == address => {
                 self.bind(address).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
             }
-            Ok(Some(_)) => self.nak(NOTE_WRONG_ADDRESS),
-            Ok(None) => self.unknown(),
+            Ok(Some(lease)) if lease.state == BindingState::Bound => self.nak(NOTE_WRONG_ADDRESS),
+            // An address that it had once, or was offered and did not take, is no binding: it may have another server's.
+            Ok(_) => self.unknown(),
             Err(Contended) => Decision::Drop(DropReason::Contended),
         }
     }
@@ -142,13 +143,13 @@ impl Case<'_> {
             Ok(Some(lease)) if lease.address == ciaddr => {
                 self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
             }
-            Ok(Some(_)) => self.nak(NOTE_WRONG_ADDRESS),
-            Ok(None) if self.is_renewing() || self.subnet.authoritative => match self.bind(ciaddr) {
+            Ok(Some(lease)) if lease.state == BindingState::Bound => self.nak(NOTE_WRONG_ADDRESS),
+            Ok(_) if self.is_renewing() || self.subnet.authoritative => match self.bind(ciaddr) {
                 Ok(decision) => decision,
                 Err(BindError::Taken) => self.nak(NOTE_UNAVAILABLE),
                 Err(_) => self.unknown(),
             },
-            Ok(None) => self.unknown(),
+            Ok(_) => self.unknown(),
             Err(Contended) => Decision::Drop(DropReason::Contended),
         }
     }

@@ -68,6 +68,11 @@ impl LeaseTable {
             _ => {}
         }
         let claim = this.claim(&seen).ok_or(Retry::Changed)?;
+        if self.index.get(&client.key) != Some(slot) {
+            // It moved to another address between the two looks.
+            self.give_back(slot, claim);
+            return Err(Retry::Changed);
+        }
         self.side.write(slot, client.hw, client.client_id, true);
         Ok(self.write_and_publish(client, slot, claim, BindingState::Offered, seen.generation, now_s, hold_until_s))
     }
@@ -140,7 +145,7 @@ impl LeaseTable {
         Lease { address: self.layout.address_of(slot).0, state, generation, started_s, expires_s }
     }
 
-    /// Binds `address` to the client until `expires_s`. An offer that the client holds on another address is given up; a
+    /// Binds `address` to the client until `expires_s`, or as long as it has it already if that is longer. An offer that the client holds on another address is given up; a
     /// bound lease of it on another address is released, and is to be journaled too.
     ///
     /// # Errors
@@ -180,6 +185,9 @@ impl LeaseTable {
             }
         };
         self.take_over(client, slot, &claim);
+        // The client may never learn of a term that ends earlier than the one it has: its ACK can get lost on the way.
+        let is_renewal = seen.key == client.key && seen.word.state_at(now_s) == BindingState::Bound;
+        let expires_s = if is_renewal { expires_s.max(seen.word.expires_s()) } else { expires_s };
         let generation = seen.generation.wrapping_add(1);
         let lease = self.write_and_publish(client, slot, claim, BindingState::Bound, generation, now_s, expires_s);
         let released = left.and_then(|(other, claim)| self.give_up(other, claim, now_s));

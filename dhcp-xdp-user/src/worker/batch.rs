@@ -226,11 +226,12 @@ impl<R: Recorder> Processor<R> {
         let (reply, ticket) = match decision {
             Decision::Reply(reply) => (reply, None),
             Decision::Commit(reply, bound) => {
-                // First the address that the client leaves: whatever a crash keeps of the two, it never has both.
+                // The lease first: should a crash keep one of the two records only, the client has both addresses until they
+                // expire, and nobody else gets the one that it may still use.
+                let mut ticket = self.record(&bound.lease, request)?;
                 if let Some(released) = bound.released {
-                    self.record(&released, request)?;
+                    ticket = self.record(&released, request)?;
                 }
-                let ticket = self.record(&bound.lease, request)?;
                 (reply, self.recorder.parks().then_some(ticket))
             }
             Decision::Record(lease, reason) => {

@@ -193,6 +193,18 @@ fn a_configured_server_identifier_is_sent_and_recognised() {
 }
 
 #[test]
+fn a_client_that_moves_is_recorded_at_its_new_address_before_the_old_one_is_released() {
+    let mut bed = Bed::new();
+    let old = bed.bind(1);
+    let new = if old == lan(15) { lan(16) } else { lan(15) };
+    let before = bed.records().len();
+    assert_eq!(bed.reply(&selecting(1, SERVER, new)).yiaddr(), new);
+    let changes: Vec<_> = bed.records()[before..].iter().map(|(lease, ..)| (lease.address, lease.state)).collect();
+    // A crash between the two leaves both with the client, which is safe, and never neither.
+    assert_eq!(changes, [(new, BindingState::Bound), (old, BindingState::Released)]);
+}
+
+#[test]
 fn a_retransmitted_request_is_acknowledged_again() {
     let mut bed = Bed::new();
     let bound = bed.bind(1);
@@ -254,6 +266,16 @@ fn init_reboot_of_an_unknown_client_is_refused_by_an_authoritative_server() {
 }
 
 #[test]
+fn init_reboot_of_a_client_that_chose_another_server_gets_silence() {
+    let mut bed = Bed::new();
+    let offered = bed.reply(&discover(1)).yiaddr();
+    let theirs = if offered == lan(15) { lan(16) } else { lan(15) };
+    assert_eq!(bed.dropped(&selecting(1, OTHER_SERVER, theirs)), DropReason::OtherServerChosen);
+    assert_eq!(bed.dropped(&request(1).address(code::REQUESTED_ADDRESS, theirs)), DropReason::UnknownClient);
+    assert_eq!(bed.dropped(&request(1).with(|msg| msg.ciaddr = theirs)), DropReason::UnknownClient, "rebinding");
+}
+
+#[test]
 fn init_reboot_after_the_lease_ended_is_refused_once_somebody_else_has_the_address() {
     let mut bed = Bed::with(|config| config.subnets[0].pools[0].last = lan(10));
     bed.bind(1);
@@ -279,6 +301,18 @@ fn renewing_extends_the_lease_and_answers_to_ciaddr() {
     assert_eq!((ack.destination, ack.port), (bound, 68));
     assert_eq!(ack.ethernet_destination, [2, 0, 0, 0, 0, 1]);
     assert_eq!(bed.records().last().unwrap().0.expires_s, bed.now_s + 3600);
+}
+
+#[test]
+fn a_renewal_never_shortens_what_the_client_was_told() {
+    let mut bed = Bed::new();
+    let bound = bed.bind(1);
+    let told_s = bed.leases.get(bound, bed.now_s).unwrap().expires_s;
+    // A shorter term is asked for, and the ACK that grants it may never arrive.
+    let shorter = request(1).with(|msg| msg.ciaddr = bound).option(code::LEASE_TIME, &60u32.to_be_bytes());
+    assert_eq!(bed.reply(&shorter).message_type(), Ack);
+    assert_eq!(bed.leases.get(bound, bed.now_s).unwrap().expires_s, told_s);
+    assert_eq!(bed.records().last().unwrap().0.expires_s, told_s);
 }
 
 #[test]

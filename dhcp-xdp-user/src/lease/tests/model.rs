@@ -127,7 +127,10 @@ impl Run {
             {
                 self.model.slots.insert(old, (Released, client, now));
             }
-            self.model.put(address, Bound, client, now + term_s);
+            // The model's own word for "never shorter than what the client was told".
+            let had_until_s = if (state, owner) == (Bound, client) { self.model.slots[&address].2 } else { 0 };
+            assert_eq!(bound.lease.expires_s, had_until_s.max(now + term_s));
+            self.model.put(address, Bound, client, bound.lease.expires_s);
             self.keep(bound.lease, client);
             if let Some(released) = bound.released {
                 self.keep(released, client);
