@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
 
 use dhcp_xdp::{
     journal::{Journal, JournalError},
-    lease::{Binding, BindingState, HwAddress},
+    lease::{Binding, BindingState, HwAddress, is_current},
 };
 
 /// A binding without the room that a client identifier could take: a journal may hold millions.
@@ -31,9 +31,8 @@ impl Offline {
     }
 
     fn add(&mut self, binding: Binding) {
-        // Generations wrap: newer is what is ahead by less than half of their range.
         if let Some(kept) = self.kept.get(&binding.address)
-            && binding.generation.wrapping_sub(kept.generation) > u32::MAX / 2
+            && !is_current(binding.generation, kept.generation)
         {
             return;
         }

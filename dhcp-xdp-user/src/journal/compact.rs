@@ -14,7 +14,7 @@ use super::{
     segment::{self, Header},
     writer::GROUP,
 };
-use crate::lease::{Binding, Lease};
+use crate::lease::{Binding, Lease, is_current};
 
 /// The newest record of each address: its generation, and its place among all records, counted from 0.
 type Newest = HashMap<Ipv4Addr, (u32, u64)>;
@@ -43,8 +43,7 @@ pub(super) fn recover(
 
 fn note(newest: &mut Newest, binding: &Binding, ordinal: u64) {
     let entry = newest.entry(binding.address).or_insert((binding.generation, ordinal));
-    // Generations wrap: newer is what is ahead by less than half of their range.
-    if binding.generation.wrapping_sub(entry.0) as i32 >= 0 {
+    if is_current(binding.generation, entry.0) {
         *entry = (binding.generation, ordinal);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -37,6 +38,11 @@ pub trait SegmentFile: Send {
     /// # Errors
     /// Nothing is known of what was appended since the last sync that returned without one.
     fn sync(&mut self) -> io::Result<()>;
+    /// Whether it still has a name: what is written to a file that was removed is gone with it.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn is_named(&self) -> io::Result<bool>;
 }
 
 /// A directory of the file system.
@@ -78,5 +84,8 @@ impl SegmentFile for File {
     }
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+    fn is_named(&self) -> io::Result<bool> {
+        Ok(self.metadata()?.nlink() > 0)
     }
 }

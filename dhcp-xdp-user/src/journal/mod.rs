@@ -67,8 +67,16 @@ pub enum JournalError {
     /// Another process has it open.
     #[error("{path}: in use by another process: stop that server, or give this one another state directory")]
     InUse {
-        /// The lock file.
+        /// The state directory.
         path: String,
+    },
+    /// A file has a segment's name and is none of ours.
+    #[error("{path}: {what}: it is not this program's; move it away")]
+    Foreign {
+        /// The file.
+        path: String,
+        /// How that shows.
+        what: &'static str,
     },
     /// The disk did not take the last records before the server had to stop.
     #[error("{path}: {records} records could not be made durable: {reason}")]
@@ -190,19 +198,13 @@ impl Journal {
     }
 }
 
-/// Takes the directory for this process.
+/// Takes the directory for this process: a lock on the directory itself, which no file in it that is removed can undo.
 fn lock(dir: &Path) -> Result<File, JournalError> {
-    let path = dir.join("journal.lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(JournalError::io(&path, "open it"))?;
+    let file = File::open(dir).map_err(JournalError::io(dir, "open it"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::InUse { path: path.display().to_string() }),
-        Err(TryLockError::Error(error)) => Err(JournalError::io(&path, "lock it")(error)),
+        Err(TryLockError::WouldBlock) => Err(JournalError::InUse { path: dir.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(JournalError::io(dir, "lock it")(error)),
     }
 }
 

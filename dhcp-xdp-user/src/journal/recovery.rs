@@ -55,11 +55,12 @@ pub(super) fn read(dir: &Path, mut each: impl FnMut(Binding)) -> Result<Recovery
     Ok(report)
 }
 
-/// The first number that no segment has, nor an unfinished one.
+/// The first number after all segments and unfinished ones.
 pub(super) fn next_number(dir: &Path) -> Result<u64, JournalError> {
     let last = segment::list(dir)?.pop().into_iter().chain(segment::list_unfinished(dir)?.pop());
-    // A file of somebody else's may have the last number there is: making it once more then fails, and says so.
-    Ok(last.map(|(number, _)| number.saturating_add(1)).max().unwrap_or(0))
+    let Some((number, path)) = last.max() else { return Ok(0) };
+    let what = "no segment can be numbered after it";
+    number.checked_add(1).ok_or_else(|| JournalError::Foreign { path: path.display().to_string(), what })
 }
 
 /// The number of the segment that the journal begins with.

@@ -109,15 +109,22 @@ fn files(dir: &Path, suffix: &str) -> Result<Vec<(u64, PathBuf)>, JournalError> 
     };
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.map_err(JournalError::io(dir, "list it"))?.path();
-        let number = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .and_then(|name| name.strip_prefix("journal-")?.strip_suffix(suffix)?.parse().ok());
-        if let Some(number) = number {
-            found.push((number, path));
+        let entry = entry.map_err(JournalError::io(dir, "list it"))?;
+        let (path, file_name) = (entry.path(), entry.file_name());
+        let Some(number) = file_name.to_str().and_then(|name| number_of(name, suffix)) else { continue };
+        // Opening a FIFO would wait for ever.
+        if !entry.file_type().map_err(JournalError::io(&path, "look at it"))?.is_file() {
+            return Err(JournalError::Foreign { path: path.display().to_string(), what: "not a regular file" });
         }
+        found.push((number, path));
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// The number in a name exactly as [`name`] makes it: another spelling of a number is another program's file.
+fn number_of(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_prefix("journal-")?.strip_suffix(suffix)?;
+    let number = digits.parse().ok()?;
+    (format!("{number:010}") == digits).then_some(number)
 }

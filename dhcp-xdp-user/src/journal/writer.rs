@@ -46,7 +46,7 @@ pub struct JournalStatus {
     pub records: u64,
     /// Groups (one write and one fdatasync each) since start.
     pub groups: u64,
-    /// The last error of the disk, while it has not been overcome.
+    /// The last error of the disk while it has not been overcome, or what of the journal was removed while the server ran.
     pub failing: Option<String>,
     /// Percentiles of the time from taking a group to its being durable, microseconds: p50, p99, max.
     pub commit_latency_us: [u64; 3],
@@ -67,6 +67,8 @@ struct Progress {
     records: u64,
     groups: u64,
     failing: Option<String>,
+    /// What of the journal is gone for good; `failing` says so until the server ends.
+    lost: Option<String>,
     latency_us: Histogram<u64>,
 }
 
@@ -78,7 +80,7 @@ impl Shared {
             durable: wakes.iter().map(|_| CachePadded::default()).collect(),
             wakes,
             stopping: AtomicBool::new(false),
-            progress: Mutex::new(Progress { records: 0, groups: 0, failing: None, latency_us }),
+            progress: Mutex::new(Progress { records: 0, groups: 0, failing: None, lost: None, latency_us }),
         }
     }
 
@@ -100,7 +102,7 @@ impl Shared {
         JournalStatus {
             records: progress.records,
             groups: progress.groups,
-            failing: progress.failing.clone(),
+            failing: progress.failing.clone().or_else(|| progress.lost.clone()),
             commit_latency_us: [latency.value_at_quantile(0.5), latency.value_at_quantile(0.99), latency.max()],
         }
     }
@@ -289,7 +291,11 @@ impl Writer {
             self.end.last = self.synced;
             let reason = format!("{}: {error}", self.dir.display());
             if self.shared.progress().failing.replace(reason.clone()).is_none() {
-                log::error!("journal: {reason}; no ACK is sent until the disk takes records again");
+                let so = match self.durability {
+                    Durability::Sync => "no ACK is sent",
+                    Durability::Interval(_) | Durability::Off => "ACKs are sent, and their leases are in memory only,",
+                };
+                log::error!("journal: {reason}; {so} until the disk takes records again");
             }
             if self.shared.stopping.load(Ordering::Relaxed) {
                 let since = *failing_since_stop.get_or_insert_with(Instant::now);
@@ -310,6 +316,9 @@ impl Writer {
             self.open_segment()?;
         }
         let Some(open) = &mut self.segment else { return Err(io::ErrorKind::NotFound.into()) };
+        if !open.file.is_named()? {
+            return Err(self.go_on_without_segment());
+        }
         let is_sync = self.durability == Durability::Sync;
         self.buffer.clear();
         // Only what is synced may be vouched for.
@@ -331,6 +340,23 @@ impl Writer {
         Ok(())
     }
 
+    /// Somebody removed the open segment. The next one continues what is left of the journal; what was lost is told for as long
+    /// as this server runs, since only its memory has it now.
+    fn go_on_without_segment(&mut self) -> io::Error {
+        let name = self.segment.take().map_or_else(String::new, |open| segment::name(open.header.number));
+        let what = format!("{}: {name} was removed while in use", self.dir.display());
+        log::error!(
+            "journal: {what}: leases recorded in it are in memory only; do not stop the server before they are renewed"
+        );
+        self.shared.progress().lost = Some(what.clone());
+        self.unsynced = false;
+        match recovery::end(&self.dir) {
+            Ok(end) => self.synced = end.last,
+            Err(error) => return io::Error::other(error),
+        }
+        io::Error::other(what)
+    }
+
     /// Begins a segment; its header, which says where the former ends, is durable before anything follows it.
     fn open_segment(&mut self) -> io::Result<()> {
         if self.unsynced
@@ -340,12 +366,23 @@ impl Writer {
             open.file.sync()?;
         }
         let number = self.end.next;
-        // A number is used once: what a failed attempt left under this name is not written to again.
-        self.end.next = number.saturating_add(1);
         let header = Header { number, seed: segment::random_seed(), previous: self.end.last };
-        let mut file = self.disk.create(&segment::name(number))?;
-        file.append(&header.encode())?;
-        file.sync()?;
+        let name = segment::name(number);
+        let mut file = self.disk.create(&name).inspect_err(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                // What an attempt left behind that failed, and could not be removed either.
+                self.end.next = number.saturating_add(1);
+            }
+        })?;
+        if let Err(error) = file.append(&header.encode()).and_then(|()| file.sync()) {
+            // A full disk would collect one such file at each attempt. One that cannot be removed is not written to again.
+            drop(file);
+            if self.disk.remove(&name).is_err() {
+                self.end.next = number.saturating_add(1);
+            }
+            return Err(error);
+        }
+        self.end.next = number.saturating_add(1);
         self.segment = Some(Open { file, header, len: RECORD as u64 });
         self.end.last = Some((number, RECORD as u64));
         self.synced = self.end.last;

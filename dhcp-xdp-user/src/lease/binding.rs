@@ -108,3 +108,9 @@ impl Lease {
         }
     }
 }
+
+/// Whether a record of an address counts although the address has one of generation `than` already. Generations wrap: the later
+/// one is ahead by less than half of their range.
+pub fn is_current(generation: u32, than: u32) -> bool {
+    generation.wrapping_sub(than) as i32 >= 0
+}

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 
 use super::{
     BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError,
+    binding::is_current,
     free::Taken,
     slot::{Body, Claim, Seen},
 };
@@ -298,9 +299,8 @@ impl LeaseTable {
             return false;
         };
         let key = self.key(subnet, &binding.hw, &binding.client_id);
-        let newer = |seen: &Seen| {
-            seen.word.state() == BindingState::Free || binding.generation.wrapping_sub(seen.generation) as i32 >= 0
-        };
+        let newer =
+            |seen: &Seen| seen.word.state() == BindingState::Free || is_current(binding.generation, seen.generation);
         let Some(claim) = self.claim_if(slot, newer) else { return true };
         self.used.mark(slot);
         let state = match binding.state {

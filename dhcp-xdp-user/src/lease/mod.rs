@@ -20,6 +20,6 @@ mod table;
 mod tests;
 mod wheel;
 
-pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease};
+pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, is_current};
 pub use key::{ClientKey, KeyHasher};
 pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, TableCounts};

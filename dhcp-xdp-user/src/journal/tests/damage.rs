@@ -277,8 +277,30 @@ proptest! {
 }
 
 #[test]
-fn a_strangers_file_with_the_last_number_stops_the_journal_with_an_error() {
+fn a_strangers_file_with_the_last_number_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
+    crashed_journal(&dir, &[binding(1, 1, 0)]);
     fs::write(dir.path().join(segment::name(u64::MAX)), "").unwrap();
-    assert!(matches!(Journal::start(dir.path(), Durability::Sync, wakes(1)), Err(JournalError::Io { .. })));
+    let is_named =
+        |error: JournalError| matches!(error, JournalError::Foreign { path, .. } if path.ends_with("615.seg"));
+    assert!(is_named(Journal::start(dir.path(), Durability::Sync, wakes(1)).unwrap_err()));
+}
+
+#[test]
+fn another_spelling_of_a_number_is_not_a_segments_name() {
+    let dir = tempfile::tempdir().unwrap();
+    crashed_journal(&dir, &[binding(1, 1, 0)]);
+    for name in ["journal-+7.seg", "journal-99.seg", "journal-00000000099.seg", "journal-.seg"] {
+        fs::write(dir.path().join(name), "not a segment at all, and longer than a header is, which would be damage")
+            .unwrap();
+    }
+    assert_eq!(read(&dir).unwrap().0, [binding(1, 1, 0)]);
+}
+
+#[test]
+fn a_fifo_with_a_segments_name_is_refused_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(segment::name(3));
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    assert!(matches!(read(&dir), Err(JournalError::Foreign { .. })));
 }

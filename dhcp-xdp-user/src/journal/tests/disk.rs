@@ -121,6 +121,10 @@ impl SegmentFile for FaultyFile {
         torn
     }
 
+    fn is_named(&self) -> io::Result<bool> {
+        self.inner.is_named()
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.faults.check(Fault::Sync)?;
         if let Some(file) = self.faults.0.lock().unwrap().files.get_mut(&self.name) {

@@ -222,3 +222,37 @@ fn one_life(
     }
     None
 }
+
+#[test]
+fn a_segment_that_is_removed_while_in_use_is_told_and_later_changes_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    let before = submit(&mut lane, &binding(1, 1, 0));
+    until("durable", || lane.durable() >= before);
+    for path in segments(&dir) {
+        fs::remove_file(path).unwrap();
+    }
+    let after = submit(&mut lane, &binding(2, 1, 0));
+    until("durable again", || lane.durable() >= after);
+    let failing = journal.status().failing.unwrap();
+    assert!(failing.contains("was removed while in use"), "{failing}");
+    journal.stop().unwrap();
+    assert_eq!(recover(&dir).unwrap().0, [binding(2, 1, 0)], "what was recorded after it is whole");
+}
+
+#[test]
+fn a_disk_that_is_full_for_long_collects_no_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::new(&dir);
+    let faults = disk.faults.clone();
+    let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(1)).unwrap();
+    faults.set(Some(Fault::Append));
+    let ticket = submit(&mut lanes[0], &binding(1, 1, 0));
+    until("failing", || journal.status().failing.is_some());
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(segments(&dir).len() <= 2, "{:?}", segments(&dir));
+    faults.set(None);
+    until("durable", || lanes[0].durable() >= ticket);
+    journal.stop().unwrap();
+    assert_eq!(recover(&dir).unwrap().0, [binding(1, 1, 0)]);
+}

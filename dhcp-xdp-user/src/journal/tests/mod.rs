@@ -187,6 +187,11 @@ fn a_directory_has_one_journal_at_a_time() {
     let (journal, mut lane) = start(&dir, Durability::Sync);
     assert!(matches!(recover(&dir), Err(JournalError::InUse { .. })));
     assert!(matches!(Journal::start(dir.path(), Durability::Off, vec![]), Err(JournalError::InUse { .. })));
+    // No file that is removed undoes it.
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    assert!(matches!(Journal::start(dir.path(), Durability::Off, vec![]), Err(JournalError::InUse { .. })));
     // Reading beside it is fine.
     let ticket = submit(&mut lane, &binding(1, 1, 0));
     until("durable", || lane.durable() >= ticket);
