@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+
 use super::{Decision, DropReason, Ingress, Place, Reply, Request, locate};
 use crate::{
     config::{Config, LeaseTimes, Subnet},
@@ -183,7 +185,7 @@ impl Case<'_> {
 
     /// 4.3.5: parameters for a client that has its address from elsewhere. Bindings are not looked at.
     fn inform(&self) -> Decision {
-        if self.request.ciaddr.is_unspecified() {
+        if !is_host(&self.subnet.prefix, self.request.ciaddr) {
             return Decision::Drop(DropReason::BadRequest);
         }
         Decision::Reply(self.reply(MessageType::Ack))
@@ -255,6 +257,13 @@ impl Case<'_> {
         let is_unicast = !self.request.is_relayed() && self.is_ours(self.request.destination);
         is_unicast || self.request.server_id.is_some()
     }
+}
+
+/// Whether an address can be a host's in this subnet: neither the prefix's own nor its broadcast address. In a /31 both are
+/// (RFC 3021), and a /32 is one.
+pub(super) fn is_host(prefix: &Ipv4Net, address: Ipv4Addr) -> bool {
+    let is_reserved = prefix.prefix_len() < 31 && (address == prefix.network() || address == prefix.broadcast());
+    prefix.contains(&address) && !is_reserved
 }
 
 /// The lease time for a client that asked for this one, or for none. A finite one never becomes "for ever" by clamping

@@ -161,7 +161,15 @@ impl Codes {
 ///
 /// No ARP is ever needed: what goes to a relay agent or to a configured client goes back to where the request's frame came
 /// from, be that the host itself or the last router before us.
-pub fn envelope(request: &Request<'_>, reply: &Reply, request_source: [u8; 6], own: [u8; 6]) -> Envelope {
+///
+/// A `ciaddr` outside the subnet is nobody's to be sent to: the client is answered as if it had none.
+pub fn envelope(
+    request: &Request<'_>,
+    reply: &Reply,
+    subnet: &Subnet,
+    request_source: [u8; 6],
+    own: [u8; 6],
+) -> Envelope {
     let to = |ethernet_destination, destination, destination_port| Envelope {
         ethernet_source: own,
         ethernet_destination,
@@ -172,14 +180,14 @@ pub fn envelope(request: &Request<'_>, reply: &Reply, request_source: [u8; 6], o
     };
     let broadcast = to(ETHERNET_BROADCAST, Ipv4Addr::BROADCAST, CLIENT_PORT);
     let is_inform = request.message_type == MessageType::Inform;
-    if is_inform && !request.ciaddr.is_unspecified() {
+    if is_inform {
         // 4.3.5: "directly to the address given in the 'ciaddr' field", also when a relay agent sent it on.
         to(request_source, request.ciaddr, CLIENT_PORT)
     } else if request.is_relayed() {
         to(request_source, request.giaddr, SERVER_PORT)
     } else if reply.message_type == MessageType::Nak {
         broadcast
-    } else if !request.ciaddr.is_unspecified() {
+    } else if subnet.prefix.contains(&request.ciaddr) {
         to(request_source, request.ciaddr, CLIENT_PORT)
     } else if request.broadcast || request.hw.htype != HTYPE_ETHERNET {
         broadcast

@@ -6,7 +6,7 @@ use super::DropReason;
 use crate::{
     lease::HwAddress,
     wire::{
-        dhcp::{self, Header, HeaderError, MessageType},
+        dhcp::{self, HTYPE_ETHERNET, Header, HeaderError, MessageType},
         options::{DhcpOption, Options, code},
     },
 };
@@ -69,6 +69,9 @@ impl<'a> Request<'a> {
         let hw = HwAddress { htype: header.htype(), hlen: header.hlen(), chaddr: header.chaddr() };
         if hw.hlen == 0 && options.client_id.is_none() {
             return Err(DropReason::NoClientIdentity);
+        }
+        if is_nobodys_address(&hw) {
+            return Err(DropReason::BadHwAddress);
         }
         Ok(Self {
             message_type: message_type.into(),
@@ -146,4 +149,11 @@ impl<'a> Fields<'a> {
 /// Sets a field that must not be set yet.
 fn once<T>(field: &mut Option<T>, value: T) -> Option<()> {
     field.replace(value).is_none().then_some(())
+}
+
+/// Whether this is an Ethernet address that no host can have (IEEE 802.3: zero, or the group bit is set). A reply to it would go
+/// to nobody, or to everybody who listens to the group.
+fn is_nobodys_address(hw: &HwAddress) -> bool {
+    let bytes = hw.bytes();
+    hw.htype == HTYPE_ETHERNET && bytes.len() == 6 && (bytes[0] & 1 != 0 || bytes.iter().all(|byte| *byte == 0))
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{DropReason, Ingress, Request};
+use super::{DropReason, Ingress, Request, decide::is_host};
 use crate::{
     config::{Config, Subnet},
     lease::{ClientKey, LeaseTable},
@@ -46,7 +46,7 @@ pub fn locate(
 fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<usize> {
     let holding = |address: Ipv4Addr| config.subnets.iter().position(|subnet| subnet.prefix.contains(&address));
     if request.is_relayed() {
-        return holding(request.giaddr);
+        return holding(request.giaddr).filter(|index| is_host(&config.subnets[*index].prefix, request.giaddr));
     }
     if !request.destination.is_broadcast()
         && !request.ciaddr.is_unspecified()

@@ -16,9 +16,6 @@ use super::{
 /// How often a change starts anew when others were faster, before it gives up.
 const ATTEMPTS: usize = 8;
 
-/// Overdue slots that a worker which finds no free address expires at most, so that none waits for the housekeeping thread.
-const EXPIRE_AT_ONCE: usize = 64;
-
 /// Why one attempt came to nothing.
 enum Retry {
     /// Something changed in between: look again.
@@ -93,7 +90,7 @@ impl LeaseTable {
         }
         let Some(Some(free)) = self.free.get(usize::from(client.subnet)) else { return Err(OfferError::Exhausted) };
         let mut taken = free.take(&self.slots, &self.used, now_s);
-        if matches!(taken, Taken::None) && self.expire(now_s, EXPIRE_AT_ONCE) > 0 {
+        if matches!(taken, Taken::None) && self.expire_some(now_s) {
             taken = free.take(&self.slots, &self.used, now_s);
         }
         match taken {

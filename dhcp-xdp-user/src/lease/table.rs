@@ -10,6 +10,7 @@ use super::{
     layout::Layout,
     side::SideData,
     slot::{Claim, Seen, Slot},
+    sync::{AtomicU32, Ordering},
     wheel::{MAX_SLOTS, Wheel},
 };
 
@@ -96,6 +97,9 @@ pub struct TableCounts {
     pub declined: u64,
 }
 
+/// Slots that a worker which finds no free address looks at, so that none waits for the housekeeping thread.
+const EXPIRE_SOME: usize = 64;
+
 /// The table. All methods take `&self` and may be called from any thread; none waits for another thread's change of a slot.
 ///
 /// Times are seconds since 1970-01-01 UTC. What is overdue at the caller's `now_s` reads and is treated as expired, whether
@@ -112,6 +116,8 @@ pub struct LeaseTable {
     pub(super) counts: StateCounts,
     /// Held by whoever expires: wheel and queues are cleaned by one thread at a time.
     pub(super) housekeeping: Mutex<()>,
+    /// The last second in which a worker without a free address found nothing overdue.
+    barren_s: AtomicU32,
 }
 
 impl LeaseTable {
@@ -142,6 +148,7 @@ impl LeaseTable {
             wheel: Wheel::new(),
             counts: StateCounts::default(),
             housekeeping: Mutex::new(()),
+            barren_s: AtomicU32::new(0),
             layout,
         }
     }
@@ -150,11 +157,6 @@ impl LeaseTable {
     pub fn key(&self, subnet: u16, hw: &HwAddress, client_id: &[u8]) -> ClientKey {
         self.keys.key(subnet, hw, client_id)
     }
-
-    /// Brings what the next call for this client needs near, without waiting for it.
-    ///
-    /// It does nothing yet: behind `dashmap` it would be the lookup itself, a locked instruction and all, done twice.
-    pub fn prefetch(&self, _key: &ClientKey) {}
 
     /// The client's slot in its present state; an overdue one reads as expired at `now_s`.
     ///
@@ -197,7 +199,7 @@ impl LeaseTable {
         self.counts.read(u64::from(self.layout.slots()))
     }
 
-    /// One step of expiry, called by a housekeeping thread about once a second, and by whoever finds no free address: turns
+    /// One step of expiry, called by a housekeeping thread about once a second, turns
     /// overdue slots into free ones, and cleans the queues of freed addresses. It looks at no more than `budget` slots and returns at how many it did:
     /// as many as `budget` means that there is more to do at once. Nothing is journaled: time says it all. A second caller at
     /// the same time does nothing.
@@ -208,6 +210,20 @@ impl LeaseTable {
             spent += free.prune(&self.slots, now_s, budget - spent);
         }
         spent
+    }
+
+    /// Expires a few overdue slots for a worker that finds no free address. True if there were any. While a pool is exhausted
+    /// this costs a load a request: once nothing is overdue, nothing can be before the next second.
+    pub(super) fn expire_some(&self, now_s: u32) -> bool {
+        if self.barren_s.load(Ordering::Relaxed) == now_s {
+            return false;
+        }
+        let Ok(_alone) = self.housekeeping.try_lock() else { return false };
+        let found = self.wheel.step(&self.slots, now_s, EXPIRE_SOME, |slot| self.expire_slot(slot, now_s)) > 0;
+        if !found {
+            self.barren_s.store(now_s, Ordering::Relaxed);
+        }
+        found
     }
 
     fn copy(&self, slot: u32, now_s: u32) -> Option<Binding> {

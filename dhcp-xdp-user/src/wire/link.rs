@@ -37,7 +37,7 @@ pub enum LinkError {
     /// The UDP checksum is wrong.
     #[error("wrong UDP checksum")]
     BadUdpChecksum,
-    /// Another protocol, a fragment, another port, or another BOOTP `op`.
+    /// Another protocol, a fragment, another port, another BOOTP `op`, or a group address as Ethernet source.
     #[error("not a DHCP datagram of this role")]
     NotOurs,
 }
@@ -79,6 +79,10 @@ impl Datagram {
             _ => LinkError::NotOurs,
         })?;
         let ethernet = Ethernet2HeaderSlice::from_slice(frame).map_err(|_| LinkError::Truncated)?;
+        // No reply can go back to a group address; a switch or router never has one as its own.
+        if ethernet.source()[0] & 1 != 0 {
+            return Err(LinkError::NotOurs);
+        }
         let ip_bytes = frame.get(usize::from(layers.ipv4)..).ok_or(LinkError::Truncated)?;
         let ip = Ipv4HeaderSlice::from_slice(ip_bytes).map_err(|_| LinkError::Truncated)?;
         let header_len = ip.slice().len();

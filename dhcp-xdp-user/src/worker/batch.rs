@@ -1,7 +1,6 @@
 //! A batch of frames in, a disposition for each out: parse, decide, journal, craft in place. No socket, no clock.
 //!
-//! Called by the ring loop and by tests with plain memory. All frames are parsed and their table entries prefetched before
-//! the first decision, so that the waits for memory overlap. It allocates nothing after [`Processor::new`].
+//! Called by the ring loop and by tests with plain memory. All frames are parsed before the first decision. It allocates nothing after [`Processor::new`].
 //!
 //! Who counts what: a frame is counted `received` here, a `Drop` is counted under its reason here, messages are counted here
 //! (a reply when it is crafted). `sent` and `parked` belong to the ring loop, as do drops that it decides on
@@ -180,11 +179,7 @@ impl<R: Recorder> Processor<R> {
     ) {
         let mut parsed: ArrayVec<Result<Parsed<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
-            let read = self.parse(frame);
-            if let Ok(read) = &read {
-                self.leases.prefetch(&read.place.key);
-            }
-            parsed.push(read);
+            parsed.push(self.parse(frame));
         }
         self.echoes.clear();
         for read in parsed {
@@ -294,7 +289,7 @@ impl<R: Recorder> Processor<R> {
         let start = datagram.reply_offset();
         let end = frame.buffer.len().min(start + self.port.mtu.saturating_sub(REPLY_IP_UDP_LEN));
         let len = engine::write_reply(&request, reply, subnet, frame.buffer.get_mut(start..end)?)?;
-        let envelope = engine::envelope(&request, reply, datagram.ethernet_source, self.port.mac);
+        let envelope = engine::envelope(&request, reply, subnet, datagram.ethernet_source, self.port.mac);
         link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len)
     }
 }

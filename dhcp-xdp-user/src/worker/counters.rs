@@ -36,7 +36,8 @@ named! {
         BadUdpChecksum = "bad_udp_checksum",
         /// The UDP length does not fit its datagram.
         BadUdpLength = "bad_udp_length",
-        /// A fragment, another protocol, another port or another op: XDP should have passed it.
+        /// A fragment, another protocol, another port or another op, which XDP should have passed, or a group address as
+        /// Ethernet source.
         NotOurs = "not_ours",
         /// Shorter than a BOOTP header and the magic cookie.
         BootpTooShort = "bootp_too_short",
@@ -52,6 +53,8 @@ named! {
         UnexpectedMessageType = "unexpected_message_type",
         /// Neither a client identifier nor a hardware address: nobody to lease to.
         NoClientIdentity = "no_client_identity",
+        /// An Ethernet `chaddr` that is a group address or zero: nobody can be answered there.
+        BadHwAddress = "bad_hw_address",
         // What the engine decided.
         /// No subnet of ours for this relay agent or interface.
         NoSubnet = "no_subnet",

@@ -201,3 +201,43 @@ fn option_82_is_left_out_when_the_client_identifier_leaves_it_no_room() {
     assert_eq!(offer.option(code::RELAY_AGENT_INFO), None);
     assert_eq!(offer.seconds(code::LEASE_TIME), Some(3600));
 }
+
+// Whom nobody should answer
+
+#[test]
+fn a_hardware_address_that_no_host_has_gets_no_answer() {
+    for mac in [[0x01, 0x80, 0xc2, 0, 0, 0], [0x01, 0, 0x5e, 0, 0, 1], [0xff; 6], [0; 6]] {
+        let msg = discover(1).with(|msg| msg.chaddr[..6].copy_from_slice(&mac));
+        assert_eq!(Bed::new().dropped(&msg), DropReason::BadHwAddress, "{mac:02x?}");
+        assert_eq!(Bed::new().dropped(&msg.relayed()), DropReason::BadHwAddress, "{mac:02x?} relayed");
+    }
+}
+
+#[test]
+fn a_frame_from_a_group_address_gets_no_answer() {
+    let msg = discover(1).relayed().with(|msg| msg.ethernet_source = [0x01, 0, 0x5e, 0, 0, 1]);
+    assert_eq!(Bed::new().dropped(&msg), DropReason::NotOurs);
+}
+
+#[test]
+fn inform_from_an_address_that_is_no_host_of_the_subnet_gets_no_answer() {
+    let group = Ipv4Addr::new(224, 0, 0, 1);
+    for ciaddr in [group, Ipv4Addr::LOCALHOST, Ipv4Addr::BROADCAST, Ipv4Addr::new(8, 8, 8, 8), lan(0), lan(255)] {
+        let msg = message(MessageType::Inform, 1).with(|msg| msg.ciaddr = ciaddr);
+        assert_eq!(Bed::new().dropped(&msg), DropReason::BadRequest, "{ciaddr}");
+    }
+}
+
+#[test]
+fn an_offer_is_not_sent_to_a_ciaddr_off_the_subnet() {
+    let offer = Bed::new().reply(&discover(1).with(|msg| msg.ciaddr = Ipv4Addr::new(8, 8, 8, 8)));
+    assert_eq!(offer.destination, offer.yiaddr());
+}
+
+#[test]
+fn a_giaddr_that_is_no_hosts_address_is_no_relay_agents() {
+    for giaddr in [far(0), far(255)] {
+        let msg = discover(1).relayed().with(|msg| msg.giaddr = giaddr);
+        assert_eq!(Bed::new().dropped(&msg), DropReason::NoSubnet, "{giaddr}");
+    }
+}

@@ -87,6 +87,18 @@ fn n_addresses_serve_exactly_n_clients() {
 }
 
 #[test]
+fn an_exhausted_pool_looks_for_overdue_leases_once_a_second_and_finds_them_at_once_then() {
+    let table = table(2);
+    for number in 0..2 {
+        table.offer(&Who::new(number).of(&table), None, NOW + HOLD, NOW).unwrap();
+    }
+    let newcomer = Who::new(7);
+    assert_eq!(table.offer(&newcomer.of(&table), None, NOW + HOLD, NOW + 1), Err(OfferError::Exhausted));
+    assert_eq!(table.offer(&newcomer.of(&table), None, NOW + HOLD, NOW + 1), Err(OfferError::Exhausted));
+    assert!(table.offer(&newcomer.of(&table), None, NOW + 2 * HOLD, NOW + HOLD).is_ok(), "no housekeeping has run");
+}
+
+#[test]
 fn freed_addresses_are_used_again_longest_free_first() {
     let table = table(8);
     let leases: Vec<Lease> = (0..8).map(|client| lease(&table, client, NOW)).collect();
