@@ -49,7 +49,7 @@ enum Task {
     /// Build all, make a laboratory, take real leases, run a short storm, and serve until Ctrl-C.
     ///
     /// With words after `--`, serve a real interface with them instead:
-    /// `cargo xtask run -- --interface eth1 --subnet 192.0.2.0/24`.
+    /// `cargo xtask run -- --interface eth1 --subnet 192.0.2.0/24 --pool 192.0.2.10-192.0.2.250 --router 192.0.2.1`.
     Run(Run),
     /// Run all tests: format, clippy, unit, property, documentation and end-to-end tests.
     Test(Suite),

@@ -28,7 +28,7 @@ const WATCH: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   dhcp-xdp serve --config /etc/dhcp-xdp.toml
-  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --router 192.0.2.1 --dns 192.0.2.53,198.51.100.53")]
+  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --pool 192.0.2.10-192.0.2.250 --router 192.0.2.1 --dns 192.0.2.53")]
 pub(super) struct Serve {
     /// Configuration file; `dhcp-xdp check` checks one
     #[arg(long, value_name = "FILE", required_unless_present = "interface", conflicts_with_all = QUICK)]
@@ -154,7 +154,8 @@ fn watch(server: &Server, stop: &Stop, trouble: &OnceLock<String>) -> Done {
 }
 
 fn ready_line(config: &Config, stats: &Stats) -> String {
-    let interfaces: Vec<String> = stats.interfaces.iter().map(describe).collect();
+    let needs_address = config.subnets.iter().any(|subnet| subnet.server_id.is_none());
+    let interfaces: Vec<String> = stats.interfaces.iter().map(|one| describe(one, needs_address)).collect();
     let subnets: Vec<String> = config.subnets.iter().take(4).map(|subnet| subnet.prefix.to_string()).collect();
     let more = config.subnets.len().saturating_sub(subnets.len());
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -170,12 +171,14 @@ fn ready_line(config: &Config, stats: &Stats) -> String {
     )
 }
 
-/// An interface with how it is served, as `eth1 (native, zero-copy, 4 queues, 8 workers)`.
-fn describe(interface: &InterfaceStats) -> String {
+/// An interface with how it is served, as `eth1 (native, zero-copy, 4 queues, 8 workers)`; or that it cannot be, for want of an
+/// address to be the server identifier.
+fn describe(interface: &InterfaceStats, needs_address: bool) -> String {
     let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let workers = interface.queues.iter().map(|queue| queue.workers.len()).sum();
     let (queues, workers) = (some(interface.queues.len(), "queue"), some(workers, "worker"));
-    format!("{} ({}, {}, {queues}, {workers})", interface.name, interface.mode, interface.bind_mode)
+    let lack = if needs_address && interface.addresses.is_empty() { "; NO IPv4 ADDRESS: no answers yet" } else { "" };
+    format!("{} ({}, {}, {queues}, {workers}{lack})", interface.name, interface.mode, interface.bind_mode)
 }
 
 #[cfg(test)]
@@ -198,11 +201,11 @@ mod tests {
             name: "eth1".into(),
             mode: "native".into(),
             bind_mode: "zero-copy".into(),
-            addresses: vec![],
+            addresses: vec![[192, 0, 2, 1].into()],
             xdp: [].into(),
             queues: vec![QueueStats { queue: 0, frames: FrameStats::default(), workers: vec![worker(0), worker(1)] }],
         }];
-        let stats = Stats {
+        let mut stats = Stats {
             schema: SCHEMA,
             version: "1.2.3".into(),
             uptime_s: 0,
@@ -215,5 +218,8 @@ mod tests {
         let expected = "dhcp-xdp 1.2.3: serving 192.0.2.0/24 (254 addresses, 7 bound) on \
                         eth1 (native, zero-copy, 1 queue, 2 workers); state in /var/lib/dhcp-xdp; pid ";
         assert!(line.starts_with(expected), "{line}");
+        stats.interfaces[0].addresses.clear();
+        let line = ready_line(&config, &stats);
+        assert!(line.contains("2 workers; NO IPv4 ADDRESS: no answers yet)"), "{line}");
     }
 }

@@ -18,6 +18,6 @@ mod tests;
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{AddressRange, Config, Durability, Interface, LeaseTimes, OptionBlob, OptionSet, Subnet, XdpMode};
 pub use file::{load, parse};
-pub use machine::{AnyMachine, InterfaceState, Machine, ThisMachine};
+pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
 pub use quick::QuickFlags;
 pub use source::{Finding, Place, Rejected, Severity};

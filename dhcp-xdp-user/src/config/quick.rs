@@ -11,7 +11,7 @@ use super::{
     file::{FileForm, InterfaceForm, SubnetForm, Text},
     machine::{InterfaceState, Machine},
     options::{DNS_SERVERS, ROUTERS},
-    source::{Rejected, Source},
+    source::{Rejected, Severity, Source},
 };
 
 /// What the command line gave, as text; the checks read it.
@@ -47,7 +47,20 @@ impl QuickFlags {
     pub fn check(&self, machine: &dyn Machine) -> Result<Checked, Rejected> {
         let mut source = Source::flags();
         let form = self.form(&mut source, machine);
-        check::check(&form, &source, machine)
+        let mut checked = check::check(&form, &source, machine)?;
+        if self.pool.is_none()
+            && self.router.is_none()
+            && let [subnet] = checked.config.subnets.as_slice()
+        {
+            let pools: Vec<String> = subnet.pools.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "neither --pool nor --router is given: {} are leased, be they a router's or anybody's; clients get no router",
+                pools.join(", ")
+            );
+            // It is about the command line as a whole.
+            checked.warnings.push(source.finding(Severity::Warning, 0..0, message));
+        }
+        Ok(checked)
     }
 
     fn form(&self, source: &mut Source, machine: &dyn Machine) -> FileForm {
@@ -92,7 +105,7 @@ impl QuickFlags {
         let Ok(net) = prefix.get_ref().parse::<Ipv4Net>() else { return };
         subnet.pools = vec![Spanned::new(prefix.span(), net.trunc().to_string())];
         let mut taken: Vec<Ipv4Addr> = match machine.interface(&self.interface) {
-            InterfaceState::Present(own) => own,
+            InterfaceState::Present(link) => link.addresses,
             InterfaceState::Missing | InterfaceState::Unknown => Vec::new(),
         };
         taken.extend(

@@ -86,6 +86,9 @@ fn subnet(
     let settings = given.settings().or(form.defaults.settings());
     let interface = interface(checker, form, given.interface.as_ref());
     let server_id = settings.server_id.and_then(|text| checker.address(text));
+    if settings.server_id.is_none() {
+        check_identifier(checker, form, given, prefix);
+    }
     let pools = pools(checker, given, prefix);
     if let (Some(id), Some(text)) = (server_id, settings.server_id)
         && let Some(pool) = pools.iter().find(|pool| pool.contains(id))
@@ -113,8 +116,10 @@ fn keep_out(address: Ipv4Addr) -> String {
 
 fn interface(checker: &mut Checker<'_>, form: &FileForm, given: Option<&Text>) -> Option<String> {
     let name = given?;
-    let known: Vec<&str> =
+    let mut known: Vec<&str> =
         form.interfaces.iter().filter_map(|i| i.get_ref().name.as_ref()).map(|n| n.get_ref().as_str()).collect();
+    known.sort_unstable();
+    known.dedup();
     if !known.contains(&name.get_ref().as_str()) {
         let known =
             if known.is_empty() { "there is none".to_owned() } else { format!("there are {}", known.join(", ")) };
@@ -222,11 +227,34 @@ fn example_pool(prefix: Ipv4Net) -> AddressRange {
     AddressRange { first: Ipv4Addr::from(if last - first > 20 { first + 9 } else { first }), last: hosts.last }
 }
 
+/// Without `server_id`, an address of the interface is the server identifier: there must be one, and clients on the link reach
+/// it at once only when it is in their subnet.
+fn check_identifier(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetForm, prefix: Ipv4Net) {
+    let at = given.prefix.as_ref().map_or(0..0, Spanned::span);
+    let names = form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref());
+    let is_used = |name: &&Text| given.interface.as_ref().is_none_or(|used| used.get_ref() == name.get_ref());
+    for name in names.filter(is_used) {
+        let InterfaceState::Present(link) = checker.interface(name.get_ref()) else { continue };
+        let name = name.get_ref();
+        match link.addresses.first() {
+            None => checker.warn(
+                at.clone(),
+                format!("{prefix} cannot be served on {name}: it has no IPv4 address to be the server identifier; `ip address add` one, or set server_id"),
+            ),
+            Some(first) if given.interface.is_some() && !link.addresses.iter().any(|a| prefix.contains(a)) => checker.warn(
+                at.clone(),
+                format!("{name} has no address in {prefix}: clients would be told that their server is {first}; `ip address add` one, or set server_id"),
+            ),
+            Some(_) => {}
+        }
+    }
+}
+
 /// The server's own addresses are not for clients.
 fn check_own_addresses(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetForm, pools: &[AddressRange]) {
     for name in form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref()) {
-        let InterfaceState::Present(own) = checker.machine.interface(name.get_ref()) else { continue };
-        for address in own {
+        let InterfaceState::Present(link) = checker.interface(name.get_ref()) else { continue };
+        for address in link.addresses {
             if let Some(pool) = pools.iter().find(|pool| pool.contains(address)) {
                 let at = given.pools.first().map_or(0..0, Spanned::span);
                 let name = name.get_ref();
