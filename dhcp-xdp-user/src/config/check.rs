@@ -8,6 +8,7 @@ use super::{
     Config, Durability, Interface, XdpMode,
     file::{FileForm, InterfaceForm, Number, Text},
     machine::{InterfaceState, Link, Machine},
+    schema::Complaint,
     source::{Finding, Rejected, Severity, Source},
 };
 
@@ -91,9 +92,18 @@ impl Checker<'_> {
     }
 }
 
-/// Checks a form.
-pub(super) fn check(form: &FileForm, source: &Source, machine: &dyn Machine) -> Result<Checked, Rejected> {
+/// Checks a form. `complaints` are what made its reader leave something out.
+pub(super) fn check(
+    form: &FileForm,
+    source: &Source,
+    machine: &dyn Machine,
+    complaints: Vec<Complaint>,
+) -> Result<Checked, Rejected> {
     let mut checker = Checker { source, machine, links: HashMap::new(), findings: Vec::new() };
+    let is_whole = complaints.is_empty();
+    for (at, why) in complaints {
+        checker.error(at, why);
+    }
     let interfaces = interfaces(&mut checker, form);
     let subnets = super::subnets::subnets(&mut checker, form);
     if subnets.len() > MAX_SUBNETS {
@@ -114,6 +124,10 @@ pub(super) fn check(form: &FileForm, source: &Source, machine: &dyn Machine) -> 
         let last = form.subnets.last().map_or(0..0, Spanned::span);
         checker
             .error(last, format!("all pools together have {total} addresses; a server holds at most {MAX_ADDRESSES}"));
+    }
+    if !is_whole {
+        // Doubts may be about what was left out.
+        checker.findings.retain(|(_, finding)| finding.severity == Severity::Error);
     }
     finish(checker.findings, config)
 }

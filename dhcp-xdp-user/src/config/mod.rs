@@ -10,6 +10,7 @@ mod machine;
 mod options;
 mod quick;
 mod ranges;
+mod schema;
 mod source;
 mod subnets;
 #[cfg(test)]

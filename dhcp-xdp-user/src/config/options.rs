@@ -157,7 +157,8 @@ pub(super) fn code_of(key: &str) -> Result<u8, String> {
     } else if let Some(&(code, ..)) = REFUSED.iter().find(|(_, name, _)| *name == key) {
         code
     } else {
-        let near = nearest(key).map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+        let names = NAMED.iter().map(|(_, name, _)| *name);
+        let near = nearest(key, names, '-').map_or(String::new(), |name| format!("; did you mean `{name}`?"));
         return Err(format!(
             "no option is known by the name `{key}`{near} (any option can be written by its number, as 150 = {{ ip = \"192.0.2.9\" }})"
         ));
@@ -168,10 +169,10 @@ pub(super) fn code_of(key: &str) -> Result<u8, String> {
     }
 }
 
-/// The known name that is nearest to a mistyped one, if any is near.
-fn nearest(key: &str) -> Option<&'static str> {
-    let key = key.to_ascii_lowercase().replace('_', "-");
-    let (distance, name) = NAMED.iter().map(|(_, name, _)| (edit_distance(&key, name), *name)).min()?;
+/// The known name that is nearest to a mistyped one, if any is near; `dash` is what stands between words in `names`.
+pub(super) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>, dash: char) -> Option<&'a str> {
+    let key = key.to_ascii_lowercase().replace(['_', '-'], &dash.to_string());
+    let (distance, name) = names.map(|name| (edit_distance(&key, name), name)).min()?;
     (distance <= 3 && distance * 2 < name.len()).then_some(name)
 }
 

@@ -47,7 +47,7 @@ impl QuickFlags {
     pub fn check(&self, machine: &dyn Machine) -> Result<Checked, Rejected> {
         let mut source = Source::flags();
         let form = self.form(&mut source, machine);
-        let mut checked = check::check(&form, &source, machine)?;
+        let mut checked = check::check(&form, &source, machine, Vec::new())?;
         if self.pool.is_none()
             && self.router.is_none()
             && let [subnet] = checked.config.subnets.as_slice()

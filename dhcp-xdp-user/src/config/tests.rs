@@ -140,15 +140,32 @@ fn unknown_fields_and_wrong_types_are_told_with_field_and_line() {
     assert_subnet_error(
         "lease_tme_s = 60\n",
         "6:1",
-        "subnet[0].lease_tme_s: unknown field `lease_tme_s`, expected one of `prefix`",
+        "subnet[0].lease_tme_s: there is no setting `lease_tme_s`; did you mean `lease_time_s`?",
     );
     assert_subnet_error(
         "lease_time_s = \"1h\"\n",
         "6:16",
-        "subnet[0].lease_time_s: invalid type: string \"1h\", expected a whole number",
+        "subnet[0].lease_time_s: found `1h`; expected a whole number",
     );
-    assert_subnet_error("pools = \"192.0.2.9\"\n", "6:9", "subnet[0].pools: invalid type: string");
-    assert_error("colour = 1\n", "1:1", "colour: unknown field `colour`");
+    assert_subnet_error("pools = \"192.0.2.9\"\n", "6:9", "pools: found `192.0.2.9`; expected a list of texts");
+    assert_subnet_error("colour = 1\n", "6:1", "there is no setting `colour`; known here are prefix, interface, pools");
+}
+
+#[test]
+fn unknown_fields_wrong_types_and_wrong_values_are_told_all_at_once() {
+    let text =
+        format!("colour = 1\noffer_hold_s = true\n{HEAD}pools = [\"192.0.3.9\", 5]\nlease_time_s = \"1h\"\nt1 = 2\n");
+    let lines: Vec<Option<usize>> = errors(&text).iter().map(Finding::line).collect();
+    assert_eq!(lines, [1, 2, 8, 8, 9, 10].map(Some));
+    let all = parse("f", &text, &Lab).unwrap_err();
+    assert!(all.findings.iter().all(|finding| finding.severity == Severity::Error), "{all}");
+}
+
+#[test]
+fn a_broken_line_is_told_once() {
+    for text in ["a = = 1\n", "a = [1,\n", "[[interface]\nname = \"x\"\n", "a b c\n"] {
+        assert_eq!(errors(text).len(), 1, "{text}: {:#?}", errors(text));
+    }
 }
 
 #[test]
