@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::Ipv4Addr, ops::Range, path::PathBuf, time::
 use toml::Spanned;
 
 use super::{
-    Config, Durability, Interface, XdpMode,
+    Config, Durability, Interface, Subnets, XdpMode,
     file::{FileForm, InterfaceForm, Number, Text},
     machine::{InterfaceState, Link, Machine},
     schema::Complaint,
@@ -111,7 +111,7 @@ pub(super) fn check(
     }
     let config = Config {
         interfaces,
-        subnets,
+        subnets: Subnets::new(subnets),
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
         offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,

@@ -4,13 +4,15 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
 
+use super::Subnets;
+
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Interfaces to serve, at least one.
     pub interfaces: Vec<Interface>,
     /// Subnets in the order of the file; a `u16` index into it names a subnet everywhere else.
-    pub subnets: Vec<Subnet>,
+    pub subnets: Subnets,
     /// Directory of the journal and the control socket.
     pub state_dir: PathBuf,
     /// When an ACK may leave, relative to its record's way to stable storage.
@@ -27,11 +29,6 @@ impl Config {
     /// Number of addresses of all pools.
     pub fn address_count(&self) -> u64 {
         self.subnets.iter().map(Subnet::address_count).sum()
-    }
-
-    /// The subnet whose prefix holds `address`.
-    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&Subnet> {
-        self.subnets.iter().find(|subnet| subnet.prefix.contains(&address))
     }
 }
 

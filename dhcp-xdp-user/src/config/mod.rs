@@ -6,6 +6,7 @@
 mod check;
 mod checked;
 mod file;
+mod index;
 mod machine;
 mod options;
 mod quick;
@@ -19,6 +20,7 @@ mod tests;
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{AddressRange, Config, Durability, Interface, LeaseTimes, OptionBlob, OptionSet, Subnet, XdpMode};
 pub use file::{load, parse};
+pub use index::Subnets;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
 pub use quick::QuickFlags;
 pub use source::{Finding, Place, Rejected, Severity};

@@ -10,9 +10,10 @@ use super::{
     check::{self, Checked},
     file::{FileForm, InterfaceForm, SubnetForm, Text},
     machine::{InterfaceState, Machine},
-    options::{DNS_SERVERS, ROUTERS},
     source::{Rejected, Severity, Source},
 };
+
+use crate::wire::options::code;
 
 /// What the command line gave, as text; the checks read it.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +51,7 @@ impl QuickFlags {
         let mut checked = check::check(&form, &source, machine, Vec::new())?;
         if self.pool.is_none()
             && self.router.is_none()
-            && let [subnet] = checked.config.subnets.as_slice()
+            && let [subnet] = &*checked.config.subnets
         {
             let pools: Vec<String> = subnet.pools.iter().map(ToString::to_string).collect();
             let message = format!(
@@ -87,10 +88,10 @@ impl QuickFlags {
             None => self.whole_subnet(&mut subnet, &prefix, machine),
         }
         if let Some(router) = &self.router {
-            add_addresses(&mut subnet, source.add_flag("--router", router.clone()), ROUTERS);
+            add_addresses(&mut subnet, source.add_flag("--router", router.clone()), code::ROUTER);
         }
         if let Some(dns) = &self.dns {
-            add_addresses(&mut subnet, source.add_flag("--dns", dns.clone()), DNS_SERVERS);
+            add_addresses(&mut subnet, source.add_flag("--dns", dns.clone()), code::DOMAIN_NAME_SERVER);
         }
         subnet.lease_time_s = self.lease_time_s.map(|s| source.add_flag("--lease-time", s));
         form.subnets.push(Spanned::new(prefix.span(), subnet));

@@ -12,6 +12,7 @@ use super::{
     machine::InterfaceState,
     options, ranges,
 };
+use crate::wire::options::code;
 
 /// Lease time when none is given, seconds.
 const DEFAULT_LEASE_TIME_S: i64 = 3600;
@@ -30,12 +31,19 @@ pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> Vec<Subnet>
     }
     let default_options = compile_options(checker, &form.defaults.options);
     let mut subnets: Vec<Subnet> = Vec::new();
+    let mut by_network: BTreeMap<Ipv4Addr, Ipv4Net> = BTreeMap::new();
     for spanned in &form.subnets {
         let Some(prefix) = prefix(checker, spanned) else { continue };
         let given = spanned.get_ref();
         let at = given.prefix.as_ref().map_or(spanned.span(), Spanned::span);
-        if let Some(other) = subnets.iter().find(|other| overlap(&other.prefix, &prefix)) {
-            checker.error(at, format!("{prefix} overlaps subnet {}; an address belongs to one subnet", other.prefix));
+        // One that overlaps it begins at or before it, or inside it.
+        let before = by_network.range(..=prefix.network()).next_back();
+        let overlaps = |other: &&Ipv4Net| other.contains(&prefix.network()) || prefix.contains(&other.network());
+        let after = by_network.range(prefix.network()..).next();
+        if let Some(other) = [before, after].into_iter().flatten().map(|(_, other)| other).find(overlaps) {
+            checker.error(at, format!("{prefix} overlaps subnet {other}; an address belongs to one subnet"));
+        } else {
+            by_network.insert(prefix.network(), prefix);
         }
         let subnet = subnet(checker, form, given, prefix, &default_options);
         if let (Some(interface), Some(name)) = (&given.interface, &subnet.interface)
@@ -52,10 +60,6 @@ pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> Vec<Subnet>
         subnets.push(subnet);
     }
     subnets
-}
-
-fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
-    a.contains(&b.network()) || b.contains(&a.network())
 }
 
 fn prefix(checker: &mut Checker<'_>, spanned: &Spanned<SubnetForm>) -> Option<Ipv4Net> {
@@ -342,10 +346,10 @@ fn subnet_options(
     defaults: &BTreeMap<u8, OptionBlob>,
 ) -> OptionSet {
     let derived = |code, address: Ipv4Addr, always| OptionBlob { code, data: address.octets().to_vec(), always };
-    let mut all = BTreeMap::from([(options::SUBNET_MASK, derived(options::SUBNET_MASK, prefix.netmask(), true))]);
+    let mut all = BTreeMap::from([(code::SUBNET_MASK, derived(code::SUBNET_MASK, prefix.netmask(), true))]);
     if prefix.prefix_len() < 31 {
-        let broadcast = derived(options::BROADCAST_ADDRESS, prefix.broadcast(), false);
-        all.insert(options::BROADCAST_ADDRESS, broadcast);
+        let broadcast = derived(code::BROADCAST_ADDRESS, prefix.broadcast(), false);
+        all.insert(code::BROADCAST_ADDRESS, broadcast);
     }
     all.extend(defaults.iter().map(|(code, blob)| (*code, blob.clone())));
     all.extend(compile_options(checker, &given.options));
@@ -360,13 +364,13 @@ fn subnet_options(
         let longest = all.values().max_by_key(|blob| blob.data.len()).map_or(0, |blob| blob.code);
         checker.warn(at(longest), format!("{prefix} has {bytes} bytes of options; above {ROOMY_OPTIONS}, replies to clients that take only the least message (576 bytes) may lack some"));
     }
-    if let Some(routers) = all.get(&options::ROUTERS) {
+    if let Some(routers) = all.get(&code::ROUTER) {
         for router in routers.data.chunks_exact(4).map(|b| Ipv4Addr::new(b[0], b[1], b[2], b[3])) {
             if let Some(pool) = pools.iter().find(|pool| pool.contains(router)) {
-                checker.error(at(options::ROUTERS), format!("router {router} is in pool {pool}; {}", keep_out(router)));
+                checker.error(at(code::ROUTER), format!("router {router} is in pool {pool}; {}", keep_out(router)));
             } else if !prefix.contains(&router) {
                 checker.warn(
-                    at(options::ROUTERS),
+                    at(code::ROUTER),
                     format!("router {router} is outside of {prefix}: clients may not reach it"),
                 );
             }

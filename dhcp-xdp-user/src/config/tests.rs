@@ -385,6 +385,15 @@ fn subnets_may_not_overlap_and_a_link_has_one() {
 }
 
 #[test]
+fn each_subnet_that_overlaps_another_is_told() {
+    let subnet = |prefix: &str| format!("[[subnet]]\nprefix = \"{prefix}\"\npools = []\n");
+    let all: String = ["10.2.0.0/16", "10.0.0.0/8", "10.2.3.0/24", "10.2.4.0/24", "10.3.0.0/16"].map(subnet).concat();
+    let told: Vec<String> =
+        errors(&format!("[[interface]]\nname = \"eth1\"\n{all}")).into_iter().filter_map(|f| f.field).collect();
+    assert_eq!(told, ["subnet[1].prefix", "subnet[2].prefix", "subnet[3].prefix"]);
+}
+
+#[test]
 fn pools_are_checked() {
     assert_subnet_error(
         "pools = [\"192.0.2.9\", \"192.0.2\"]\n",
