@@ -141,7 +141,6 @@ mod tests {
         for words in [
             "dhcp-xdp",
             "dhcp-xdp frobnicate",
-            "dhcp-xdp serve",
             "dhcp-xdp serve --interface eth1",
             "dhcp-xdp serve --config f --interface eth1 --subnet 192.0.2.0/24",
             "dhcp-xdp serve --config f --router 192.0.2.1",

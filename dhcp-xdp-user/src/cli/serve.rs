@@ -31,7 +31,7 @@ const WATCH: Duration = Duration::from_secs(1);
   dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --pool 192.0.2.10-192.0.2.250 --router 192.0.2.1 --dns 192.0.2.53")]
 pub(super) struct Serve {
     /// Configuration file; `dhcp-xdp check` checks one
-    #[arg(long, value_name = "FILE", required_unless_present = "interface", conflicts_with_all = QUICK)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = QUICK)]
     config: Option<PathBuf>,
     /// Interface to serve
     #[arg(long, value_name = "IF", requires = "subnet")]
@@ -65,6 +65,9 @@ pub(super) struct Serve {
     state_dir: Option<String>,
 }
 
+const NOTHING_TO_SERVE: &str = "nothing to serve: give --config FILE, or --interface IF and --subnet CIDR (best with --pool \
+                                and --router); see `dhcp-xdp serve --help`";
+
 /// Flags that make up a configuration by themselves.
 const QUICK: [&str; 9] =
     ["interface", "subnet", "pool", "router", "dns", "lease_time", "workers", "busy_poll", "durability"];
@@ -85,6 +88,10 @@ impl Serve {
     }
 
     fn configuration(self) -> Result<Config, Failure> {
+        if self.config.is_none() && self.interface.is_none() {
+            eprintln!("dhcp-xdp: {NOTHING_TO_SERVE}");
+            return Err(Failure::Told { usage: true });
+        }
         if let Some(file) = &self.config {
             let mut config = check::tell(config::load(file, &ThisMachine))?;
             if let Some(dir) = self.state_dir {
@@ -183,6 +190,7 @@ fn describe(interface: &InterfaceStats, needs_address: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
     use dhcp_xdp::{
         config::AnyMachine,
         journal::JournalStatus,
@@ -191,6 +199,18 @@ mod tests {
     };
 
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn without_arguments_both_ways_to_serve_are_named() {
+        let Command::Serve(bare) = Cli::try_parse_from(["dhcp-xdp", "serve"]).unwrap().command else {
+            panic!("serve is another command")
+        };
+        assert!(matches!(bare.configuration(), Err(Failure::Told { usage: true })));
+        for way in ["--config FILE", "--interface IF and --subnet CIDR"] {
+            assert!(NOTHING_TO_SERVE.contains(way));
+        }
+    }
 
     #[test]
     fn the_ready_line_says_what_is_served_and_how() {

@@ -301,13 +301,8 @@ fn cpus(checker: &mut Checker<'_>, form: &InterfaceForm) -> Vec<usize> {
 
 fn xdp_mode(checker: &mut Checker<'_>, given: Option<&Text>) -> XdpMode {
     let Some(text) = given else { return XdpMode::Auto };
-    match text.get_ref().as_str() {
-        "auto" => XdpMode::Auto,
-        "native" => XdpMode::Native,
-        "generic" => XdpMode::Generic,
-        other => {
-            checker.error(text.span(), format!("found `{other}`; expected auto, native or generic"));
-            XdpMode::Auto
-        }
-    }
+    text.get_ref().parse().unwrap_or_else(|why: String| {
+        checker.error(text.span(), why);
+        XdpMode::Auto
+    })
 }

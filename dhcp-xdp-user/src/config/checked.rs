@@ -69,6 +69,29 @@ pub enum XdpMode {
     Generic,
 }
 
+impl XdpMode {
+    /// All of them.
+    pub const ALL: [XdpMode; 3] = [XdpMode::Auto, XdpMode::Native, XdpMode::Generic];
+
+    /// Its name in configurations and flags.
+    pub const fn name(self) -> &'static str {
+        match self {
+            XdpMode::Auto => "auto",
+            XdpMode::Native => "native",
+            XdpMode::Generic => "generic",
+        }
+    }
+}
+
+impl std::str::FromStr for XdpMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mode = Self::ALL.into_iter().find(|mode| mode.name() == text);
+        mode.ok_or_else(|| format!("found `{text}`; expected auto, native or generic"))
+    }
+}
+
 /// When an ACK may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
