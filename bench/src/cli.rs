@@ -15,7 +15,7 @@ use crate::{
 
 /// Packet generator and load tester for DHCPv4 servers, on AF_XDP.
 #[derive(Debug, Parser)]
-#[command(name = "dhcp-storm", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "dhcp-storm", version, subcommand_required = true, arg_required_else_help = true, after_help = HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -33,10 +33,15 @@ pub enum Command {
     Reflect(ReflectArgs),
 }
 
+const HELP: &str = "\
+Examples:
+  dhcp-storm run --interface eth1 --rate max --duration 5
+  dhcp-storm reflect --interface eth1";
+
 const RUN_HELP: &str = "\
 Examples:
-  20,000 clients a second for ten seconds, results also as JSON:
-    dhcp-storm run --interface eth1 --clients 100000 --rate 20000 --duration 10 --json storm.json
+  20,000 new clients a second for ten seconds, good if at most 1 % of their messages are lost; results also as JSON:
+    dhcp-storm run --interface eth1 --clients 200000 --rate 20000 --duration 10 --max-loss 1 --json storm.json
   As fast as the server goes, 512 exchanges at a time:
     dhcp-storm run --interface eth1 --rate max --window 512 --duration 5
   A city comes back: each client once, until all are bound, or five minutes are over:
@@ -44,7 +49,8 @@ Examples:
   Through a relay agent that the generator plays:
     dhcp-storm run --interface eth1 --relay 10.9.0.1 --server 10.0.0.1 --circuit-id 'olt-1/{index}'
 
-Exit code: 0 good, 1 a reply was wrong, none came at all or the run failed, 2 wrong usage.";
+Exit code: 0 good, 1 a reply was wrong, more was lost than --max-loss allows, no reply came at all or the run failed, 2 wrong
+usage.";
 
 const REFLECT_HELP: &str = "\
 Example:
@@ -107,6 +113,9 @@ pub struct RunArgs {
     /// Addresses outside this pool are violations: FIRST-LAST or CIDR
     #[arg(long, value_name = "POOL", value_parser = pool)]
     pub expect_pool: Option<Pool>,
+    /// Exit with 1 when more than so many percent of the messages are lost
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub max_loss: Option<f64>,
     /// Write the results as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -203,6 +212,11 @@ fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>();
+    number.ok().filter(|number| (0.0..=100.0).contains(number)).ok_or_else(|| "a percentage from 0 to 100".into())
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>();
     match number {
@@ -258,6 +272,27 @@ mod tests {
     }
 
     #[test]
+    fn every_help_has_examples_that_the_command_line_takes() {
+        let root = Cli::command();
+        for command in root.get_subcommands().filter(|sub| sub.get_name() != "help").chain([&root]) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> = help.lines().map(str::trim).filter(|l| l.starts_with("dhcp-storm ")).collect();
+            assert!(help.starts_with("Example") && !examples.is_empty(), "{}: {help}", command.get_name());
+            for example in examples {
+                let words = example.split_whitespace().map(|word| word.trim_matches('\''));
+                let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{example}: {error}"));
+                if let Command::Run(args) = cli.command {
+                    args.plan([2; 6]).unwrap_or_else(|error| panic!("{example}: {error}"));
+                    if let (Rate::PerSecond(rate), false) = (args.rate, args.once) {
+                        let needed = rate * args.duration.as_secs_f64();
+                        assert!(f64::from(args.clients) >= needed, "{example}: clients would run out or come again");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_usage_of_the_design_is_understood() {
         let plan = parse("dhcp-storm run --interface e --scenario dora --clients 5 --rate 20k --duration 2").unwrap();
         assert_eq!(plan.pace, Pace::Open { rate_per_s: 20_000.0 });
@@ -290,6 +325,9 @@ mod tests {
             "run -i e --relay 10.0.0.2",
             "run -i e --server-mac 02:00:00:00:00:09",
             "run -i e --backoff-scale 0",
+            "run -i e --max-loss 101",
+            "run -i e --max-loss -1",
+            "run -i e --max-loss nan",
             "run -i e --expect-pool 10.0.0.9-10.0.0.1",
             "run -i e --expect-pool 10.0.0.0/33",
             "run -i e --relay 10.0.0.2 --server 10.0.0.1 --server-mac 1:2:3",

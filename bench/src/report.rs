@@ -78,6 +78,8 @@ pub struct Settings {
     pub once: bool,
     /// Factor on retransmission times.
     pub backoff_scale: f64,
+    /// Percentage of messages that may be lost, where one was given.
+    pub max_loss_percent: Option<f64>,
 }
 
 /// The figures. Rates are over the time in which exchanges began (`load_s`); counts are of the whole run.
@@ -216,6 +218,8 @@ pub struct Circumstances {
     pub command: String,
     /// The interface.
     pub interface: String,
+    /// `--max-loss`.
+    pub max_loss_percent: Option<f64>,
     /// When the run began, seconds since 1970.
     pub began_at_unix_s: u64,
     /// How the port came about.
@@ -249,7 +253,7 @@ impl Report {
                 End::Failed(error) => Some(error.to_string()),
                 _ => None,
             },
-            settings: Settings::new(plan, of.interface),
+            settings: Settings::new(plan, of.interface, of.max_loss_percent),
             summary: Summary::new(outcome),
             violations,
             violation_examples: outcome
@@ -274,9 +278,30 @@ impl Report {
         }
     }
 
-    /// Whether the server stood the test: replies came, none was wrong, and the run did not fail.
+    /// Whether the server stood the test: replies came, none was wrong, no more was lost than allowed, and the run did not fail.
     pub fn is_good(&self) -> bool {
-        self.error.is_none() && self.summary.violations == 0 && (self.answered() || self.partial)
+        self.error.is_none()
+            && self.summary.violations == 0
+            && (self.answered() || self.partial)
+            && !self.lost_too_much()
+    }
+
+    fn lost_too_much(&self) -> bool {
+        self.settings.max_loss_percent.is_some_and(|most| self.summary.lost_ratio * 100.0 > most)
+    }
+
+    /// What the losses amount to, in words; none when there were none.
+    fn losses(&self) -> Option<String> {
+        let s = &self.summary;
+        let percent = s.lost_ratio * 100.0;
+        let lost = format!("{} of {} messages had no answer ({percent:.3} %)", s.lost, s.sent);
+        match self.settings.max_loss_percent {
+            Some(most) if self.lost_too_much() => {
+                Some(format!("TOO MANY LOST: {lost}, at most {most} % was asked for"))
+            }
+            _ if s.lost > 0 => Some(lost),
+            _ => None,
+        }
     }
 
     fn answered(&self) -> bool {
@@ -349,8 +374,11 @@ impl Report {
         match s.violations {
             0 if !self.answered() => line(format_args!("verdict    no client had an answer: is there a server?")),
             0 if scenario == Scenario::Echo => line(format_args!("verdict    echoes are not judged")),
-            0 => line(format_args!("verdict    every reply was right")),
+            0 => line(format_args!("verdict    every reply that came was right")),
             n => line(format_args!("verdict    {n} VIOLATIONS: {:?}", self.violations)),
+        }
+        if let Some(losses) = self.losses().filter(|_| self.answered()) {
+            line(format_args!("           {losses}"));
         }
         for example in &self.violation_examples {
             line(format_args!("           {example}"));
@@ -360,7 +388,7 @@ impl Report {
 }
 
 impl Settings {
-    fn new(plan: &Plan, interface: String) -> Self {
+    fn new(plan: &Plan, interface: String, max_loss_percent: Option<f64>) -> Self {
         let (rate_per_s, window) = match plan.pace {
             Pace::Open { rate_per_s } => (Some(rate_per_s), None),
             Pace::Closed { window } => (None, Some(window)),
@@ -375,6 +403,7 @@ impl Settings {
             drain_s: plan.drain.as_secs_f64(),
             once: plan.once,
             backoff_scale: plan.backoff.scale(),
+            max_loss_percent,
         }
     }
 }

@@ -101,6 +101,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
         Circumstances {
             command: command_line(),
             interface: args.interface.clone(),
+            max_loss_percent: args.max_loss,
             began_at_unix_s,
             modes: port.modes(),
             // An interface that went away takes its counters with it; the rest of the result stays.

@@ -274,9 +274,14 @@ fn a_late_start_counts_into_the_corrected_latency() {
 }
 
 fn report_on(plan: &Plan, outcome: &Outcome) -> Report {
+    report_with(plan, outcome, None)
+}
+
+fn report_with(plan: &Plan, outcome: &Outcome, max_loss_percent: Option<f64>) -> Report {
     let circumstances = Circumstances {
         command: "dhcp-storm run".into(),
         interface: "eth1".into(),
+        max_loss_percent,
         began_at_unix_s: 0,
         modes: Modes { attach: "native", bind: "copy", queues: 1 },
         counts: KernelCounts::default(),
@@ -325,6 +330,22 @@ fn a_run_is_good_when_there_were_answers_and_all_were_right() {
     assert!(text.contains("VIOLATIONS") && text.contains("which 02:"), "{text}");
     let text = report_on(&plan, &run(&plan, Quirk::LinkDownAfter(500))).text(plan.scenario);
     assert!(text.starts_with("PARTIAL RESULT") && text.contains("Network is down"), "{text}");
+}
+
+#[test]
+fn losses_are_in_the_verdict_and_fail_a_run_that_allows_fewer() {
+    let plan = plan();
+    let outcome = run(&plan, Quirk::DropsEvery(5));
+    let text = |most| report_with(&plan, &outcome, most).text(plan.scenario);
+    assert!(
+        text(None).contains("every reply that came was right\n           ")
+            && text(None).contains(" messages had no answer (")
+    );
+    assert!(report_with(&plan, &outcome, Some(50.0)).is_good());
+    assert!(!report_with(&plan, &outcome, Some(1.0)).is_good());
+    assert!(text(Some(1.0)).contains("TOO MANY LOST: ") && text(Some(1.0)).contains("at most 1 % was asked for"));
+    let clean = report_with(&plan, &run(&plan, Quirk::None), Some(0.0));
+    assert!(clean.is_good() && !clean.text(plan.scenario).contains("had no answer"));
 }
 
 #[test]

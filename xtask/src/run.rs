@@ -57,6 +57,7 @@ const STORM_S: &str = "3";
 /// # Errors
 /// Something could not be installed, built or started; or it is [`Stopped`].
 pub fn run(options: &Run) -> Result<()> {
+    check_words(&options.words)?;
     setup::setup(Purpose::Run, false)?;
     cargo::build(true)?;
     if !options.words.is_empty() {
@@ -73,6 +74,18 @@ pub fn run(options: &Run) -> Result<()> {
         command.arg("--once");
     }
     Err(replace(&mut command))
+}
+
+/// What can be known to be missing is told before minutes of building; all else `dhcp-xdp serve` tells.
+fn check_words(words: &[String]) -> Result<()> {
+    let has = |flag: &str| words.iter().any(|word| word == flag || word.starts_with(&format!("{flag}=")));
+    if words.is_empty() || has("--config") || has("--help") || (has("--interface") && has("--subnet")) {
+        return Ok(());
+    }
+    bail!(
+        "what follows `--` must have --config FILE, or --interface IF and --subnet CIDR, as in `cargo xtask run -- --interface \
+         eth1 --subnet 192.0.2.0/24 --pool 192.0.2.10-192.0.2.250 --router 192.0.2.1`"
+    )
 }
 
 /// `cargo xtask load`: the XDP program alone.
@@ -231,4 +244,20 @@ fn serve(server: &mut Server) -> Result<()> {
     }
     println!();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_serve_nothing_are_refused_before_anything_is_built() {
+        let check = |words: &str| check_words(&words.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        for words in ["", "--config f.toml", "--config=f", "--subnet=192.0.2.0/24 --interface eth1", "--help"] {
+            assert!(check(words).is_ok(), "{words}");
+        }
+        for words in ["--interface eth1", "--subnet 192.0.2.0/24", "--router 192.0.2.1", "eth1"] {
+            assert!(check(words).unwrap_err().to_string().contains("--interface IF and --subnet CIDR"), "{words}");
+        }
+    }
 }

@@ -17,6 +17,9 @@ use super::{
 };
 
 /// List, show, export or release leases; without a running server, what its journal holds
+///
+/// `started_at` is when the binding last changed: the client's last transaction, or its release by an operator. The journal knows
+/// no subnets and no offers: without a running server, the subnet is empty.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dhcp-xdp leases\n  dhcp-xdp leases list --state bound --json")]
 pub(super) struct Leases {
@@ -166,7 +169,12 @@ fn read_journal(state: &State) -> Result<Offline, Failure> {
             dir.display()
         )));
     }
-    let offline = Offline::read(dir).map_err(Failure::of)?;
+    let offline = Offline::read(dir).map_err(Failure::of)?.ok_or_else(|| {
+        Failure::Failed(format!(
+            "no server is running here, and there is no journal in {}: say with --state-dir where it is",
+            dir.display()
+        ))
+    })?;
     eprintln!("dhcp-xdp: no server is running; this is from the journal in {}", dir.display());
     Ok(offline)
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use dhcp_xdp::{
     config::XdpMode,
     xsk::{Device, OBJECT, Program, ProgramConfig},
@@ -25,25 +25,8 @@ pub(super) struct Load {
     #[arg(long, value_name = "IF")]
     interface: String,
     /// How to attach: in the driver (native), in the kernel's generic path, or the first that works
-    #[arg(long, value_enum, default_value_t = Mode::Auto)]
-    mode: Mode,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Mode {
-    Auto,
-    Native,
-    Generic,
-}
-
-impl From<Mode> for XdpMode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::Auto => XdpMode::Auto,
-            Mode::Native => XdpMode::Native,
-            Mode::Generic => XdpMode::Generic,
-        }
-    }
+    #[arg(long, value_name = "auto|native|generic", default_value = XdpMode::Auto.name())]
+    mode: XdpMode,
 }
 
 impl Load {
@@ -51,7 +34,7 @@ impl Load {
         let stop = Stop::listen()?;
         let device = Device::find(&self.interface).map_err(Failure::of)?;
         let config = ProgramConfig { workers: 1, role: Role::Server, filter_destination: false };
-        let mut program = Program::attach(OBJECT, &device, self.mode.into(), config).map_err(Failure::of)?;
+        let mut program = Program::attach(OBJECT, &device, self.mode, config).map_err(Failure::of)?;
         let mut out = Output::new();
         out.line(format!("{}: attached ({}); Ctrl-C takes it off", device.name, program.mode().name()))?;
         let shown = show_counters(&program, &stop, &mut out);

@@ -30,7 +30,7 @@ struct Cli {
 }
 
 const EXAMPLE: &str = "Example:
-  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --router 192.0.2.1
+  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --pool 192.0.2.10-192.0.2.250 --router 192.0.2.1
   dhcp-xdp leases list";
 
 #[derive(Debug, Subcommand)]
@@ -141,7 +141,6 @@ mod tests {
         for words in [
             "dhcp-xdp",
             "dhcp-xdp frobnicate",
-            "dhcp-xdp serve",
             "dhcp-xdp serve --interface eth1",
             "dhcp-xdp serve --config f --interface eth1 --subnet 192.0.2.0/24",
             "dhcp-xdp serve --config f --router 192.0.2.1",

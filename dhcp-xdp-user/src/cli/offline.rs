@@ -23,11 +23,11 @@ pub(super) struct Offline {
 }
 
 impl Offline {
-    /// Reads the journal of a state directory.
-    pub fn read(state_dir: &Path) -> Result<Self, JournalError> {
+    /// Reads the journal of a state directory; `None`: there is none in it.
+    pub fn read(state_dir: &Path) -> Result<Option<Self>, JournalError> {
         let mut offline = Self { kept: BTreeMap::new() };
-        Journal::read(state_dir, |binding| offline.add(binding))?;
-        Ok(offline)
+        let report = Journal::read(state_dir, |binding| offline.add(binding))?;
+        Ok((report.segments > 0).then_some(offline))
     }
 
     fn add(&mut self, binding: Binding) {
@@ -93,6 +93,18 @@ mod tests {
         assert_eq!(read(&[binding(9, 1, Bound), binding(9, 2, Released)], 0), [(9, Released)]);
         assert_eq!(read(&[binding(9, u32::MAX, Bound), binding(9, 0, Released)], 0), [(9, Released)]);
         assert_eq!(read(&[binding(9, 0, Released), binding(9, u32::MAX, Bound)], 0), [(9, Released)]);
+    }
+
+    #[test]
+    fn a_directory_without_a_journal_is_no_journal_without_leases() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("passwd"), "root").unwrap();
+        assert!(Offline::read(dir.path()).unwrap().is_none());
+        let wake = std::sync::Arc::new(dhcp_xdp::wake::Wake::new().unwrap());
+        let (journal, lanes) = Journal::start(dir.path(), dhcp_xdp::config::Durability::Sync, vec![wake]).unwrap();
+        drop(lanes);
+        journal.stop().unwrap();
+        assert!(Offline::read(dir.path()).unwrap().is_some_and(|offline| offline.iter(0).count() == 0));
     }
 
     #[test]

@@ -28,10 +28,10 @@ const WATCH: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   dhcp-xdp serve --config /etc/dhcp-xdp.toml
-  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --router 192.0.2.1 --dns 192.0.2.53,198.51.100.53")]
+  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --pool 192.0.2.10-192.0.2.250 --router 192.0.2.1 --dns 192.0.2.53")]
 pub(super) struct Serve {
     /// Configuration file; `dhcp-xdp check` checks one
-    #[arg(long, value_name = "FILE", required_unless_present = "interface", conflicts_with_all = QUICK)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = QUICK)]
     config: Option<PathBuf>,
     /// Interface to serve
     #[arg(long, value_name = "IF", requires = "subnet")]
@@ -65,6 +65,9 @@ pub(super) struct Serve {
     state_dir: Option<String>,
 }
 
+const NOTHING_TO_SERVE: &str = "nothing to serve: give --config FILE, or --interface IF and --subnet CIDR (best with --pool \
+                                and --router); see `dhcp-xdp serve --help`";
+
 /// Flags that make up a configuration by themselves.
 const QUICK: [&str; 9] =
     ["interface", "subnet", "pool", "router", "dns", "lease_time", "workers", "busy_poll", "durability"];
@@ -85,6 +88,10 @@ impl Serve {
     }
 
     fn configuration(self) -> Result<Config, Failure> {
+        if self.config.is_none() && self.interface.is_none() {
+            eprintln!("dhcp-xdp: {NOTHING_TO_SERVE}");
+            return Err(Failure::Told { usage: true });
+        }
         if let Some(file) = &self.config {
             let mut config = check::tell(config::load(file, &ThisMachine))?;
             if let Some(dir) = self.state_dir {
@@ -154,7 +161,8 @@ fn watch(server: &Server, stop: &Stop, trouble: &OnceLock<String>) -> Done {
 }
 
 fn ready_line(config: &Config, stats: &Stats) -> String {
-    let interfaces: Vec<String> = stats.interfaces.iter().map(describe).collect();
+    let needs_address = config.subnets.iter().any(|subnet| subnet.server_id.is_none());
+    let interfaces: Vec<String> = stats.interfaces.iter().map(|one| describe(one, needs_address)).collect();
     let subnets: Vec<String> = config.subnets.iter().take(4).map(|subnet| subnet.prefix.to_string()).collect();
     let more = config.subnets.len().saturating_sub(subnets.len());
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
@@ -170,16 +178,19 @@ fn ready_line(config: &Config, stats: &Stats) -> String {
     )
 }
 
-/// An interface with how it is served, as `eth1 (native, zero-copy, 4 queues, 8 workers)`.
-fn describe(interface: &InterfaceStats) -> String {
+/// An interface with how it is served, as `eth1 (native, zero-copy, 4 queues, 8 workers)`; or that it cannot be, for want of an
+/// address to be the server identifier.
+fn describe(interface: &InterfaceStats, needs_address: bool) -> String {
     let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let workers = interface.queues.iter().map(|queue| queue.workers.len()).sum();
     let (queues, workers) = (some(interface.queues.len(), "queue"), some(workers, "worker"));
-    format!("{} ({}, {}, {queues}, {workers})", interface.name, interface.mode, interface.bind_mode)
+    let lack = if needs_address && interface.addresses.is_empty() { "; NO IPv4 ADDRESS: no answers yet" } else { "" };
+    format!("{} ({}, {}, {queues}, {workers}{lack})", interface.name, interface.mode, interface.bind_mode)
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
     use dhcp_xdp::{
         config::AnyMachine,
         journal::JournalStatus,
@@ -188,6 +199,18 @@ mod tests {
     };
 
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn without_arguments_both_ways_to_serve_are_named() {
+        let Command::Serve(bare) = Cli::try_parse_from(["dhcp-xdp", "serve"]).unwrap().command else {
+            panic!("serve is another command")
+        };
+        assert!(matches!(bare.configuration(), Err(Failure::Told { usage: true })));
+        for way in ["--config FILE", "--interface IF and --subnet CIDR"] {
+            assert!(NOTHING_TO_SERVE.contains(way));
+        }
+    }
 
     #[test]
     fn the_ready_line_says_what_is_served_and_how() {
@@ -198,11 +221,11 @@ mod tests {
             name: "eth1".into(),
             mode: "native".into(),
             bind_mode: "zero-copy".into(),
-            addresses: vec![],
+            addresses: vec![[192, 0, 2, 1].into()],
             xdp: [].into(),
             queues: vec![QueueStats { queue: 0, frames: FrameStats::default(), workers: vec![worker(0), worker(1)] }],
         }];
-        let stats = Stats {
+        let mut stats = Stats {
             schema: SCHEMA,
             version: "1.2.3".into(),
             uptime_s: 0,
@@ -215,5 +238,8 @@ mod tests {
         let expected = "dhcp-xdp 1.2.3: serving 192.0.2.0/24 (254 addresses, 7 bound) on \
                         eth1 (native, zero-copy, 1 queue, 2 workers); state in /var/lib/dhcp-xdp; pid ";
         assert!(line.starts_with(expected), "{line}");
+        stats.interfaces[0].addresses.clear();
+        let line = ready_line(&config, &stats);
+        assert!(line.contains("2 workers; NO IPv4 ADDRESS: no answers yet)"), "{line}");
     }
 }

@@ -1,13 +1,14 @@
 //! From the file as written to the configuration as used: every check, all findings at once.
 
-use std::{net::Ipv4Addr, ops::Range, path::PathBuf, time::Duration};
+use std::{collections::HashMap, net::Ipv4Addr, ops::Range, path::PathBuf, time::Duration};
 
 use toml::Spanned;
 
 use super::{
-    Config, Durability, Interface, XdpMode,
+    Config, Durability, Interface, Subnets, XdpMode,
     file::{FileForm, InterfaceForm, Number, Text},
-    machine::{InterfaceState, Machine},
+    machine::{InterfaceState, Link, Machine},
+    schema::Complaint,
     source::{Finding, Rejected, Severity, Source},
 };
 
@@ -36,7 +37,9 @@ pub struct Checked {
 /// Collects findings while a form is turned into a configuration.
 pub(super) struct Checker<'a> {
     pub source: &'a Source,
-    pub machine: &'a dyn Machine,
+    machine: &'a dyn Machine,
+    /// What the machine said of each interface: it is asked once, however many subnets there are.
+    links: HashMap<String, InterfaceState>,
     findings: Vec<(usize, Finding)>,
 }
 
@@ -66,6 +69,12 @@ impl Checker<'_> {
         default
     }
 
+    /// What is known of an interface.
+    pub fn interface(&mut self, name: &str) -> InterfaceState {
+        let ask = || self.machine.interface(name);
+        self.links.entry(name.to_owned()).or_insert_with(ask).clone()
+    }
+
     /// A unicast IPv4 address.
     pub fn address(&mut self, given: &Text) -> Option<Ipv4Addr> {
         let text = given.get_ref();
@@ -83,9 +92,18 @@ impl Checker<'_> {
     }
 }
 
-/// Checks a form.
-pub(super) fn check(form: &FileForm, source: &Source, machine: &dyn Machine) -> Result<Checked, Rejected> {
-    let mut checker = Checker { source, machine, findings: Vec::new() };
+/// Checks a form. `complaints` are what made its reader leave something out.
+pub(super) fn check(
+    form: &FileForm,
+    source: &Source,
+    machine: &dyn Machine,
+    complaints: Vec<Complaint>,
+) -> Result<Checked, Rejected> {
+    let mut checker = Checker { source, machine, links: HashMap::new(), findings: Vec::new() };
+    let is_whole = complaints.is_empty();
+    for (at, why) in complaints {
+        checker.error(at, why);
+    }
     let interfaces = interfaces(&mut checker, form);
     let subnets = super::subnets::subnets(&mut checker, form);
     if subnets.len() > MAX_SUBNETS {
@@ -93,7 +111,7 @@ pub(super) fn check(form: &FileForm, source: &Source, machine: &dyn Machine) -> 
     }
     let config = Config {
         interfaces,
-        subnets,
+        subnets: Subnets::new(subnets),
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
         offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,
@@ -106,6 +124,10 @@ pub(super) fn check(form: &FileForm, source: &Source, machine: &dyn Machine) -> 
         let last = form.subnets.last().map_or(0..0, Spanned::span);
         checker
             .error(last, format!("all pools together have {total} addresses; a server holds at most {MAX_ADDRESSES}"));
+    }
+    if !is_whole {
+        // Doubts may be about what was left out.
+        checker.findings.retain(|(_, finding)| finding.severity == Severity::Error);
     }
     finish(checker.findings, config)
 }
@@ -190,6 +212,11 @@ fn interface(checker: &mut Checker<'_>, spanned: &Spanned<InterfaceForm>) -> Int
             name.get_ref().clone()
         }
     };
+    if let Some(name) = &form.name
+        && let InterfaceState::Present(link) = checker.interface(name.get_ref())
+    {
+        against_link(checker, form, name, &link);
+    }
     let workers = checker.number(form.workers.as_ref(), 1..=MAX_WORKERS, 1, " workers a queue");
     let frames_per_queue = checker.number(form.frames_per_queue.as_ref(), 512..=1 << 20, 16_384, " frames");
     let at = form.frames_per_queue.as_ref().map_or(spanned.span(), Spanned::span);
@@ -211,11 +238,7 @@ fn interface(checker: &mut Checker<'_>, spanned: &Spanned<InterfaceForm>) -> Int
         queues: form.queues.as_ref().map(|queues| checker.number(Some(queues), 1..=1024, 1, " queues") as u32),
         xdp_mode: xdp_mode(checker, form.xdp_mode.as_ref()),
         busy_poll: form.busy_poll,
-        cpus: form
-            .cpus
-            .iter()
-            .map(|cpu| checker.number(Some(cpu), 0..=1023, 0, " (a CPU's number)") as usize)
-            .collect(),
+        cpus: cpus(checker, form),
         frames_per_queue: frames_per_queue as u32,
     }
 }
@@ -232,27 +255,54 @@ fn interface_name(checker: &mut Checker<'_>, name: &Text) {
         );
         return;
     }
-    match checker.machine.interface(text) {
-        InterfaceState::Missing => {
-            checker.warn(name.span(), format!("this machine has no interface {text} at the moment (see `ip link`)"));
-        }
-        InterfaceState::Present(addresses) if addresses.is_empty() => checker.warn(
-            name.span(),
-            format!("{text} has no IPv4 address: subnets without `server_id` cannot be served on it (`ip address add 192.0.2.1/24 dev {text}`)"),
-        ),
-        _ => {}
+    if checker.interface(text) == InterfaceState::Missing {
+        checker.warn(name.span(), format!("this machine has no interface {text} at the moment (see `ip link`)"));
     }
+}
+
+/// What is asked of an interface against what it has.
+fn against_link(checker: &mut Checker<'_>, form: &InterfaceForm, name: &Text, link: &Link) {
+    let (name, at) = (name.get_ref(), name.span());
+    if let Some(queues) = &form.queues {
+        let (asked, there) = (*queues.get_ref(), i64::from(link.rx_queues));
+        if asked > there {
+            checker
+                .warn(queues.span(), format!("found {asked}; {name} has {there} receive queue(s): those are served"));
+        } else if asked < there {
+            let rest = "what arrives on the others is left to the kernel";
+            checker.warn(queues.span(), format!("found {asked}; {name} has {there} receive queues: {rest}"));
+        }
+    }
+    if link.hides_vlan_tags {
+        checker.warn(
+            at,
+            format!(
+                "{name} takes VLAN tags off before XDP sees them: with tagged clients `ethtool -K {name} rxvlan off`"
+            ),
+        );
+    }
+}
+
+fn cpus(checker: &mut Checker<'_>, form: &InterfaceForm) -> Vec<usize> {
+    let allowed = checker.machine.cpus();
+    let read = |cpu: &Number| {
+        let number = checker.number(Some(cpu), 0..=1023, 0, " (a CPU's number)") as usize;
+        if !allowed.is_empty() && !allowed.contains(&number) {
+            let allowed = allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            checker.warn(
+                cpu.span(),
+                format!("found {number}; this program may run on CPUs {allowed}: the worker runs where it may"),
+            );
+        }
+        number
+    };
+    form.cpus.iter().map(read).collect()
 }
 
 fn xdp_mode(checker: &mut Checker<'_>, given: Option<&Text>) -> XdpMode {
     let Some(text) = given else { return XdpMode::Auto };
-    match text.get_ref().as_str() {
-        "auto" => XdpMode::Auto,
-        "native" => XdpMode::Native,
-        "generic" => XdpMode::Generic,
-        other => {
-            checker.error(text.span(), format!("found `{other}`; expected auto, native or generic"));
-            XdpMode::Auto
-        }
-    }
+    text.get_ref().parse().unwrap_or_else(|why: String| {
+        checker.error(text.span(), why);
+        XdpMode::Auto
+    })
 }

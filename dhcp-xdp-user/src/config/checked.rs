@@ -4,13 +4,15 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
 
+use super::Subnets;
+
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Interfaces to serve, at least one.
     pub interfaces: Vec<Interface>,
     /// Subnets in the order of the file; a `u16` index into it names a subnet everywhere else.
-    pub subnets: Vec<Subnet>,
+    pub subnets: Subnets,
     /// Directory of the journal and the control socket.
     pub state_dir: PathBuf,
     /// When an ACK may leave, relative to its record's way to stable storage.
@@ -27,11 +29,6 @@ impl Config {
     /// Number of addresses of all pools.
     pub fn address_count(&self) -> u64 {
         self.subnets.iter().map(Subnet::address_count).sum()
-    }
-
-    /// The subnet whose prefix holds `address`.
-    pub fn subnet_of(&self, address: Ipv4Addr) -> Option<&Subnet> {
-        self.subnets.iter().find(|subnet| subnet.prefix.contains(&address))
     }
 }
 
@@ -70,6 +67,29 @@ pub enum XdpMode {
     Native,
     /// In the kernel's generic (SKB) path.
     Generic,
+}
+
+impl XdpMode {
+    /// All of them.
+    pub const ALL: [XdpMode; 3] = [XdpMode::Auto, XdpMode::Native, XdpMode::Generic];
+
+    /// Its name in configurations and flags.
+    pub const fn name(self) -> &'static str {
+        match self {
+            XdpMode::Auto => "auto",
+            XdpMode::Native => "native",
+            XdpMode::Generic => "generic",
+        }
+    }
+}
+
+impl std::str::FromStr for XdpMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mode = Self::ALL.into_iter().find(|mode| mode.name() == text);
+        mode.ok_or_else(|| format!("found `{text}`; expected auto, native or generic"))
+    }
 }
 
 /// When an ACK may leave.

@@ -1,4 +1,5 @@
-//! The configuration as written: TOML, every value with its place in the text, nothing checked but names and types.
+//! The configuration as written: TOML, every value with its place in the text, nothing checked but names and types
+//! (by [`super::schema`]).
 //!
 //! Numbers are read as `i64` and addresses as text, so that a wrong one is found by the checks (all of them at once, in the
 //! words of this file) and not by the reader (one at a time, in the words of Rust).
@@ -11,6 +12,7 @@ use toml::{Spanned, Value, de::DeTable};
 use super::{
     check::{self, Checked},
     machine::Machine,
+    schema,
     source::{Finding, Place, Rejected, Severity, Source},
 };
 
@@ -161,26 +163,27 @@ pub fn load(path: &Path, machine: &dyn Machine) -> Result<Checked, Rejected> {
 /// # Errors
 /// As [`load`].
 pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, Rejected> {
-    let (tree, syntax_errors) = DeTable::parse_recoverable(text);
+    let (mut tree, syntax_errors) = DeTable::parse_recoverable(text);
     let source = Source::file(name, text, &tree);
-    let reject = |errors: Vec<toml::de::Error>| Rejected {
-        findings: errors
-            .into_iter()
-            .map(|e| source.finding(Severity::Error, e.span().unwrap_or(0..0), one_line(e.message())))
-            .collect(),
-    };
+    let finding = |span, message| source.finding(Severity::Error, span, message);
+    let of_reader = |error: &toml::de::Error| finding(error.span().unwrap_or(0..0), one_line(error.message()));
     if !syntax_errors.is_empty() {
-        return Err(reject(syntax_errors));
+        let mut findings: Vec<Finding> = syntax_errors.iter().map(of_reader).collect();
+        // What the reader makes of the rest of a broken line is no news.
+        findings.dedup_by(|later, first| later.line() == first.line());
+        return Err(Rejected { findings });
     }
+    let mut complaints = Vec::new();
+    schema::weed(tree.get_mut(), schema::FILE, &mut complaints);
     match FileForm::deserialize(toml::de::Deserializer::from(tree)) {
-        Ok(form) => check::check(&form, &source, machine),
-        Err(error) => Err(reject(vec![error])),
+        Ok(form) => check::check(&form, &source, machine, complaints),
+        Err(error) => Err(Rejected {
+            findings: complaints.into_iter().map(|(at, why)| finding(at, why)).chain([of_reader(&error)]).collect(),
+        }),
     }
 }
 
-/// The reader's message on one line, and without Rust's names of types.
+/// The reader's message on one line.
 fn one_line(message: &str) -> String {
-    let message =
-        message.replace("expected i64", "expected a whole number").replace("expected f64", "expected a number");
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -1,6 +1,13 @@
-//! What a check asks the machine that it runs on: an interface's addresses.
+//! What a check asks the machine that it runs on: its interfaces and its CPUs.
 
 use std::net::Ipv4Addr;
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity},
+    unistd::Pid,
+};
+
+use crate::xsk::{Device, DeviceError};
 
 /// What is known of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,14 +16,27 @@ pub enum InterfaceState {
     Unknown,
     /// There is none of this name.
     Missing,
-    /// It is there, with these IPv4 addresses.
-    Present(Vec<Ipv4Addr>),
+    /// It is there.
+    Present(Link),
+}
+
+/// An interface that is there, as far as a configuration can fit it or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Its IPv4 addresses.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Receive queues in use.
+    pub rx_queues: u32,
+    /// Whether it hides VLAN tags from XDP.
+    pub hides_vlan_tags: bool,
 }
 
 /// A machine to check a configuration against.
 pub trait Machine {
     /// What is known of an interface.
     fn interface(&self, name: &str) -> InterfaceState;
+    /// CPUs that workers may be pinned to; empty when that is not known.
+    fn cpus(&self) -> Vec<usize>;
 }
 
 /// The machine that this program runs on.
@@ -25,12 +45,21 @@ pub struct ThisMachine;
 
 impl Machine for ThisMachine {
     fn interface(&self, name: &str) -> InterfaceState {
-        if nix::net::if_::if_nametoindex(name).is_err() {
-            return InterfaceState::Missing;
+        match Device::find(name) {
+            Ok(device) => InterfaceState::Present(Link {
+                // A veth hands a tag over however its offload is set.
+                hides_vlan_tags: device.strips_vlan_tags && !device.is_veth(),
+                rx_queues: device.rx_queues,
+                addresses: device.addresses,
+            }),
+            Err(DeviceError::NotFound(_)) => InterfaceState::Missing,
+            Err(DeviceError::Io { .. }) => InterfaceState::Unknown,
         }
-        let Ok(all) = nix::ifaddrs::getifaddrs() else { return InterfaceState::Unknown };
-        let addresses = all.filter(|one| one.interface_name == name);
-        InterfaceState::Present(addresses.filter_map(|one| Some(one.address?.as_sockaddr_in()?.ip())).collect())
+    }
+
+    fn cpus(&self) -> Vec<usize> {
+        let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return Vec::new() };
+        (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu) == Ok(true)).collect()
     }
 }
 
@@ -41,5 +70,9 @@ pub struct AnyMachine;
 impl Machine for AnyMachine {
     fn interface(&self, _name: &str) -> InterfaceState {
         InterfaceState::Unknown
+    }
+
+    fn cpus(&self) -> Vec<usize> {
+        Vec::new()
     }
 }

@@ -6,10 +6,12 @@
 mod check;
 mod checked;
 mod file;
+mod index;
 mod machine;
 mod options;
 mod quick;
 mod ranges;
+mod schema;
 mod source;
 mod subnets;
 #[cfg(test)]
@@ -18,6 +20,7 @@ mod tests;
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{AddressRange, Config, Durability, Interface, LeaseTimes, OptionBlob, OptionSet, Subnet, XdpMode};
 pub use file::{load, parse};
-pub use machine::{AnyMachine, InterfaceState, Machine, ThisMachine};
+pub use index::Subnets;
+pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
 pub use quick::QuickFlags;
 pub use source::{Finding, Place, Rejected, Severity};

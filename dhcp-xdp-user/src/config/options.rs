@@ -9,17 +9,7 @@ use ipnet::Ipv4Net;
 use toml::Value;
 
 use super::OptionBlob;
-
-/// Subnet mask.
-pub(super) const SUBNET_MASK: u8 = 1;
-/// Routers.
-pub(super) const ROUTERS: u8 = 3;
-/// Domain name servers.
-pub(super) const DNS_SERVERS: u8 = 6;
-/// Broadcast address.
-pub(super) const BROADCAST_ADDRESS: u8 = 28;
-/// Most data of one option (its length is one byte).
-const MAX_DATA: usize = 255;
+use crate::wire::options::{MAX_OPTION_DATA, code};
 
 /// What an option's data is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,40 +53,40 @@ impl Kind {
 
 /// The usual options. The first of several names for a code is the one that messages use.
 const NAMED: &[(u8, &str, Kind)] = &[
-    (1, "subnet-mask", Kind::Ip),
+    (code::SUBNET_MASK, "subnet-mask", Kind::Ip),
     (2, "time-offset", Kind::I32),
-    (3, "routers", Kind::Ips),
+    (code::ROUTER, "routers", Kind::Ips),
     (4, "time-servers", Kind::Ips),
     (5, "ien116-name-servers", Kind::Ips),
-    (6, "dns-servers", Kind::Ips),
-    (6, "domain-name-servers", Kind::Ips),
+    (code::DOMAIN_NAME_SERVER, "dns-servers", Kind::Ips),
+    (code::DOMAIN_NAME_SERVER, "domain-name-servers", Kind::Ips),
     (7, "log-servers", Kind::Ips),
     (9, "lpr-servers", Kind::Ips),
-    (12, "host-name", Kind::Text),
+    (code::HOST_NAME, "host-name", Kind::Text),
     (13, "boot-size", Kind::U16),
-    (15, "domain-name", Kind::Text),
+    (code::DOMAIN_NAME, "domain-name", Kind::Text),
     (16, "swap-server", Kind::Ip),
     (17, "root-path", Kind::Text),
     (18, "extensions-path", Kind::Text),
     (19, "ip-forwarding", Kind::Bool),
     (23, "default-ip-ttl", Kind::U8),
-    (26, "interface-mtu", Kind::U16),
+    (code::INTERFACE_MTU, "interface-mtu", Kind::U16),
     (27, "all-subnets-local", Kind::Bool),
-    (28, "broadcast-address", Kind::Ip),
+    (code::BROADCAST_ADDRESS, "broadcast-address", Kind::Ip),
     (31, "router-discovery", Kind::Bool),
-    (33, "static-routes", Kind::IpPairs),
+    (code::STATIC_ROUTE, "static-routes", Kind::IpPairs),
     (35, "arp-cache-timeout", Kind::U32),
     (37, "default-tcp-ttl", Kind::U8),
     (38, "tcp-keepalive-interval", Kind::U32),
     (40, "nis-domain", Kind::Text),
     (41, "nis-servers", Kind::Ips),
-    (42, "ntp-servers", Kind::Ips),
+    (code::NTP_SERVER, "ntp-servers", Kind::Ips),
     (43, "vendor-encapsulated-options", Kind::Hex),
     (44, "netbios-name-servers", Kind::Ips),
     (45, "netbios-dd-servers", Kind::Ips),
     (46, "netbios-node-type", Kind::U8),
     (47, "netbios-scope", Kind::Text),
-    (60, "vendor-class-identifier", Kind::Text),
+    (code::VENDOR_CLASS_ID, "vendor-class-identifier", Kind::Text),
     (66, "tftp-server-name", Kind::Text),
     (67, "boot-file-name", Kind::Text),
     (69, "smtp-servers", Kind::Ips),
@@ -107,7 +97,7 @@ const NAMED: &[(u8, &str, Kind)] = &[
     (108, "ipv6-only-preferred", Kind::U32),
     (114, "captive-portal", Kind::Text),
     (119, "domain-search", Kind::DomainNames),
-    (121, "classless-static-routes", Kind::ClasslessRoutes),
+    (code::CLASSLESS_ROUTE, "classless-static-routes", Kind::ClasslessRoutes),
     (125, "vendor-identifying-options", Kind::Hex),
     (138, "capwap-controllers", Kind::Ips),
     (150, "tftp-server-addresses", Kind::Ips),
@@ -117,20 +107,20 @@ const NAMED: &[(u8, &str, Kind)] = &[
 
 /// Options that the protocol itself sets, or that only clients and relay agents send, with what to do in their place.
 const REFUSED: &[(u8, &str, &str)] = &[
-    (0, "pad", "it has no value"),
-    (50, "requested-address", "only clients send it"),
-    (51, "lease-time", "the server sets it: use `lease_time_s`"),
-    (52, "option-overload", "the server sets it where it is needed"),
-    (53, "message-type", "the server sets it"),
-    (54, "server-identifier", "the server sets it: use `server_id`"),
-    (55, "parameter-request-list", "only clients send it"),
-    (56, "message", "the server sets it in a NAK"),
-    (57, "max-message-size", "only clients send it"),
-    (58, "renewal-time", "the server sets it: use `t1`"),
-    (59, "rebinding-time", "the server sets it: use `t2`"),
-    (61, "client-identifier", "the server echoes the client's (RFC 6842)"),
-    (82, "relay-agent-information", "the server echoes the relay agent's (RFC 3046)"),
-    (255, "end", "it has no value"),
+    (code::PAD, "pad", "it has no value"),
+    (code::REQUESTED_ADDRESS, "requested-address", "only clients send it"),
+    (code::LEASE_TIME, "lease-time", "the server sets it: use `lease_time_s`"),
+    (code::OVERLOAD, "option-overload", "the server sets it where it is needed"),
+    (code::MESSAGE_TYPE, "message-type", "the server sets it"),
+    (code::SERVER_ID, "server-identifier", "the server sets it: use `server_id`"),
+    (code::PARAMETER_REQUEST_LIST, "parameter-request-list", "only clients send it"),
+    (code::MESSAGE, "message", "the server sets it in a NAK"),
+    (code::MAX_MESSAGE_SIZE, "max-message-size", "only clients send it"),
+    (code::RENEWAL_TIME, "renewal-time", "the server sets it: use `t1`"),
+    (code::REBINDING_TIME, "rebinding-time", "the server sets it: use `t2`"),
+    (code::CLIENT_ID, "client-identifier", "the server echoes the client's (RFC 6842)"),
+    (code::RELAY_AGENT_INFO, "relay-agent-information", "the server echoes the relay agent's (RFC 3046)"),
+    (code::END, "end", "it has no value"),
 ];
 
 /// The name of an option in messages: its own, or its number.
@@ -157,7 +147,8 @@ pub(super) fn code_of(key: &str) -> Result<u8, String> {
     } else if let Some(&(code, ..)) = REFUSED.iter().find(|(_, name, _)| *name == key) {
         code
     } else {
-        let near = nearest(key).map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+        let names = NAMED.iter().map(|(_, name, _)| *name);
+        let near = nearest(key, names, '-').map_or(String::new(), |name| format!("; did you mean `{name}`?"));
         return Err(format!(
             "no option is known by the name `{key}`{near} (any option can be written by its number, as 150 = {{ ip = \"192.0.2.9\" }})"
         ));
@@ -168,10 +159,10 @@ pub(super) fn code_of(key: &str) -> Result<u8, String> {
     }
 }
 
-/// The known name that is nearest to a mistyped one, if any is near.
-fn nearest(key: &str) -> Option<&'static str> {
-    let key = key.to_ascii_lowercase().replace('_', "-");
-    let (distance, name) = NAMED.iter().map(|(_, name, _)| (edit_distance(&key, name), *name)).min()?;
+/// The known name that is nearest to a mistyped one, if any is near; `dash` is what stands between words in `names`.
+pub(super) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>, dash: char) -> Option<&'a str> {
+    let key = key.to_ascii_lowercase().replace(['_', '-'], &dash.to_string());
+    let (distance, name) = names.map(|name| (edit_distance(&key, name), name)).min()?;
     (distance <= 3 && distance * 2 < name.len()).then_some(name)
 }
 
@@ -233,8 +224,8 @@ pub(super) fn encode(code: u8, value: &Value) -> Result<OptionBlob, String> {
         return Err(format!("has no value; expected {}", own.map_or("{ hex = … }", Kind::expected)));
     };
     let data = encode_value(kind, value)?;
-    if data.len() > MAX_DATA {
-        return Err(format!("is {} bytes long; an option holds at most {MAX_DATA}", data.len()));
+    if data.len() > MAX_OPTION_DATA {
+        return Err(format!("is {} bytes long; an option holds at most {MAX_OPTION_DATA}", data.len()));
     }
     if data.is_empty() {
         return Err(format!("is empty; expected {}", kind.expected()));

@@ -10,9 +10,10 @@ use super::{
     check::{self, Checked},
     file::{FileForm, InterfaceForm, SubnetForm, Text},
     machine::{InterfaceState, Machine},
-    options::{DNS_SERVERS, ROUTERS},
-    source::{Rejected, Source},
+    source::{Rejected, Severity, Source},
 };
+
+use crate::wire::options::code;
 
 /// What the command line gave, as text; the checks read it.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +48,20 @@ impl QuickFlags {
     pub fn check(&self, machine: &dyn Machine) -> Result<Checked, Rejected> {
         let mut source = Source::flags();
         let form = self.form(&mut source, machine);
-        check::check(&form, &source, machine)
+        let mut checked = check::check(&form, &source, machine, Vec::new())?;
+        if self.pool.is_none()
+            && self.router.is_none()
+            && let [subnet] = &*checked.config.subnets
+        {
+            let pools: Vec<String> = subnet.pools.iter().map(ToString::to_string).collect();
+            let message = format!(
+                "neither --pool nor --router is given: {} are leased, be they a router's or anybody's; clients get no router",
+                pools.join(", ")
+            );
+            // It is about the command line as a whole.
+            checked.warnings.push(source.finding(Severity::Warning, 0..0, message));
+        }
+        Ok(checked)
     }
 
     fn form(&self, source: &mut Source, machine: &dyn Machine) -> FileForm {
@@ -74,10 +88,10 @@ impl QuickFlags {
             None => self.whole_subnet(&mut subnet, &prefix, machine),
         }
         if let Some(router) = &self.router {
-            add_addresses(&mut subnet, source.add_flag("--router", router.clone()), ROUTERS);
+            add_addresses(&mut subnet, source.add_flag("--router", router.clone()), code::ROUTER);
         }
         if let Some(dns) = &self.dns {
-            add_addresses(&mut subnet, source.add_flag("--dns", dns.clone()), DNS_SERVERS);
+            add_addresses(&mut subnet, source.add_flag("--dns", dns.clone()), code::DOMAIN_NAME_SERVER);
         }
         subnet.lease_time_s = self.lease_time_s.map(|s| source.add_flag("--lease-time", s));
         form.subnets.push(Spanned::new(prefix.span(), subnet));
@@ -92,7 +106,7 @@ impl QuickFlags {
         let Ok(net) = prefix.get_ref().parse::<Ipv4Net>() else { return };
         subnet.pools = vec![Spanned::new(prefix.span(), net.trunc().to_string())];
         let mut taken: Vec<Ipv4Addr> = match machine.interface(&self.interface) {
-            InterfaceState::Present(own) => own,
+            InterfaceState::Present(link) => link.addresses,
             InterfaceState::Missing | InterfaceState::Unknown => Vec::new(),
         };
         taken.extend(

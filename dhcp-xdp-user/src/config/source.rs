@@ -166,6 +166,16 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Finding {
+    /// The line that it is about, if it is about one.
+    pub(super) fn line(&self) -> Option<usize> {
+        match self.place {
+            Place::Line { line, .. } => Some(line),
+            Place::File(_) | Place::Flag(_) | Place::CommandLine => None,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {

@@ -12,6 +12,7 @@ use super::{
     machine::InterfaceState,
     options, ranges,
 };
+use crate::wire::options::code;
 
 /// Lease time when none is given, seconds.
 const DEFAULT_LEASE_TIME_S: i64 = 3600;
@@ -30,12 +31,19 @@ pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> Vec<Subnet>
     }
     let default_options = compile_options(checker, &form.defaults.options);
     let mut subnets: Vec<Subnet> = Vec::new();
+    let mut by_network: BTreeMap<Ipv4Addr, Ipv4Net> = BTreeMap::new();
     for spanned in &form.subnets {
         let Some(prefix) = prefix(checker, spanned) else { continue };
         let given = spanned.get_ref();
         let at = given.prefix.as_ref().map_or(spanned.span(), Spanned::span);
-        if let Some(other) = subnets.iter().find(|other| overlap(&other.prefix, &prefix)) {
-            checker.error(at, format!("{prefix} overlaps subnet {}; an address belongs to one subnet", other.prefix));
+        // One that overlaps it begins at or before it, or inside it.
+        let before = by_network.range(..=prefix.network()).next_back();
+        let overlaps = |other: &&Ipv4Net| other.contains(&prefix.network()) || prefix.contains(&other.network());
+        let after = by_network.range(prefix.network()..).next();
+        if let Some(other) = [before, after].into_iter().flatten().map(|(_, other)| other).find(overlaps) {
+            checker.error(at, format!("{prefix} overlaps subnet {other}; an address belongs to one subnet"));
+        } else {
+            by_network.insert(prefix.network(), prefix);
         }
         let subnet = subnet(checker, form, given, prefix, &default_options);
         if let (Some(interface), Some(name)) = (&given.interface, &subnet.interface)
@@ -52,10 +60,6 @@ pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> Vec<Subnet>
         subnets.push(subnet);
     }
     subnets
-}
-
-fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
-    a.contains(&b.network()) || b.contains(&a.network())
 }
 
 fn prefix(checker: &mut Checker<'_>, spanned: &Spanned<SubnetForm>) -> Option<Ipv4Net> {
@@ -86,6 +90,9 @@ fn subnet(
     let settings = given.settings().or(form.defaults.settings());
     let interface = interface(checker, form, given.interface.as_ref());
     let server_id = settings.server_id.and_then(|text| checker.address(text));
+    if settings.server_id.is_none() {
+        check_identifier(checker, form, given, prefix);
+    }
     let pools = pools(checker, given, prefix);
     if let (Some(id), Some(text)) = (server_id, settings.server_id)
         && let Some(pool) = pools.iter().find(|pool| pool.contains(id))
@@ -113,8 +120,10 @@ fn keep_out(address: Ipv4Addr) -> String {
 
 fn interface(checker: &mut Checker<'_>, form: &FileForm, given: Option<&Text>) -> Option<String> {
     let name = given?;
-    let known: Vec<&str> =
+    let mut known: Vec<&str> =
         form.interfaces.iter().filter_map(|i| i.get_ref().name.as_ref()).map(|n| n.get_ref().as_str()).collect();
+    known.sort_unstable();
+    known.dedup();
     if !known.contains(&name.get_ref().as_str()) {
         let known =
             if known.is_empty() { "there is none".to_owned() } else { format!("there are {}", known.join(", ")) };
@@ -222,11 +231,34 @@ fn example_pool(prefix: Ipv4Net) -> AddressRange {
     AddressRange { first: Ipv4Addr::from(if last - first > 20 { first + 9 } else { first }), last: hosts.last }
 }
 
+/// Without `server_id`, an address of the interface is the server identifier: there must be one, and clients on the link reach
+/// it at once only when it is in their subnet.
+fn check_identifier(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetForm, prefix: Ipv4Net) {
+    let at = given.prefix.as_ref().map_or(0..0, Spanned::span);
+    let names = form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref());
+    let is_used = |name: &&Text| given.interface.as_ref().is_none_or(|used| used.get_ref() == name.get_ref());
+    for name in names.filter(is_used) {
+        let InterfaceState::Present(link) = checker.interface(name.get_ref()) else { continue };
+        let name = name.get_ref();
+        match link.addresses.first() {
+            None => checker.warn(
+                at.clone(),
+                format!("{prefix} cannot be served on {name}: it has no IPv4 address to be the server identifier; `ip address add` one, or set server_id"),
+            ),
+            Some(first) if given.interface.is_some() && !link.addresses.iter().any(|a| prefix.contains(a)) => checker.warn(
+                at.clone(),
+                format!("{name} has no address in {prefix}: clients would be told that their server is {first}; `ip address add` one, or set server_id"),
+            ),
+            Some(_) => {}
+        }
+    }
+}
+
 /// The server's own addresses are not for clients.
 fn check_own_addresses(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetForm, pools: &[AddressRange]) {
     for name in form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref()) {
-        let InterfaceState::Present(own) = checker.machine.interface(name.get_ref()) else { continue };
-        for address in own {
+        let InterfaceState::Present(link) = checker.interface(name.get_ref()) else { continue };
+        for address in link.addresses {
             if let Some(pool) = pools.iter().find(|pool| pool.contains(address)) {
                 let at = given.pools.first().map_or(0..0, Spanned::span);
                 let name = name.get_ref();
@@ -314,10 +346,10 @@ fn subnet_options(
     defaults: &BTreeMap<u8, OptionBlob>,
 ) -> OptionSet {
     let derived = |code, address: Ipv4Addr, always| OptionBlob { code, data: address.octets().to_vec(), always };
-    let mut all = BTreeMap::from([(options::SUBNET_MASK, derived(options::SUBNET_MASK, prefix.netmask(), true))]);
+    let mut all = BTreeMap::from([(code::SUBNET_MASK, derived(code::SUBNET_MASK, prefix.netmask(), true))]);
     if prefix.prefix_len() < 31 {
-        let broadcast = derived(options::BROADCAST_ADDRESS, prefix.broadcast(), false);
-        all.insert(options::BROADCAST_ADDRESS, broadcast);
+        let broadcast = derived(code::BROADCAST_ADDRESS, prefix.broadcast(), false);
+        all.insert(code::BROADCAST_ADDRESS, broadcast);
     }
     all.extend(defaults.iter().map(|(code, blob)| (*code, blob.clone())));
     all.extend(compile_options(checker, &given.options));
@@ -332,13 +364,13 @@ fn subnet_options(
         let longest = all.values().max_by_key(|blob| blob.data.len()).map_or(0, |blob| blob.code);
         checker.warn(at(longest), format!("{prefix} has {bytes} bytes of options; above {ROOMY_OPTIONS}, replies to clients that take only the least message (576 bytes) may lack some"));
     }
-    if let Some(routers) = all.get(&options::ROUTERS) {
+    if let Some(routers) = all.get(&code::ROUTER) {
         for router in routers.data.chunks_exact(4).map(|b| Ipv4Addr::new(b[0], b[1], b[2], b[3])) {
             if let Some(pool) = pools.iter().find(|pool| pool.contains(router)) {
-                checker.error(at(options::ROUTERS), format!("router {router} is in pool {pool}; {}", keep_out(router)));
+                checker.error(at(code::ROUTER), format!("router {router} is in pool {pool}; {}", keep_out(router)));
             } else if !prefix.contains(&router) {
                 checker.warn(
-                    at(options::ROUTERS),
+                    at(code::ROUTER),
                     format!("router {router} is outside of {prefix}: clients may not reach it"),
                 );
             }

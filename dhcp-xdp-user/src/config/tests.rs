@@ -8,11 +8,22 @@ struct Lab;
 impl Machine for Lab {
     fn interface(&self, name: &str) -> InterfaceState {
         match name {
-            "eth1" => InterfaceState::Present(vec![[192, 0, 2, 1].into()]),
-            "bare0" => InterfaceState::Present(Vec::new()),
+            "eth1" => present(&[[192, 0, 2, 1]]),
+            "two0" => present(&[[203, 0, 113, 1], [10, 0, 0, 1]]),
+            "bare0" => present(&[]),
+            "vlan0" => InterfaceState::Present(Link { hides_vlan_tags: true, ..Link::default() }),
             _ => InterfaceState::Missing,
         }
     }
+
+    fn cpus(&self) -> Vec<usize> {
+        vec![0, 1]
+    }
+}
+
+fn present(addresses: &[[u8; 4]]) -> InterfaceState {
+    let addresses = addresses.iter().copied().map(Into::into).collect();
+    InterfaceState::Present(Link { addresses, rx_queues: 2, hides_vlan_tags: false })
 }
 
 /// Line 1 to 2: the interface. A subnet's own lines start at 6.
@@ -129,15 +140,32 @@ fn unknown_fields_and_wrong_types_are_told_with_field_and_line() {
     assert_subnet_error(
         "lease_tme_s = 60\n",
         "6:1",
-        "subnet[0].lease_tme_s: unknown field `lease_tme_s`, expected one of `prefix`",
+        "subnet[0].lease_tme_s: there is no setting `lease_tme_s`; did you mean `lease_time_s`?",
     );
     assert_subnet_error(
         "lease_time_s = \"1h\"\n",
         "6:16",
-        "subnet[0].lease_time_s: invalid type: string \"1h\", expected a whole number",
+        "subnet[0].lease_time_s: found `1h`; expected a whole number",
     );
-    assert_subnet_error("pools = \"192.0.2.9\"\n", "6:9", "subnet[0].pools: invalid type: string");
-    assert_error("colour = 1\n", "1:1", "colour: unknown field `colour`");
+    assert_subnet_error("pools = \"192.0.2.9\"\n", "6:9", "pools: found `192.0.2.9`; expected a list of texts");
+    assert_subnet_error("colour = 1\n", "6:1", "there is no setting `colour`; known here are prefix, interface, pools");
+}
+
+#[test]
+fn unknown_fields_wrong_types_and_wrong_values_are_told_all_at_once() {
+    let text =
+        format!("colour = 1\noffer_hold_s = true\n{HEAD}pools = [\"192.0.3.9\", 5]\nlease_time_s = \"1h\"\nt1 = 2\n");
+    let lines: Vec<Option<usize>> = errors(&text).iter().map(Finding::line).collect();
+    assert_eq!(lines, [1, 2, 8, 8, 9, 10].map(Some));
+    let all = parse("f", &text, &Lab).unwrap_err();
+    assert!(all.findings.iter().all(|finding| finding.severity == Severity::Error), "{all}");
+}
+
+#[test]
+fn a_broken_line_is_told_once() {
+    for text in ["a = = 1\n", "a = [1,\n", "[[interface]\nname = \"x\"\n", "a b c\n"] {
+        assert_eq!(errors(text).len(), 1, "{text}: {:#?}", errors(text));
+    }
 }
 
 #[test]
@@ -221,8 +249,83 @@ fn what_the_machine_lacks_is_a_warning() {
         warnings(&file("eth9"))[0]
             .contains("dhcp.toml:2:8: warning: interface[0].name: this machine has no interface eth9")
     );
-    assert!(warnings(&file("bare0"))[0].contains("bare0 has no IPv4 address"));
+    assert!(warnings(&file("vlan0"))[0].contains("`ethtool -K vlan0 rxvlan off`"));
     assert_eq!(warnings(&file("eth1")), [""; 0]);
+}
+
+#[test]
+fn queues_and_cpus_that_are_not_there_are_warnings() {
+    let file = |line: &str| {
+        format!(
+            "[[interface]]\nname = \"eth1\"\n{line}\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.9\"]\n"
+        )
+    };
+    let warning = |line: &str| warnings(&file(line)).join("\n");
+    assert_eq!(
+        warning("queues = 64"),
+        "dhcp.toml:3:10: warning: interface[0].queues: found 64; eth1 has 2 receive queue(s): those are served"
+    );
+    assert!(warning("queues = 1").ends_with("has 2 receive queues: what arrives on the others is left to the kernel"));
+    assert_eq!(
+        warning("cpus = [1, 99]"),
+        "dhcp.toml:3:12: warning: interface[0].cpus[1]: found 99; this program may run on CPUs 0, 1: the worker runs where it may"
+    );
+    assert_eq!(warning("queues = 2\ncpus = [0, 1]"), "");
+}
+
+#[test]
+fn a_server_identifier_that_clients_would_not_expect_is_a_warning() {
+    let file = |name: &str, more: &str| {
+        format!(
+            "[[interface]]\nname = \"{name}\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\n{more}\npools = [\"192.0.2.9\"]\n"
+        )
+    };
+    let warning = |name: &str, more: &str| warnings(&file(name, more)).join("\n");
+    let off = warning("two0", "interface = \"two0\"");
+    assert!(
+        off.starts_with("dhcp.toml:4:10: warning: subnet[0].prefix: two0 has no address in 192.0.2.0/24: "),
+        "{off}"
+    );
+    assert!(off.contains("their server is 203.0.113.1"), "{off}");
+    let none = warning("bare0", "interface = \"bare0\"");
+    assert!(none.contains("192.0.2.0/24 cannot be served on bare0: it has no IPv4 address"), "{none}");
+    assert!(warning("bare0", "").contains("cannot be served on bare0"));
+    for (name, more) in [
+        ("two0", "interface = \"two0\"\nserver_id = \"192.0.2.1\""),
+        ("bare0", "interface = \"bare0\"\nserver_id = \"192.0.2.1\""),
+        ("eth1", "interface = \"eth1\""),
+        // Relay agents route to whatever address they know.
+        ("two0", ""),
+    ] {
+        assert_eq!(warning(name, more), "", "{name} {more}");
+    }
+}
+
+#[test]
+fn interfaces_of_the_same_name_are_named_once() {
+    let text = "[[interface]]\nname = \"eth1\"\n[[interface]]\nname = \"eth1\"\n[[interface]]\nname = \"a\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\ninterface = \"b\"\npools = [\"192.0.2.9\"]\n";
+    let all = errors(text).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert!(
+        all.contains("no [[interface]] has the name `b`; there are a, eth1\n") || all.ends_with("there are a, eth1"),
+        "{all}"
+    );
+}
+
+#[test]
+fn without_pool_and_router_the_flags_are_taken_with_a_warning() {
+    let warning = |quick: QuickFlags| {
+        quick.check(&Lab).unwrap().warnings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let bare = warning(flags());
+    assert!(
+        bare.starts_with(
+            "command line: warning: neither --pool nor --router is given: 192.0.2.2-192.0.2.254 are leased"
+        ),
+        "{bare}"
+    );
+    assert_eq!(bare.lines().count(), 1);
+    assert_eq!(warning(QuickFlags { pool: Some("192.0.2.10-192.0.2.20".into()), ..flags() }), "");
+    assert_eq!(warning(QuickFlags { router: Some("192.0.2.254".into()), ..flags() }), "");
 }
 
 #[test]
@@ -279,6 +382,15 @@ fn subnets_may_not_overlap_and_a_link_has_one() {
         "9:13",
         "no [[interface]] has the name `eth7`; there are eth1",
     );
+}
+
+#[test]
+fn each_subnet_that_overlaps_another_is_told() {
+    let subnet = |prefix: &str| format!("[[subnet]]\nprefix = \"{prefix}\"\npools = []\n");
+    let all: String = ["10.2.0.0/16", "10.0.0.0/8", "10.2.3.0/24", "10.2.4.0/24", "10.3.0.0/16"].map(subnet).concat();
+    let told: Vec<String> =
+        errors(&format!("[[interface]]\nname = \"eth1\"\n{all}")).into_iter().filter_map(|f| f.field).collect();
+    assert_eq!(told, ["subnet[1].prefix", "subnet[2].prefix", "subnet[3].prefix"]);
 }
 
 #[test]

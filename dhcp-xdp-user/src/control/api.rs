@@ -20,7 +20,7 @@ pub struct LeaseView {
     pub client_id: Option<String>,
     /// `offered`, `bound`, `released`, `expired` or `declined`.
     pub state: String,
-    /// The client's last transaction, RFC 3339 in UTC.
+    /// The client's last transaction, or its release by an operator; RFC 3339 in UTC.
     pub started_at: String,
     /// When the binding, hold or quarantine ends or ended, RFC 3339 in UTC; none is never.
     pub expires_at: Option<String>,

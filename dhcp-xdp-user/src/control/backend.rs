@@ -62,8 +62,6 @@ pub trait Backend: Send + Sync + 'static {
 /// The real one.
 pub struct ServerBackend {
     config: Arc<Config>,
-    /// In the order of addresses: a listing asks once a lease.
-    prefixes: Vec<Ipv4Net>,
     leases: Arc<LeaseTable>,
     clock: Clock,
     stats: Box<dyn Fn() -> Stats + Send + Sync>,
@@ -83,9 +81,7 @@ impl ServerBackend {
         trouble: Arc<OnceLock<String>>,
         (lane, wake): (Lane, Arc<Wake>),
     ) -> Self {
-        let mut prefixes: Vec<Ipv4Net> = config.subnets.iter().map(|subnet| subnet.prefix).collect();
-        prefixes.sort_unstable();
-        Self { config, prefixes, leases, clock, stats, trouble, lane: Mutex::new(lane), wake }
+        Self { config, leases, clock, stats, trouble, lane: Mutex::new(lane), wake }
     }
 
     /// Hands a change over and waits until it is durable. The lock is held meanwhile: one operator's command at a time.
@@ -143,12 +139,14 @@ impl Backend for ServerBackend {
     }
 
     fn subnet_of(&self, address: Ipv4Addr) -> Option<Ipv4Net> {
-        let at = self.prefixes.partition_point(|prefix| prefix.network() <= address);
-        self.prefixes[..at].last().filter(|prefix| prefix.contains(&address)).copied()
+        self.config.subnets.holding(address).map(|subnet| subnet.prefix)
     }
 
     fn in_pool(&self, address: Ipv4Addr) -> bool {
-        self.config.subnet_of(address).is_some_and(|subnet| subnet.pools.iter().any(|pool| pool.contains(address)))
+        self.config
+            .subnets
+            .holding(address)
+            .is_some_and(|subnet| subnet.pools.iter().any(|pool| pool.contains(address)))
     }
 
     fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {

@@ -1,15 +1,23 @@
 //! A listing of leases as a stream: one JSON object a line, a chunk at a time, however many there are.
 
 use std::{
-    convert::Infallible,
+    io,
     ops::ControlFlow,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
+    thread,
+    time::{Duration, Instant},
 };
 
 use hyper::body::{Body, Bytes, Frame};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{
+    OwnedSemaphorePermit,
+    mpsc::{self, error::TrySendError},
+};
 
 use super::{
     api::{Filter, LeaseView},
@@ -20,28 +28,73 @@ use super::{
 const CHUNK: usize = 64 * 1024;
 /// Chunks made ahead of a slow reader.
 const AHEAD: usize = 2;
+/// Longest pause between two looks whether a slow reader has taken a chunk.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The body of the answer: chunks from the thread that walks the table.
 pub(super) struct Listing {
     chunks: mpsc::Receiver<Bytes>,
+    /// The reader paused for too long: what it has is not all.
+    is_cut: Arc<AtomicBool>,
 }
 
-/// Starts to walk the table on a blocking thread. It ends with the table, or when the reader goes away.
-pub(super) fn stream(backend: Arc<dyn Backend>, filter: Filter, permit: OwnedSemaphorePermit) -> Listing {
+/// Starts to walk the table on a blocking thread. It ends with the table, or when the reader goes away or takes nothing for
+/// `patience`: a thread is too dear to wait for somebody who reads in a pager.
+pub(super) fn stream(
+    backend: Arc<dyn Backend>,
+    filter: Filter,
+    permit: OwnedSemaphorePermit,
+    patience: Duration,
+) -> Listing {
     let (sender, chunks) = mpsc::channel(AHEAD);
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let cut = Arc::clone(&is_cut);
     tokio::task::spawn_blocking(move || {
         // Held for as long as this thread is taken.
         let _permit = permit;
-        walk(&*backend, &filter, &sender);
+        let is_gone = || sender.is_closed();
+        walk(&*backend, &filter, &is_gone, &|chunk| match send(&sender, chunk, patience) {
+            Sent::Yes => ControlFlow::Continue(()),
+            Sent::NobodyThere => ControlFlow::Break(()),
+            Sent::TooSlow => {
+                log::info!("control: a listing is cut off: nobody read on for {} s", patience.as_secs());
+                // Before the sender goes, whose end the reader sees.
+                cut.store(true, Ordering::Release);
+                ControlFlow::Break(())
+            }
+        });
     });
-    Listing { chunks }
+    Listing { chunks, is_cut }
 }
 
-fn walk(backend: &dyn Backend, filter: &Filter, sender: &mpsc::Sender<Bytes>) {
+/// What became of a chunk.
+enum Sent {
+    Yes,
+    NobodyThere,
+    TooSlow,
+}
+
+/// Waits for room by looking: a timer of the runtime's would fail while that shuts down.
+fn send(sender: &mpsc::Sender<Bytes>, mut chunk: Bytes, patience: Duration) -> Sent {
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        chunk = match sender.try_send(chunk) {
+            Ok(()) => return Sent::Yes,
+            Err(TrySendError::Closed(_)) => return Sent::NobodyThere,
+            Err(TrySendError::Full(_)) if Instant::now() >= deadline => return Sent::TooSlow,
+            Err(TrySendError::Full(chunk)) => chunk,
+        };
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn walk(backend: &dyn Backend, filter: &Filter, is_gone: &dyn Fn() -> bool, send: &dyn Fn(Bytes) -> ControlFlow<()>) {
     let mut chunk = Vec::with_capacity(CHUNK + 1024);
     backend.leases(&mut |binding| {
         if !filter.takes(&binding) {
-            return if sender.is_closed() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            return if is_gone() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         }
         let view = LeaseView::new(&binding, backend.subnet_of(binding.address));
         // Plain strings and numbers into memory: nothing that could fail.
@@ -52,25 +105,27 @@ fn walk(backend: &dyn Backend, filter: &Filter, sender: &mpsc::Sender<Bytes>) {
             return ControlFlow::Continue(());
         }
         let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK + 1024));
-        match sender.blocking_send(full.into()) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
+        send(full.into())
     });
     if !chunk.is_empty() {
         // The reader may have gone; then there is nobody to tell.
-        let _ = sender.blocking_send(chunk.into());
+        let _ = send(chunk.into());
     }
 }
 
 impl Body for Listing {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.chunks.poll_recv(context).map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.chunks.poll_recv(context).map(|chunk| match chunk {
+            Some(bytes) => Some(Ok(Frame::data(bytes))),
+            // An error breaks the connection off, so that nobody takes a part for the whole.
+            None if self.is_cut.swap(false, Ordering::Acquire) => Some(Err(io::ErrorKind::TimedOut.into())),
+            None => None,
+        })
     }
 }

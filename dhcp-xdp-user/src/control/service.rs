@@ -30,6 +30,12 @@ use super::{
 
 /// Listings at the same time; each has a thread while it lasts.
 const MAX_LISTINGS: usize = 4;
+/// Releases at the same time: they share one lane into the journal, so that a second one would only wait in a thread.
+const MAX_RELEASES: usize = 1;
+/// Threads that are left for all that never waits: statistics and health.
+const OTHER_THREADS: usize = 2;
+/// How long a reader of a listing may take nothing before it is cut off.
+const READER_PATIENCE: Duration = Duration::from_secs(60);
 /// How long open connections may take to end when the server stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -46,12 +52,21 @@ impl Control {
     /// # Errors
     /// The socket cannot be made, or another server has it.
     pub fn start(path: &std::path::Path, backend: Arc<dyn Backend>) -> Result<Self, ControlError> {
+        Self::start_with(path, backend, READER_PATIENCE)
+    }
+
+    /// As [`start`](Self::start), with another patience for readers of listings.
+    pub(super) fn start_with(
+        path: &std::path::Path,
+        backend: Arc<dyn Backend>,
+        patience: Duration,
+    ) -> Result<Self, ControlError> {
         let io = |action| move |source| ControlError::Io { path: path.to_owned(), action, source };
         let listener = socket::open(path)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            .max_blocking_threads(MAX_LISTINGS * 2)
+            .max_blocking_threads(MAX_LISTINGS + MAX_RELEASES + OTHER_THREADS)
             .thread_name("control-blocking")
             .build()
             .map_err(io("start control's runtime"))?;
@@ -63,7 +78,7 @@ impl Control {
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
-                if let Err(error) = runtime.block_on(serve(listener, backend, stopped)) {
+                if let Err(error) = runtime.block_on(serve(listener, router(backend, patience), stopped)) {
                     log::error!("control: {error}");
                 }
                 runtime.shutdown_timeout(STOP_PATIENCE);
@@ -94,11 +109,7 @@ impl Control {
     }
 }
 
-async fn serve(
-    listener: tokio::net::UnixListener,
-    backend: Arc<dyn Backend>,
-    stopped: oneshot::Receiver<()>,
-) -> io::Result<()> {
+async fn serve(listener: tokio::net::UnixListener, router: Router, stopped: oneshot::Receiver<()>) -> io::Result<()> {
     let (ended, end) = tokio::sync::watch::channel(false);
     let graceful = async move {
         let _ = stopped.await;
@@ -110,7 +121,7 @@ async fn serve(
         tokio::time::sleep(STOP_PATIENCE).await;
     };
     tokio::select! {
-        done = async { axum::serve(listener, router(backend)).with_graceful_shutdown(graceful).await } => done,
+        done = async { axum::serve(listener, router).with_graceful_shutdown(graceful).await } => done,
         () = cut => Ok(()),
     }
 }
@@ -119,10 +130,12 @@ async fn serve(
 struct Shared {
     backend: Arc<dyn Backend>,
     listings: Arc<Semaphore>,
+    releases: Arc<Semaphore>,
+    patience: Duration,
 }
 
 /// The routes, over any backend.
-pub(super) fn router(backend: Arc<dyn Backend>) -> Router {
+pub(super) fn router(backend: Arc<dyn Backend>, patience: Duration) -> Router {
     Router::new()
         .route("/v1/health", get(health))
         .route("/v1/stats", get(stats))
@@ -138,7 +151,12 @@ pub(super) fn router(backend: Arc<dyn Backend>) -> Router {
                 "this path takes another method (release is a POST, all else a GET)",
             )
         })
-        .with_state(Shared { backend, listings: Arc::new(Semaphore::new(MAX_LISTINGS)) })
+        .with_state(Shared {
+            backend,
+            listings: Arc::new(Semaphore::new(MAX_LISTINGS)),
+            releases: Arc::new(Semaphore::new(MAX_RELEASES)),
+            patience,
+        })
 }
 
 /// An error as the API answers it.
@@ -197,7 +215,7 @@ async fn leases(
             format!("{MAX_LISTINGS} listings are under way already: try again"),
         ));
     };
-    let body = listing::stream(shared.backend.clone(), filter, permit);
+    let body = listing::stream(shared.backend.clone(), filter, permit, shared.patience);
     Ok(([("content-type", "application/x-ndjson")], axum::body::Body::new(body)).into_response())
 }
 
@@ -218,7 +236,13 @@ async fn lease(State(shared): State<Shared>, Path(text): Path<String>) -> Result
 
 async fn release(State(shared): State<Shared>, Path(text): Path<String>) -> Result<Response, Failure> {
     let address = address(&text)?;
-    let released = blocking(&shared.backend, move |backend| backend.release(address)).await?;
+    // Waiting here takes no thread. The permit goes with the work, which also ends when whoever asked for it has gone.
+    let permit = shared.releases.clone().acquire_owned().await;
+    let released = blocking(&shared.backend, move |backend| {
+        let _permit = permit;
+        backend.release(address)
+    })
+    .await?;
     match released {
         Ok(binding) => {
             log::info!("{address}: released by an operator");

@@ -31,6 +31,8 @@ struct Fake {
     endless: u32,
     given: AtomicU64,
     failing: Option<String>,
+    /// Releases wait while somebody holds this.
+    slow_disk: Mutex<()>,
     trouble: Option<String>,
 }
 
@@ -89,6 +91,7 @@ impl Backend for Fake {
     }
 
     fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {
+        drop(self.slow_disk.lock().unwrap());
         let mut bindings = self.bindings.lock().unwrap();
         let binding = bindings.get_mut(&address).ok_or(ReleaseError::NotInPool(address))?;
         match binding.state {
@@ -114,10 +117,14 @@ struct Running {
 }
 
 fn run(fake: Fake) -> Running {
+    run_with(fake, Duration::from_secs(60))
+}
+
+fn run_with(fake: Fake, patience: Duration) -> Running {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
     let backend = Arc::new(fake);
-    let control = Control::start(&path, backend.clone()).unwrap();
+    let control = Control::start_with(&path, backend.clone(), patience).unwrap();
     Running { client: Client::connect(&path).unwrap(), _dir: dir, control, backend }
 }
 
@@ -268,19 +275,61 @@ fn a_whole_listing_loses_nothing_at_the_seams_of_its_chunks() {
     running.control.stop();
 }
 
+/// Readers that ask and read only the first bytes: each keeps a listing under way.
+fn paused_readers(running: &Running) -> Vec<std::os::unix::net::UnixStream> {
+    use std::io::{Read as _, Write as _};
+    let reader = |_| {
+        let mut stream = std::os::unix::net::UnixStream::connect(running.control.path()).unwrap();
+        write!(stream, "GET /v1/leases HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        stream.read_exact(&mut [0; 64]).unwrap();
+        stream
+    };
+    (0..4).map(reader).collect()
+}
+
+#[test]
+fn a_reader_that_pauses_too_long_gives_its_place_up_and_sees_that_its_listing_is_not_whole() {
+    use std::io::Read as _;
+    let running = run_with(Fake { endless: 10_000_000, ..Fake::default() }, Duration::from_millis(300));
+    let readers = paused_readers(&running);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while running.client.leases(&Filter::default(), &mut |_| ControlFlow::Break(())).is_err() {
+        assert!(Instant::now() < deadline, "paused readers hold their places for ever");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for mut reader in readers {
+        let mut rest = Vec::new();
+        // The connection may be closed or reset; what must not come is the end of a whole listing.
+        let _ = reader.read_to_end(&mut rest);
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "a part looks like the whole");
+    }
+    running.control.stop();
+}
+
+#[test]
+fn statistics_and_health_wait_for_no_paused_reader_and_no_slow_disk() {
+    let running = run(Fake { endless: 10_000_000, ..some() });
+    let readers = paused_readers(&running);
+    let slow = running.backend.slow_disk.lock().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| Client::connect(running.control.path()).unwrap().release(ip(10)));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        let asked = Instant::now();
+        assert!(running.client.stats().is_ok() && running.client.health().is_ok());
+        let took = asked.elapsed();
+        drop(slow);
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    });
+    drop(readers);
+    running.control.stop();
+}
+
 #[test]
 fn no_more_listings_than_threads_run_at_once() {
-    use std::io::{Read as _, Write as _};
     let running = run(Fake { endless: 10_000_000, ..Fake::default() });
-    // Readers that ask and read only the first bytes: each keeps a listing under way.
-    let readers: Vec<_> = (0..4)
-        .map(|_| {
-            let mut stream = std::os::unix::net::UnixStream::connect(running.control.path()).unwrap();
-            write!(stream, "GET /v1/leases HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-            stream.read_exact(&mut [0; 64]).unwrap();
-            stream
-        })
-        .collect();
+    let readers = paused_readers(&running);
     let refusal = refused(running.client.leases(&Filter::default(), &mut |_| ControlFlow::Break(())));
     assert_eq!(refusal.0, 503);
     assert!(running.client.stats().is_ok(), "other requests are served meanwhile");

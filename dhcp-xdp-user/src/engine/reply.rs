@@ -102,13 +102,14 @@ fn write_header(request: &Request<'_>, reply: &Reply, subnet: &Subnet, is_nak: b
 fn write_parameters(list: &[u8], subnet: &Subnet, writer: &mut OptionWriter<'_>) {
     let mut done = Codes::of(&PROTOCOL_OPTIONS);
     let requested = Codes::of(list);
-    let netmask = subnet.prefix.netmask().octets();
     let is_due = |code: u8, always: bool| list.is_empty() || always || requested.contains(code);
 
-    let mask = subnet.options.get(code::SUBNET_MASK);
-    done.insert(code::SUBNET_MASK);
-    if is_due(code::SUBNET_MASK, mask.is_some_and(|blob| blob.always)) {
-        writer.push(code::SUBNET_MASK, mask.map_or(&netmask, |blob| &blob.data));
+    // The configuration puts it into every set.
+    if let Some(mask) = subnet.options.get(code::SUBNET_MASK)
+        && is_due(mask.code, mask.always)
+    {
+        done.insert(mask.code);
+        writer.push(mask.code, &mask.data);
     }
     if let Some(routes) = subnet.options.get(code::CLASSLESS_ROUTE)
         && requested.contains(code::CLASSLESS_ROUTE)

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{DropReason, Ingress, Request, decide::is_host};
 use crate::{
-    config::{Config, Subnet},
+    config::{Config, Subnet, Subnets},
     lease::{ClientKey, LeaseTable},
 };
 
@@ -29,9 +29,9 @@ pub fn locate(
     config: &Config,
     leases: &LeaseTable,
 ) -> Result<Place, DropReason> {
-    let index = subnet_of(request, ingress, config).ok_or(DropReason::NoSubnet)?;
-    let subnet = u16::try_from(index).map_err(|_| DropReason::NoSubnet)?;
-    let server_id = server_id(&config.subnets[index], ingress).ok_or(DropReason::NoServerId)?;
+    let subnet = subnet_of(request, ingress, &config.subnets).ok_or(DropReason::NoSubnet)?;
+    let found = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?;
+    let server_id = server_id(found, ingress).ok_or(DropReason::NoServerId)?;
     let key = leases.key(subnet, &request.hw, request.client_id_bytes());
     Ok(Place { subnet, key, server_id })
 }
@@ -43,25 +43,22 @@ pub fn locate(
 ///   `giaddr`, and "the DHCP server will trust the value in 'ciaddr'".
 /// - Otherwise one of the interface's own. Of several the one that the client claims an address of, else the first. A
 ///   broadcast never leads to a subnet elsewhere, whatever `ciaddr` says: the client is on this link now.
-fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<usize> {
-    let holding = |address: Ipv4Addr| config.subnets.iter().position(|subnet| subnet.prefix.contains(&address));
+fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, subnets: &Subnets) -> Option<u16> {
     if request.is_relayed() {
-        return holding(request.giaddr).filter(|index| is_host(&config.subnets[*index].prefix, request.giaddr));
+        let relay = |index: &u16| is_host(&subnets[usize::from(*index)].prefix, request.giaddr);
+        return subnets.index_of(request.giaddr).filter(relay);
     }
     if !request.destination.is_broadcast()
         && !request.ciaddr.is_unspecified()
-        && let Some(index) = holding(request.ciaddr)
+        && let Some(index) = subnets.index_of(request.ciaddr)
     {
         return Some(index);
     }
     let claimed = request.claimed_address();
-    let on_link = |subnet: &Subnet| subnet.interface.as_deref() == Some(ingress.name);
     let is_claimed = |subnet: &Subnet| claimed.is_some_and(|address| subnet.prefix.contains(&address));
-    config
-        .subnets
-        .iter()
-        .position(|subnet| on_link(subnet) && is_claimed(subnet))
-        .or_else(|| config.subnets.iter().position(on_link))
+    let on_link = || subnets.on_link(ingress.name);
+    let claimed = on_link().find(|(_, subnet)| is_claimed(subnet));
+    claimed.or_else(|| on_link().next()).map(|(index, _)| index)
 }
 
 /// The server identifier in a subnet: the configured one, else an address of the interface, best one inside the subnet.

@@ -8,7 +8,7 @@ use dhcproto::{Decodable as _, v4};
 use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader};
 
 use crate::{
-    config::{AddressRange, Config, Durability, LeaseTimes, OptionBlob, OptionSet, Subnet},
+    config::{AddressRange, Config, Durability, LeaseTimes, OptionBlob, OptionSet, Subnet, Subnets},
     journal::{LaneFull, Ticket},
     lease::{HwAddress, Lease, LeaseTable, PoolRange},
     wire::{
@@ -52,6 +52,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
         authoritative: false,
         options: OptionSet::new([
             blob(code::SUBNET_MASK, &[255, 255, 255, 0]),
+            blob(code::SUBNET_MASK, &[255, 255, 255, 0]),
             blob(code::ROUTER, &[192, 0, 2, 254]),
             blob(code::DOMAIN_NAME_SERVER, &[192, 0, 2, 53, 192, 0, 2, 54]),
             blob(code::DOMAIN_NAME, b"example.net"),
@@ -65,10 +66,10 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
 pub(crate) fn config() -> Config {
     Config {
         interfaces: Vec::new(),
-        subnets: vec![
+        subnets: Subnets::new(vec![
             subnet("192.0.2.0/24", Some("lan0"), lan(10), lan(19)),
             subnet("10.0.0.0/24", None, far(10), far(13)),
-        ],
+        ]),
         state_dir: PathBuf::new(),
         durability: Durability::Sync,
         offer_hold_s: 30,
@@ -373,6 +374,7 @@ impl Bed {
     pub(crate) fn with_lane(change: impl FnOnce(&mut Config), lane: FakeLane) -> Self {
         let mut config = config();
         change(&mut config);
+        config.subnets = Subnets::new(config.subnets.to_vec());
         let ranges: Vec<PoolRange> = (0u16..)
             .zip(&config.subnets)
             .flat_map(|(subnet, s)| s.pools.iter().map(move |r| PoolRange { subnet, first: r.first, last: r.last }))

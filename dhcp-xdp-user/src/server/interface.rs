@@ -12,13 +12,13 @@ use std::{
 use crossbeam_channel::bounded;
 use dhcp_xdp_ebpf::{Role, Verdict};
 use nix::{
-    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
 };
 
 use super::{Shared, StartError, lock};
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Machine as _, ThisMachine},
     journal::Lane,
     stats::{FrameStats, InterfaceStats, QueueStats, WorkerStats},
     wake::Wake,
@@ -77,7 +77,6 @@ pub(super) struct Seat {
 pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Interface, Vec<Seat>), StartError> {
     let wanted = &config.interfaces[index];
     let queues = queue_count(wanted, &device);
-    warn_about(&device);
     let program_config =
         ProgramConfig { workers: wanted.workers_per_queue, role: Role::Server, filter_destination: true };
     let mut program = Program::attach(OBJECT, &device, wanted.xdp_mode, program_config)?;
@@ -148,29 +147,8 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
 }
 
 fn queue_count(wanted: &config::Interface, device: &Device) -> u32 {
-    let asked = wanted.queues.unwrap_or(device.rx_queues);
-    if asked > device.rx_queues {
-        log::warn!("{}: {asked} queues wanted, {} there are; serving those", device.name, device.rx_queues);
-    } else if asked < device.rx_queues {
-        log::warn!(
-            "{}: serving {asked} of {} receive queues; what arrives on the others is left to the kernel",
-            device.name,
-            device.rx_queues
-        );
-    }
-    asked.min(device.rx_queues)
-}
-
-fn warn_about(device: &Device) {
-    if device.addresses.is_empty() {
-        log::warn!("{}: no IPv4 address; only subnets with a server_id can be served on it", device.name);
-    }
-    if device.strips_vlan_tags && !device.is_veth() {
-        log::warn!(
-            "{0}: its hardware takes VLAN tags off before XDP sees them; for tagged clients `ethtool -K {0} rxvlan off`",
-            device.name
-        );
-    }
+    // Where the two differ the configuration's checks have said so.
+    wanted.queues.unwrap_or(device.rx_queues).min(device.rx_queues)
 }
 
 fn port(interface: usize, device: &Device) -> Port {
@@ -191,7 +169,7 @@ fn parking(wanted: &config::Interface) -> usize {
 /// Gives each worker a CPU: those of its interface's configuration in turn, else those that we may run on, one after the
 /// other over all interfaces.
 pub(super) fn assign_cpus(config: &Config, seats: &mut [Seat]) {
-    let allowed = allowed_cpus();
+    let allowed = ThisMachine.cpus();
     let mut next = vec![0usize; config.interfaces.len()];
     let mut next_allowed = 0;
     for seat in seats {
@@ -201,11 +179,6 @@ pub(super) fn assign_cpus(config: &Config, seats: &mut [Seat]) {
         seat.cpu = (!cpus.is_empty()).then(|| cpus[*at % cpus.len()]);
         *at += 1;
     }
-}
-
-fn allowed_cpus() -> Vec<usize> {
-    let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return Vec::new() };
-    (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu) == Ok(true)).collect()
 }
 
 /// A worker's thread.
@@ -432,6 +405,6 @@ mod tests {
 
     #[test]
     fn a_process_may_run_somewhere() {
-        assert!(!allowed_cpus().is_empty());
+        assert!(!ThisMachine.cpus().is_empty());
     }
 }

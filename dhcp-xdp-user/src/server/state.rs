@@ -3,7 +3,6 @@
 use std::{
     fs::{self, DirBuilder, File},
     io::{self, Read as _},
-    net::Ipv4Addr,
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::Path,
     time::{Duration, Instant},
@@ -39,7 +38,8 @@ pub(super) fn recover(config: &Config, now_s: u32) -> Result<LeaseTable, StartEr
     let (mut records, mut strangers) = (0u64, 0u64);
     let report = Journal::recover(&config.state_dir, |binding| {
         records += 1;
-        let known = subnet_of(config, binding.address).is_some_and(|subnet| table.restore(&binding, subnet, now_s));
+        let known =
+            config.subnets.index_of(binding.address).is_some_and(|subnet| table.restore(&binding, subnet, now_s));
         strangers += u64::from(!known);
         if records.is_multiple_of(4096) && said.elapsed() >= PROGRESS_EVERY {
             said = Instant::now();
@@ -68,11 +68,6 @@ fn pools(config: &Config) -> impl Iterator<Item = PoolRange> + '_ {
     config.subnets.iter().zip(0u16..).flat_map(|(subnet, index)| {
         subnet.pools.iter().map(move |pool| PoolRange { subnet: index, first: pool.first, last: pool.last })
     })
-}
-
-fn subnet_of(config: &Config, address: Ipv4Addr) -> Option<u16> {
-    let position = config.subnets.iter().position(|subnet| subnet.prefix.contains(&address));
-    position.and_then(|index| u16::try_from(index).ok())
 }
 
 /// The secret of the table's hashes: random, and new at each start.

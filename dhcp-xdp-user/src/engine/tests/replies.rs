@@ -56,13 +56,6 @@ fn the_subnet_mask_comes_before_the_routers_whatever_the_list_says() {
 }
 
 #[test]
-fn the_subnet_mask_needs_no_option_of_its_own() {
-    let mut bed = Bed::with(|config| config.subnets[0].options = OptionSet::default());
-    let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[1]));
-    assert_eq!(offer.option(code::SUBNET_MASK), Some(&[255, 255, 255, 0][..]));
-}
-
-#[test]
 fn a_client_without_a_list_is_sent_everything() {
     assert_eq!(Bed::new().reply(&discover(1)).codes(), [53, 54, 51, 58, 59, 1, 3, 6, 15]);
 }

@@ -1,0 +1,234 @@
+//! Which keys a table of the file may have and what their values are: every unknown key and wrong type is found at once, where
+//! deserialising would stop at the first.
+//!
+//! The forms of [`super::file`] have the same keys; a test holds the two against each other.
+
+use std::{mem, ops::Range};
+
+use toml::{
+    Spanned,
+    de::{DeArray, DeTable, DeValue},
+};
+
+use super::options::nearest;
+
+/// What a value is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Text,
+    Texts,
+    Integer,
+    Integers,
+    Number,
+    Bool,
+    /// A table whose keys the options' own checks know.
+    Options,
+    Table(&'static [Keys]),
+    /// `[[name]]`
+    Tables(&'static [Keys]),
+}
+
+/// Keys with their kinds; a table may have those of several lists.
+pub(super) type Keys = &'static [(&'static str, Kind)];
+
+use Kind::{Bool, Integer, Integers, Number, Options, Table, Tables, Text, Texts};
+
+/// What `[defaults]` and `[[subnet]]` have in common.
+const SETTINGS: Keys = &[
+    ("lease_time_s", Integer),
+    ("min_lease_time_s", Integer),
+    ("max_lease_time_s", Integer),
+    ("t1", Number),
+    ("t2", Number),
+    ("server_id", Text),
+    ("authoritative", Bool),
+    ("next_server", Text),
+    ("boot_file", Text),
+    ("options", Options),
+];
+const SUBNET: Keys = &[("prefix", Text), ("interface", Text), ("pools", Texts), ("exclude", Texts)];
+const INTERFACE: Keys = &[
+    ("name", Text),
+    ("workers", Integer),
+    ("queues", Integer),
+    ("xdp_mode", Text),
+    ("busy_poll", Bool),
+    ("cpus", Integers),
+    ("frames_per_queue", Integer),
+];
+
+/// The whole file.
+pub(super) const FILE: &[Keys] = &[&[
+    ("state_dir", Text),
+    ("durability", Text),
+    ("sync_interval_ms", Integer),
+    ("offer_hold_s", Integer),
+    ("decline_quarantine_s", Integer),
+    ("verify_udp_checksum", Bool),
+    ("defaults", Table(&[SETTINGS])),
+    ("interface", Tables(&[INTERFACE])),
+    ("subnet", Tables(&[SUBNET, SETTINGS])),
+]];
+
+impl Kind {
+    fn expected(self) -> &'static str {
+        match self {
+            Text => "a text, as \"…\"",
+            Texts => "a list of texts, as [\"…\"]",
+            Integer => "a whole number",
+            Integers => "a list of whole numbers, as [0, 1]",
+            Number => "a number, as 0.5",
+            Bool => "true or false",
+            Options | Table(_) => "a table of settings",
+            Tables(_) => "tables, each with its name in double brackets",
+        }
+    }
+}
+
+/// Something that cannot be read as what its place demands.
+pub(super) type Complaint = (Range<usize>, String);
+
+/// Complains of all that is wrong in `table`, and takes it out, so that the rest can be read and checked.
+pub(super) fn weed(table: &mut DeTable<'_>, lists: &[Keys], complaints: &mut Vec<Complaint>) {
+    for (key, mut value) in mem::replace(table, DeTable::new()) {
+        let known = || lists.iter().flat_map(|list| list.iter());
+        let name = key.get_ref();
+        if let Some((_, kind)) = known().find(|(known, _)| known == name) {
+            if fits(&mut value, *kind, complaints) {
+                table.insert(key, value);
+            }
+            continue;
+        }
+        let known: Vec<&str> = known().map(|(name, _)| *name).collect();
+        let advice = match nearest(name, known.iter().copied(), '_') {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here are {}", known.join(", ")),
+        };
+        complaints.push((key.span(), format!("there is no setting `{name}`; {advice}")));
+    }
+}
+
+/// Whether a value, once weeded itself, is of this kind.
+fn fits(value: &mut Spanned<DeValue<'_>>, kind: Kind, complaints: &mut Vec<Complaint>) -> bool {
+    let span = value.span();
+    let fits = match (kind, value.get_mut()) {
+        (Text, DeValue::String(_)) | (Bool, DeValue::Boolean(_)) | (Number, DeValue::Float(_)) => true,
+        (Integer | Number, DeValue::Integer(digits)) => i64::from_str_radix(digits.as_str(), digits.radix()).is_ok(),
+        (Options, DeValue::Table(_)) => true,
+        (Table(lists), DeValue::Table(table)) => {
+            weed(table, lists, complaints);
+            true
+        }
+        (Texts, DeValue::Array(array)) => {
+            weed_elements(array, Text, complaints);
+            true
+        }
+        (Integers, DeValue::Array(array)) => {
+            weed_elements(array, Integer, complaints);
+            true
+        }
+        (Tables(lists), DeValue::Array(array)) => {
+            weed_elements(array, Table(lists), complaints);
+            true
+        }
+        _ => false,
+    };
+    if !fits {
+        complaints.push((span, format!("found {}; expected {}", found(value.get_ref()), kind.expected())));
+    }
+    fits
+}
+
+fn weed_elements(array: &mut DeArray<'_>, kind: Kind, complaints: &mut Vec<Complaint>) {
+    for mut element in mem::replace(array, DeArray::new()) {
+        if fits(&mut element, kind, complaints) {
+            array.push(element);
+        }
+    }
+}
+
+/// A value as it stands there, as far as that is short.
+fn found(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("`{text}`"),
+        DeValue::Integer(digits) => digits.as_str().to_owned(),
+        DeValue::Float(digits) => digits.as_str().to_owned(),
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::config::file::FileForm;
+
+    /// A value of a kind.
+    fn sample(kind: Kind) -> String {
+        match kind {
+            Text => "\"x\"".into(),
+            Texts => "[\"x\"]".into(),
+            Integer => "1".into(),
+            Integers => "[1]".into(),
+            Number => "0.5".into(),
+            Bool => "true".into(),
+            Options => "{ x = 1 }".into(),
+            Table(lists) => inline(lists, ""),
+            Tables(lists) => format!("[{}]", inline(lists, "")),
+        }
+    }
+
+    /// An inline table with all keys of the lists and something more.
+    fn inline(lists: &[Keys], more: &str) -> String {
+        let all = lists.iter().flat_map(|list| list.iter());
+        let all: Vec<String> = all.map(|(name, kind)| format!("{name} = {}", sample(*kind))).collect();
+        format!("{{ {}{more} }}", all.join(", "))
+    }
+
+    fn read(text: &str) -> Result<FileForm, toml::de::Error> {
+        FileForm::deserialize(toml::de::Deserializer::parse(text).unwrap())
+    }
+
+    /// What serde says that it knows in a table.
+    fn known_to_serde(text: &str) -> BTreeSet<String> {
+        let error = read(text).unwrap_err().to_string();
+        let known = error.split_once("expected one of").unwrap_or_else(|| panic!("{error}")).1;
+        known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_forms_have_the_same_keys_of_the_same_kinds() {
+        let lines: Vec<String> = FILE[0].iter().map(|(name, kind)| format!("{name} = {}", sample(*kind))).collect();
+        read(&lines.join("\n")).unwrap_or_else(|error| panic!("{error}"));
+        for (text, lists) in [
+            ("zz = 1", FILE),
+            ("defaults = { zz = 1 }", &[SETTINGS][..]),
+            ("interface = [{ zz = 1 }]", &[INTERFACE]),
+            ("subnet = [{ zz = 1 }]", &[SUBNET, SETTINGS]),
+        ] {
+            let known: BTreeSet<String> =
+                lists.iter().flat_map(|list| list.iter()).map(|(name, _)| (*name).to_owned()).collect();
+            assert_eq!(known_to_serde(text), known, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_was_complained_of_is_taken_out_and_the_rest_can_be_read() {
+        let text = "a = 1\nsync_interval_ms = 99999999999999999999\ndurability = 5\noffer_hold_s = 7\n\
+                    interface = [3, { name = \"eth1\", cpus = [\"x\", 1], busy_poll = 1 }]\nsubnet = 5\n";
+        let (mut tree, errors) = DeTable::parse_recoverable(text);
+        assert!(errors.is_empty());
+        let mut complaints = Vec::new();
+        weed(tree.get_mut(), FILE, &mut complaints);
+        assert_eq!(complaints.len(), 7, "{complaints:#?}");
+        let form = FileForm::deserialize(toml::de::Deserializer::from(tree)).unwrap();
+        assert_eq!(*form.offer_hold_s.unwrap().get_ref(), 7);
+        assert_eq!(form.interfaces[0].get_ref().cpus.iter().map(|cpu| *cpu.get_ref()).collect::<Vec<_>>(), [1]);
+    }
+}
