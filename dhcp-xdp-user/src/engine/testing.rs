@@ -268,6 +268,8 @@ impl Msg {
 pub(crate) struct Answer {
     pub(crate) frame: Vec<u8>,
     pub(crate) parked: bool,
+    /// A parked one must not leave from then on.
+    pub(crate) until_s: Option<u32>,
     pub(crate) ethernet_destination: [u8; 6],
     pub(crate) destination: Ipv4Addr,
     pub(crate) port: u16,
@@ -307,6 +309,7 @@ impl Answer {
         Self {
             frame: frame.to_vec(),
             parked,
+            until_s: None,
             ethernet_destination: frame[..6].try_into().unwrap(),
             destination: header.destination.into(),
             port: udp.destination_port(),
@@ -417,7 +420,9 @@ impl Bed {
             .zip(&chunks)
             .map(|(disposition, chunk)| match *disposition {
                 Disposition::Send { len } => Ok(Answer::parse(&chunk[..len], false)),
-                Disposition::Park { len, .. } => Ok(Answer::parse(&chunk[..len], true)),
+                Disposition::Park { len, until_s, .. } => {
+                    Ok(Answer { until_s: Some(until_s), ..Answer::parse(&chunk[..len], true) })
+                }
                 Disposition::Drop(reason) => Err(reason),
             })
             .collect();

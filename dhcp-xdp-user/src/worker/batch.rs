@@ -26,6 +26,9 @@ use crate::{
 /// Most frames of a batch.
 pub const BATCH: usize = 64;
 
+/// How long an ACK may wait for the disk, seconds; its client asks again after 4 (RFC 2131 4.1).
+const PARKED_AT_MOST_S: u32 = 10;
+
 /// Most bytes that a reply echoes of its request: client identifier, parameter request list, relay agent information.
 const MAX_ECHO: usize = 3 * 255;
 
@@ -51,6 +54,9 @@ pub enum Disposition {
         len: usize,
         /// What it waits for.
         ticket: Ticket,
+        /// From then on it must not leave any more, seconds since 1970-01-01 UTC: the lease that it grants is over, or its
+        /// client has long asked again and the later ACK is the one that counts.
+        until_s: u32,
     },
     /// The frame is free. Counted already.
     Drop(DropReason),
@@ -123,8 +129,8 @@ struct Answer {
     parameter_request_list: Range<usize>,
     relay_agent_info: Option<Range<usize>>,
     reply: Reply,
-    /// What the reply waits for.
-    ticket: Option<Ticket>,
+    /// What the reply waits for, and until when.
+    wait: Option<(Ticket, u32)>,
 }
 
 impl<R: Recorder> Processor<R> {
@@ -218,7 +224,7 @@ impl<R: Recorder> Processor<R> {
         }
         let ingress = ingress(&self.port);
         let decision = engine::decide_at(place, request, &ingress, now_s, &self.config, &self.leases);
-        let (reply, ticket) = match decision {
+        let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
             Decision::Commit(reply, bound) => {
                 // The lease first: should a crash keep one of the two records only, the client has both addresses until they
@@ -227,7 +233,8 @@ impl<R: Recorder> Processor<R> {
                 if let Some(released) = bound.released {
                     ticket = self.record(&released, request)?;
                 }
-                (reply, self.recorder.parks().then_some(ticket))
+                let until_s = now_s.saturating_add(PARKED_AT_MOST_S).min(bound.lease.expires_s);
+                (reply, self.recorder.parks().then_some((ticket, until_s)))
             }
             Decision::Record(lease, reason) => {
                 self.record(&lease, request)?;
@@ -242,7 +249,7 @@ impl<R: Recorder> Processor<R> {
             relay_agent_info: request.relay_agent_info.map(|bytes| self.save(bytes)),
             request: Request { client_id: None, parameter_request_list: &[], relay_agent_info: None, ..*request },
             reply,
-            ticket,
+            wait,
         })
     }
 
@@ -268,8 +275,8 @@ impl<R: Recorder> Processor<R> {
                     MessageType::Nak => Message::Nak,
                     _ => Message::Ack,
                 });
-                match answer.ticket {
-                    Some(ticket) => Disposition::Park { len, ticket },
+                match answer.wait {
+                    Some((ticket, until_s)) => Disposition::Park { len, ticket, until_s },
                     None => Disposition::Send { len },
                 }
             }

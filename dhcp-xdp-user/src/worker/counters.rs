@@ -1,6 +1,6 @@
 //! What became of each frame: one cache-padded set of counters a worker, written by it alone, read by statistics.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use crossbeam_utils::CachePadded;
 
@@ -85,7 +85,7 @@ named! {
         ReplyTooLong = "reply_too_long",
         /// The transmit ring is full.
         TxFull = "tx_full",
-        /// Parked when the server stopped and the disk would not take its record: never sent.
+        /// Parked for too long, or still when the server stopped, because the disk would not take its record: never sent.
         NotDurable = "not_durable",
     }
 }
@@ -112,11 +112,16 @@ named! {
     }
 }
 
+/// How often a snapshot looks for a moment between two turns.
+const LOOKS: usize = 10_000;
+
 /// Counters of one worker.
 ///
-/// `received = sent + parked + the sum of drops`, at any moment when the worker is between batches.
+/// `received = sent + parked + the sum of drops` in every snapshot: a turn of the worker is counted as a whole or not at all.
 #[derive(Debug, Default)]
 pub struct Counters {
+    /// Odd while the worker is within a turn.
+    turn: AtomicU64,
     received: CachePadded<AtomicU64>,
     sent: AtomicU64,
     parked: AtomicU64,
@@ -131,6 +136,18 @@ fn add(counter: &AtomicU64, n: u64) {
 }
 
 impl Counters {
+    /// A turn begins: what is counted until [`end`](Self::end) belongs together.
+    #[inline]
+    pub fn begin(&self) {
+        add(&self.turn, 1);
+        // No count of the turn may be seen before the turn is.
+        fence(Ordering::Release);
+    }
+    /// The turn is over.
+    #[inline]
+    pub fn end(&self) {
+        self.turn.store(self.turn.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
     /// Frames taken from the receive ring.
     #[inline]
     pub fn received(&self, n: u64) {
@@ -156,8 +173,24 @@ impl Counters {
     pub fn message(&self, message: Message) {
         add(&self.messages[message as usize], 1);
     }
-    /// A copy for statistics.
+    /// A copy for statistics, as it is between two turns. A turn takes some microseconds; should the worker be off its CPU in
+    /// the middle of one for long, the copy is taken all the same.
     pub fn snapshot(&self) -> Snapshot {
+        for _ in 0..LOOKS {
+            let before = self.turn.load(Ordering::Acquire);
+            if before & 1 == 0 {
+                let snapshot = self.copy();
+                fence(Ordering::Acquire);
+                if self.turn.load(Ordering::Relaxed) == before {
+                    return snapshot;
+                }
+            }
+            std::thread::yield_now();
+        }
+        self.copy()
+    }
+
+    fn copy(&self) -> Snapshot {
         let load = |c: &AtomicU64| c.load(Ordering::Relaxed);
         Snapshot {
             received: load(&self.received),
@@ -192,5 +225,36 @@ impl Snapshot {
     /// Whether each frame received is accounted for (invariant 3, the worker's part).
     pub fn closes(&self) -> bool {
         self.received == self.sent + self.parked + self.dropped()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_taken_in_the_middle_of_work_closes() {
+        let (counters, stop) = (Counters::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    counters.begin();
+                    counters.received(3);
+                    counters.dropped(DropReason::NoSubnet);
+                    counters.sent(1);
+                    counters.set_parked(0);
+                    counters.dropped(DropReason::Contended);
+                    counters.end();
+                }
+            });
+            while counters.snapshot().received == 0 {
+                std::thread::yield_now();
+            }
+            let closed = (0..2_000).filter(|_| counters.snapshot().closes()).count();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(closed, 2_000);
+        });
     }
 }

@@ -153,10 +153,20 @@ pub struct Options {
 /// way from the XDP program to the ring at the moment when its socket is taken out of the map.
 const QUIET: Duration = Duration::from_millis(20);
 
+/// A reply that waits for the disk.
+#[derive(Debug)]
+struct Parked<T> {
+    ticket: Ticket,
+    token: T,
+    len: usize,
+    /// From then on it must not leave; see [`Disposition::Park`].
+    until_s: u32,
+}
+
 /// Frames that wait for the disk, in the order of their tickets.
 #[derive(Debug)]
 struct ParkingLot<T> {
-    frames: VecDeque<(Ticket, T, usize)>,
+    frames: VecDeque<Parked<T>>,
     capacity: usize,
 }
 
@@ -166,16 +176,16 @@ impl<T> ParkingLot<T> {
     }
 
     /// Takes a frame, or gives it back when there is no room: it never grows.
-    fn park(&mut self, ticket: Ticket, token: T, len: usize) -> Result<(), T> {
+    fn park(&mut self, parked: Parked<T>) -> Result<(), T> {
         if self.frames.len() == self.capacity {
-            return Err(token);
+            return Err(parked.token);
         }
-        self.frames.push_back((ticket, token, len));
+        self.frames.push_back(parked);
         Ok(())
     }
 
     fn ready(&self, durable: Ticket) -> bool {
-        self.frames.front().is_some_and(|&(ticket, ..)| ticket <= durable)
+        self.frames.front().is_some_and(|parked| parked.ticket <= durable)
     }
 }
 
@@ -269,30 +279,38 @@ impl<R: Rings, S: Step> Worker<R, S> {
     /// # Errors
     /// See [`run`](Self::run).
     pub fn turn(&mut self, now_s: u32) -> io::Result<usize> {
-        let released = self.release_parked();
+        self.counters.begin();
+        let released = self.release_parked(now_s);
         let received = self.take_batch(now_s);
+        self.counters.end();
         self.rings.flush()?;
         self.rings.service();
         Ok(released + received)
     }
 
-    fn release_parked(&mut self) -> usize {
+    /// Sends what has become durable, a batch at most, so that the receive ring never waits for a long disk's backlog.
+    fn release_parked(&mut self, now_s: u32) -> usize {
         let durable = self.step.durable();
-        let mut released = 0;
-        while self.parking.ready(durable) {
-            let Some((ticket, token, len)) = self.parking.frames.pop_front() else { break };
-            if let Err(token) = self.rings.transmit(token, len) {
+        let (mut sent, mut stale) = (0, 0);
+        while sent + stale < BATCH && self.parking.ready(durable) {
+            let Some(Parked { ticket, token, len, until_s }) = self.parking.frames.pop_front() else { break };
+            if now_s >= until_s {
+                self.counters.dropped(DropReason::NotDurable);
+                self.rings.recycle(token);
+                stale += 1;
+            } else if let Err(token) = self.rings.transmit(token, len) {
                 // It stays first in line, and leaves when the ring has room.
-                self.parking.frames.push_front((ticket, token, len));
+                self.parking.frames.push_front(Parked { ticket, token, len, until_s });
                 break;
+            } else {
+                sent += 1;
             }
-            released += 1;
         }
-        if released > 0 {
+        if sent + stale > 0 {
             self.counters.set_parked(self.parking.frames.len() as u64);
-            self.counters.sent(released as u64);
+            self.counters.sent(sent as u64);
         }
-        released
+        sent + stale
     }
 
     fn take_batch(&mut self, now_s: u32) -> usize {
@@ -332,10 +350,12 @@ impl<R: Rings, S: Step> Worker<R, S> {
                 Ok(()) => return true,
                 Err(token) => (token, DropReason::TxFull),
             },
-            Disposition::Park { len, ticket } => match self.parking.park(ticket, token, len) {
-                Ok(()) => return false,
-                Err(token) => (token, DropReason::ParkingFull),
-            },
+            Disposition::Park { len, ticket, until_s } => {
+                match self.parking.park(Parked { ticket, token, len, until_s }) {
+                    Ok(()) => return false,
+                    Err(token) => (token, DropReason::ParkingFull),
+                }
+            }
         };
         self.counters.dropped(reason);
         self.rings.recycle(refused);
@@ -343,11 +363,13 @@ impl<R: Rings, S: Step> Worker<R, S> {
     }
 
     fn give_up_parked(&mut self) {
-        while let Some((_, token, _)) = self.parking.frames.pop_front() {
+        self.counters.begin();
+        while let Some(Parked { token, .. }) = self.parking.frames.pop_front() {
             self.counters.dropped(DropReason::NotDurable);
             self.rings.recycle(token);
         }
         self.counters.set_parked(0);
+        self.counters.end();
     }
 }
 
@@ -465,7 +487,32 @@ mod tests {
     }
 
     fn park(n: usize) -> Disposition {
-        Disposition::Park { len: 300, ticket: Ticket(n as u64 + 1) }
+        Disposition::Park { len: 300, ticket: Ticket(n as u64 + 1), until_s: 10 }
+    }
+
+    #[test]
+    fn what_waited_for_the_disk_too_long_is_never_sent() {
+        let (mut worker, durable) = worker(Memory::with(3), 8, park);
+        worker.turn(0).unwrap();
+        durable.set(2);
+        worker.turn(9).unwrap();
+        assert_eq!(worker.rings.sent(), [0, 1], "still good");
+        durable.set(3);
+        worker.turn(10).unwrap();
+        assert_eq!((worker.rings.sent(), &worker.rings.free[..]), (vec![0, 1], &[2][..]));
+        let counters = worker.counters.snapshot();
+        assert_eq!(counters.drops[DropReason::NotDurable as usize], 1);
+        assert!(counters.closes());
+    }
+
+    #[test]
+    fn a_long_backlog_is_sent_a_batch_a_turn() {
+        let (mut worker, durable) = worker(Memory::with(3 * BATCH as u32), 1000, park);
+        while worker.turn(0).unwrap() > 0 {}
+        durable.set(1000);
+        assert_eq!(worker.turn(0).unwrap(), BATCH);
+        while worker.turn(0).unwrap() > 0 {}
+        assert_eq!(worker.rings.sent().len(), 3 * BATCH);
     }
 
     #[test]

@@ -137,6 +137,19 @@ fn request_for_our_offer_is_acknowledged_and_waits_for_the_journal() {
 }
 
 #[test]
+fn an_ack_must_leave_before_its_lease_ends_and_within_seconds() {
+    let mut bed = Bed::new();
+    let offered = bed.reply(&discover(1)).yiaddr();
+    let ack = bed.reply(&selecting(1, SERVER, offered));
+    assert_eq!(ack.until_s, Some(bed.now_s + 10));
+    let mut short = Bed::with(|config| {
+        config.subnets.iter_mut().for_each(|subnet| (subnet.lease.min_s, subnet.lease.default_s) = (3, 3));
+    });
+    let offered = short.reply(&discover(1)).yiaddr();
+    assert_eq!(short.reply(&selecting(1, SERVER, offered)).until_s, Some(short.now_s + 3));
+}
+
+#[test]
 fn request_for_anothers_server_id_frees_the_offer() {
     let mut bed = Bed::with(|config| config.subnets[0].pools[0].last = lan(10));
     bed.reply(&discover(1));
