@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, command, ebpf};
+use crate::{cargo, command, ebpf, group};
 
 /// The linker for BPF, and the LLVM that it is built with: that of Debian's rustc-web and of the nightlies of its time.
 const LINKER_VERSION: &str = "0.13.0";
@@ -229,7 +229,7 @@ fn install_linker() -> Result<()> {
     cargo.env("LLVM_PREFIX", prefix.trim()).env_remove("CARGO_TARGET_DIR");
     cargo.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
     cargo.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
-    command::run(&mut cargo)
+    group::run(&mut cargo)
 }
 
 /// Whether it is there in the version that this was made with, and its LLVM with it: without that it could not say so.
