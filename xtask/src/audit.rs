@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{cargo::cargo, command};
+use crate::{cargo::cargo, command, group};
 
 /// Runs `cargo deny` (licences, advisories, sources) and `cargo machete` (dependencies that nobody uses).
 ///
@@ -16,7 +16,7 @@ pub fn audit() -> Result<()> {
         bail!("not installed: {0}; `cargo install --locked {0}` installs", missing.join(" "));
     }
     for (_, words) in checks {
-        command::run(cargo().args(words))?;
+        group::run(cargo().args(words))?;
     }
     Ok(())
 }

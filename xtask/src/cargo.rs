@@ -4,7 +4,7 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::Result;
 
-use crate::{command, ebpf, workspace};
+use crate::{ebpf, group, workspace};
 
 /// What the calling cargo and rustup put into the environment for this very process, and another toolchain must not see.
 const LEAKED: [&str; 8] = [
@@ -46,7 +46,7 @@ pub fn build(release: bool) -> Result<()> {
     if release {
         cargo.arg("--release");
     }
-    command::run(&mut cargo)?;
+    group::run(&mut cargo)?;
     println!("Built {}", workspace::binaries(release).join("dhcp-xdp").display());
     Ok(())
 }

@@ -75,11 +75,6 @@ pub fn finish(command: &mut Command) -> Result<Output> {
     command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{spelled}`"))
 }
 
-/// Whether it can be run and says that all is well; its output is dropped.
-pub fn succeeds(command: &mut Command) -> bool {
-    finish(command).is_ok_and(|output| output.status.success())
-}
-
 /// Whether this process is root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, command, workspace};
+use crate::{cargo, command, group, workspace};
 
 const TARGET: &str = "bpfel-unknown-none";
 const PACKAGE: &str = "dhcp-xdp-ebpf";
@@ -92,7 +92,7 @@ impl Toolchain {
         cargo.env("CARGO_TARGET_DIR", target);
         cargo.args(["build", "--quiet", "--locked", "--release", "--package", PACKAGE, "--bin", PACKAGE]);
         cargo.args(["--features", "program", "-Z", "build-std=core", "--target", TARGET]);
-        command::run(&mut cargo)?;
+        group::run(&mut cargo)?;
         Ok(target.join(TARGET).join("release").join(PACKAGE))
     }
 }

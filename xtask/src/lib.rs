@@ -4,6 +4,7 @@ pub mod audit;
 pub mod cargo;
 pub mod command;
 pub mod ebpf;
+pub mod group;
 pub mod lab;
 pub mod run;
 pub mod setup;

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, command, ebpf};
+use crate::{cargo, command, ebpf, group};
 
 /// The linker for BPF, and the LLVM that it is built with: that of Debian's rustc-web and of the nightlies of its time.
 const LINKER_VERSION: &str = "0.13.0";
@@ -229,12 +229,18 @@ fn install_linker() -> Result<()> {
     cargo.env("LLVM_PREFIX", prefix.trim()).env_remove("CARGO_TARGET_DIR");
     cargo.args(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked", "--force"]);
     cargo.args(["--no-default-features", "--features", &format!("llvm-{LLVM}")]);
-    command::run(&mut cargo)
+    group::run(&mut cargo)
 }
 
-/// Whether it is there and its LLVM with it. Any version does that someone chose to have.
+/// Whether it is there in the version that this was made with, and its LLVM with it: without that it could not say so.
 fn linker_works() -> bool {
-    command::find("bpf-linker").is_some_and(|linker| command::succeeds(Command::new(linker).arg("--version")))
+    let said = command::tool("bpf-linker").and_then(|mut linker| command::output(linker.arg("--version")));
+    said.is_ok_and(|said| is_linker_version(&said))
+}
+
+/// Whether `bpf-linker --version` said the version that [`setup`] installs.
+fn is_linker_version(said: &str) -> bool {
+    said.split_whitespace().nth(1) == Some(LINKER_VERSION)
 }
 
 fn missing_components() -> Vec<&'static str> {
@@ -276,6 +282,14 @@ mod tests {
         let packages = RUN.iter().chain(&TEST).copied().filter(|need| need.package == "iproute2").collect();
         let missing = Missing { packages, ..Missing::default() };
         assert_eq!(missing.debian_packages(), ["iproute2"]);
+    }
+
+    #[test]
+    fn only_the_linker_that_setup_installs_will_do() {
+        assert!(is_linker_version(&format!("bpf-linker {LINKER_VERSION}\n")));
+        for other in ["bpf-linker 0.9.15\n", "bpf-linker 0.13.01", "bpf-linker", ""] {
+            assert!(!is_linker_version(other), "{other}");
+        }
     }
 
     #[test]

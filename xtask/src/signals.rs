@@ -37,6 +37,11 @@ impl Stop {
         Ok(())
     }
 
+    /// Whether somebody listens.
+    pub fn is_listening() -> bool {
+        STOP.get().is_some()
+    }
+
     /// Whether it is time to stop; never, unless somebody listens.
     pub fn asked() -> bool {
         STOP.get().is_some_and(|stop| stop.signalled.load(Ordering::Relaxed) || parent_id() != stop.parent)

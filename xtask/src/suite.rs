@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{
     cargo::{self, cargo},
-    command,
+    command, group,
     setup::{self, Purpose},
     workspace,
 };
@@ -86,7 +86,7 @@ const CLIPPY: [&str; 8] = ["clippy", "--locked", "--quiet", "--workspace", "--al
 /// A command that passes or fails as a whole.
 fn check(tally: &mut Tally, name: &str, command: &mut Command) -> Result<()> {
     let start = Instant::now();
-    let status = command.status().with_context(|| format!("cannot start {name}"))?;
+    let status = group::status(command)?;
     println!("{name}: {} ({:.1} s)", if status.success() { "ok" } else { "FAILED" }, start.elapsed().as_secs_f32());
     if status.success() {
         tally.passed += 1;
@@ -101,8 +101,8 @@ fn targets() -> Result<Vec<Target>> {
     println!("Building the tests");
     let mut build = cargo();
     build.args(["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--no-run"]);
-    build.args(["--message-format", "json-render-diagnostics"]).stderr(Stdio::inherit());
-    let output = build.output().context("cannot start cargo")?;
+    build.args(["--message-format", "json-render-diagnostics"]);
+    let output = group::output(&mut build)?;
     if !output.status.success() {
         bail!("the tests do not compile");
     }
