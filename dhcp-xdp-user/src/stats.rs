@@ -113,7 +113,7 @@ pub struct InterfaceStats {
     pub mode: String,
     /// How the sockets are bound: `zero-copy` or `copy`.
     pub bind_mode: String,
-    /// Its IPv4 addresses when the server started.
+    /// Its IPv4 addresses, as they were within the last second.
     pub addresses: Vec<Ipv4Addr>,
     /// Frames by verdict of the XDP program (`Verdict::name`), all verdicts.
     pub xdp: BTreeMap<String, u64>,

@@ -37,9 +37,11 @@ impl Wake {
 
     /// The owner is awake again.
     pub fn done(&self) {
-        self.sleeping.store(false, Ordering::Relaxed);
-        // Nothing to read when something else woke it: EAGAIN is as good as a value.
-        let _ = self.event.read();
+        // Only who finds `sleeping` set writes to the event, and clears it: else there is nothing to read.
+        if !self.sleeping.swap(false, Ordering::Relaxed) {
+            // It may be written a moment later; then the next sleep ends at once, which does no harm.
+            let _ = self.event.read();
+        }
     }
 
     /// Wakes the owner if it sleeps; otherwise one fence and one load.

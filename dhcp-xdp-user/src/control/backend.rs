@@ -117,13 +117,27 @@ impl ServerBackend {
     }
 }
 
+impl ServerBackend {
+    /// An interface whose clients cannot be answered, because neither it nor their subnet says what address to answer from.
+    fn without_address(&self) -> Option<String> {
+        let stats = (self.stats)();
+        let bare = stats.interfaces.iter().filter(|interface| interface.addresses.is_empty());
+        let needs = |name: &str| {
+            let mut subnets = self.config.subnets.iter();
+            subnets.any(|subnet| subnet.interface.as_deref() == Some(name) && subnet.server_id.is_none())
+        };
+        let found = bare.map(|interface| &interface.name).find(|name| needs(name))?;
+        Some(format!("{found}: it has no IPv4 address to answer from; give it one, or its subnet a `server_id`"))
+    }
+}
+
 impl Backend for ServerBackend {
     fn stats(&self) -> Stats {
         (self.stats)()
     }
 
     fn trouble(&self) -> Option<String> {
-        self.trouble.get().cloned()
+        self.trouble.get().cloned().or_else(|| self.without_address())
     }
 
     fn leases(&self, each: &mut dyn FnMut(Binding) -> ControlFlow<()>) {

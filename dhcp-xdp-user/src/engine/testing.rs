@@ -17,8 +17,9 @@ use crate::{
         options::code,
     },
     worker::{
-        batch::{BATCH, Disposition, Frame, Port, Processor, Recorder},
+        batch::{BATCH, Disposition, Frame, Processor, Recorder},
         counters::{Counters, DropReason, Snapshot},
+        port::{Port, SharedPort},
     },
 };
 
@@ -360,6 +361,7 @@ pub(crate) fn read_options(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
 pub(crate) struct Bed {
     pub(crate) processor: Processor<FakeLane>,
     pub(crate) leases: Arc<LeaseTable>,
+    pub(crate) port: Arc<SharedPort>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) now_s: u32,
 }
@@ -384,16 +386,16 @@ impl Bed {
             .collect();
         let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]));
         let counters = Arc::new(Counters::default());
-        let port = Port {
+        let port = Arc::new(SharedPort::new(Port {
             interface: 0,
             name: "lan0".to_owned(),
             // The address inside the subnet is not the first one.
             addresses: vec![Ipv4Addr::new(198, 51, 100, 1), SERVER],
             mac: SERVER_MAC,
             mtu: 1500,
-        };
-        let processor = Processor::new(Arc::new(config), leases.clone(), lane, port, counters.clone());
-        Self { processor, leases, counters, now_s: START_S }
+        }));
+        let processor = Processor::new(Arc::new(config), leases.clone(), lane, port.clone(), counters.clone());
+        Self { processor, leases, port, counters, now_s: START_S }
     }
 
     pub(crate) fn pass(&mut self, seconds: u32) {

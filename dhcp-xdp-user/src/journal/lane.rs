@@ -10,8 +10,8 @@ use super::{
 };
 use crate::lease::{HwAddress, Lease};
 
-/// Records of one lane on their way at a time: what a worker may have parked, and some more.
-const LANE_CAPACITY: u64 = 65_536;
+/// Records of one lane on their way at a time: at most what a worker can have parked with the usual number of frames.
+const LANE_CAPACITY: u64 = 16_384;
 /// The most that one request leads to: a client that moves to another address releases the former.
 const MAX_SUBMITTED: u64 = 2 * MAX_RECORDS as u64;
 
@@ -49,7 +49,14 @@ impl Stopper {
 pub(super) fn channel(shared: &Arc<Shared>, parks: bool) -> (Stopper, Receiver<Message>, Vec<Lane>) {
     let lanes = shared.lanes();
     let (sender, receiver) = bounded(lanes * LANE_CAPACITY as usize + 1);
-    let lane = |index| Lane { index, sender: sender.clone(), shared: Arc::clone(shared), submitted: 0, parks };
+    let lane = |index| Lane {
+        index,
+        sender: sender.clone(),
+        shared: Arc::clone(shared),
+        submitted: 0,
+        limit: LANE_CAPACITY,
+        parks,
+    };
     let lanes = (0..lanes).filter_map(|index| u16::try_from(index).ok()).map(lane).collect();
     (Stopper(sender), receiver, lanes)
 }
@@ -61,6 +68,8 @@ pub struct Lane {
     sender: Sender<Message>,
     shared: Arc<Shared>,
     submitted: u64,
+    /// Records that may be on their way.
+    limit: u64,
     parks: bool,
 }
 
@@ -84,8 +93,14 @@ impl Lane {
         sent.map(|()| Ticket(self.submitted)).map_err(|_| LaneFull)
     }
 
+    /// Lets no more records be on their way than this, so that each can have an ACK that waits for it; at least what one
+    /// request leads to.
+    pub fn limit_to(&mut self, records: u64) {
+        self.limit = records.clamp(MAX_SUBMITTED, LANE_CAPACITY);
+    }
+
     fn room(&self) -> u64 {
-        LANE_CAPACITY.saturating_sub(self.submitted - self.durable().0)
+        self.limit.saturating_sub(self.submitted - self.durable().0)
     }
 
     /// Whether all that one request can lead to will find room. A lane has one user, so it stays true until then.
@@ -103,3 +118,5 @@ impl Lane {
         Ticket(self.shared.durable(self.index).load(Ordering::Acquire))
     }
 }
+
+const _: () = assert!(LANE_CAPACITY >= MAX_SUBMITTED, "a lane has room for a request");

@@ -18,10 +18,13 @@ mod writer;
 use std::{
     fs::{File, TryLockError},
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
+    time::Duration,
 };
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 pub use disk::{DirectoryDisk, Disk, SegmentFile};
 pub use lane::{Lane, LaneFull, Ticket};
@@ -78,6 +81,14 @@ pub enum JournalError {
         /// How that shows.
         what: &'static str,
     },
+    /// It is not known what became of the last records.
+    #[error("{path}: {reason}: the last changes may not be durable; no ACK was sent for such a one in `sync` mode")]
+    Unknown {
+        /// The state directory.
+        path: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// The disk did not take the last records before the server had to stop.
     #[error("{path}: {records} records could not be made durable: {reason}")]
     NotDurable {
@@ -97,12 +108,18 @@ impl JournalError {
     }
 }
 
+/// How long a stop waits for the disk: longer than the thread itself tries when the disk says no.
+const STOP_PATIENCE: Duration = if cfg!(test) { Duration::from_secs(2) } else { Duration::from_secs(10) };
+
 /// A running journal: one thread, as many lanes as workers.
 #[derive(Debug)]
 pub struct Journal {
     shared: Arc<Shared>,
     stopper: lane::Stopper,
-    thread: JoinHandle<Result<(), JournalError>>,
+    thread: JoinHandle<()>,
+    /// How the thread ended.
+    ended: Receiver<Result<(), JournalError>>,
+    dir: PathBuf,
     _lock: File,
 }
 
@@ -172,29 +189,46 @@ impl Journal {
         let shared = Arc::new(Shared::new(wakes));
         let (stopper, receiver, lanes) = lane::channel(&shared, durability == Durability::Sync);
         let writer = Writer::open(disk, dir, durability, Arc::clone(&shared), receiver)?;
+        let (end, ended) = bounded(1);
         let thread = std::thread::Builder::new()
             .name("journal".into())
-            .spawn(move || writer.run())
+            .spawn(move || {
+                // Whoever no longer waits has said so.
+                let _ = end.send(writer.run());
+            })
             .map_err(JournalError::io(dir, "start the journal's thread"))?;
-        Ok((Self { shared, stopper, thread, _lock: lock }, lanes))
+        Ok((Self { shared, stopper, thread, ended, dir: dir.to_owned(), _lock: lock }, lanes))
     }
 
     /// How it does.
     pub fn status(&self) -> JournalStatus {
-        self.shared.status()
+        let status = self.shared.status();
+        if self.thread.is_finished() && status.failing.is_none() {
+            return JournalStatus { failing: Some("its thread has ended: this is a bug".into()), ..status };
+        }
+        status
     }
 
     /// Makes durable what was submitted and ends the thread. All lanes are to be idle by then.
     ///
     /// # Errors
-    /// [`JournalError::NotDurable`]: the disk still fails.
+    /// [`JournalError::NotDurable`]: the disk still fails. [`JournalError::Unknown`]: it does not answer.
     pub fn stop(self) -> Result<(), JournalError> {
+        self.stop_with_status().1
+    }
+
+    /// As [`stop`](Self::stop), with how it did to the last.
+    pub fn stop_with_status(self) -> (JournalStatus, Result<(), JournalError>) {
         self.shared.ask_to_stop();
         self.stopper.stop();
-        // The thread does not panic; should it, nothing more is known than that its last group may be missing.
-        self.thread.join().unwrap_or_else(|_| {
-            Err(JournalError::NotDurable { path: "journal".into(), records: 0, reason: "its thread ended".into() })
-        })
+        let unknown = |reason| Err(JournalError::Unknown { path: self.dir.display().to_string(), reason });
+        let result = match self.ended.recv_timeout(STOP_PATIENCE) {
+            Ok(result) => result,
+            // A thread that hangs in the kernel cannot be ended; the process goes without it.
+            Err(RecvTimeoutError::Timeout) => unknown("the disk does not answer"),
+            Err(RecvTimeoutError::Disconnected) => unknown("the journal's thread has panicked"),
+        };
+        (self.shared.status(), result)
     }
 }
 

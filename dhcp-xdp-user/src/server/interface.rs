@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::Ipv4Addr,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -23,8 +24,9 @@ use crate::{
     stats::{FrameStats, InterfaceStats, QueueStats, WorkerStats},
     wake::Wake,
     worker::{
-        batch::{Port, Processor},
+        batch::Processor,
         counters::Counters,
+        port::{Port, SharedPort},
         ring::Worker,
     },
     xsk::{
@@ -39,7 +41,14 @@ const SILENCE_AFTER: u64 = 32;
 /// An interface while it is served: what statistics read.
 pub(super) struct Interface {
     name: String,
-    device: Device,
+    /// Index into `Config::interfaces`.
+    index: usize,
+    /// As it was when last looked at.
+    device: Mutex<Device>,
+    /// What its workers know of it.
+    port: Arc<SharedPort>,
+    /// Server identifiers that the configuration sets: frames to them are ours whatever addresses the device has.
+    server_ids: Vec<Ipv4Addr>,
     mode: AttachMode,
     bind_mode: BindMode,
     program: Mutex<Program>,
@@ -64,8 +73,10 @@ pub(super) struct WorkerView {
 pub(super) struct Seat {
     interface: usize,
     name: String,
+    queue: u32,
+    worker: u32,
     socket: Socket,
-    port: Port,
+    port: Arc<SharedPort>,
     view: Arc<WorkerView>,
     cpu: Option<usize>,
     /// ACKs that may wait for the disk.
@@ -81,7 +92,9 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
         ProgramConfig { workers: wanted.workers_per_queue, role: Role::Server, filter_destination: true };
     let mut program = Program::attach(OBJECT, &device, wanted.xdp_mode, program_config)?;
     let server_ids = config.subnets.iter().filter_map(|subnet| subnet.server_id);
-    program.set_destinations(device.addresses.iter().chain(&device.broadcasts).copied().chain(server_ids))?;
+    let server_ids: Vec<_> = server_ids.collect();
+    program.set_destinations(destinations(&device, &server_ids))?;
+    let shared_port = Arc::new(SharedPort::new(port(index, &device)));
 
     let mut open = Vec::new();
     let mut seats = Vec::new();
@@ -118,7 +131,9 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
                 interface: index,
                 name: format!("{}-{queue}-{worker}", wanted.name),
                 socket,
-                port: port(index, &device),
+                queue,
+                worker,
+                port: Arc::clone(&shared_port),
                 view,
                 cpu: None,
                 parking: parking(wanted),
@@ -138,7 +153,10 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
         name: device.name.clone(),
         mode: program.mode(),
         bind_mode,
-        device,
+        index,
+        device: Mutex::new(device),
+        port: shared_port,
+        server_ids,
         program: Mutex::new(program),
         queues: open,
         silence_said: AtomicBool::new(false),
@@ -149,6 +167,11 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
 fn queue_count(wanted: &config::Interface, device: &Device) -> u32 {
     // Where the two differ the configuration's checks have said so.
     wanted.queues.unwrap_or(device.rx_queues).min(device.rx_queues)
+}
+
+/// Destinations that are ours: what the program hands over.
+fn destinations<'a>(device: &'a Device, server_ids: &'a [Ipv4Addr]) -> impl Iterator<Item = Ipv4Addr> + 'a {
+    device.addresses.iter().chain(&device.broadcasts).chain(server_ids).copied()
 }
 
 fn port(interface: usize, device: &Device) -> Port {
@@ -212,7 +235,11 @@ pub(super) fn spawn(
     let thread = std::thread::Builder::new()
         .name(name.clone())
         .spawn(move || {
-            let _watch = PanicWatch { shared: &shared, name: &seat.name.clone() };
+            let _watch = PanicWatch {
+                shared: &shared,
+                name: &seat.name.clone(),
+                place: (seat.interface, seat.queue, seat.worker),
+            };
             pin(&seat);
             drop(ready);
             work(&shared, seat, lane, &stop)
@@ -227,11 +254,15 @@ pub(super) fn spawn(
 struct PanicWatch<'a> {
     shared: &'a Shared,
     name: &'a str,
+    /// Interface, queue and worker.
+    place: (usize, u32, u32),
 }
 
 impl Drop for PanicWatch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            let (interface, queue, worker) = self.place;
+            self.shared.interfaces[interface].abandon(queue, worker);
             self.shared.fail(format!("worker {}: panicked; it serves no more", self.name));
         }
     }
@@ -247,14 +278,17 @@ fn pin(seat: &Seat) {
     }
 }
 
-fn work(shared: &Shared, seat: Seat, lane: Lane, stop: &AtomicBool) -> (Socket, Lane) {
-    let Seat { interface, name, socket, port, view, parking, wake, .. } = seat;
+fn work(shared: &Shared, seat: Seat, mut lane: Lane, stop: &AtomicBool) -> (Socket, Lane) {
+    let Seat { interface, name, queue, worker: number, socket, port, view, parking, wake, .. } = seat;
     let counters = Arc::clone(&view.counters);
+    // A request whose ACK would find no place to wait is refused before anything is changed for it.
+    lane.limit_to(parking as u64);
     let processor =
         Processor::new(Arc::clone(&shared.config), Arc::clone(&shared.leases), lane, port, Arc::clone(&counters));
     let mut worker = Worker::new(socket, processor, counters, parking);
     let clock = shared.clock;
     if let Err(error) = worker.run(|| clock.now_s(), &wake, stop, &shared.options(interface)) {
+        shared.interfaces[interface].abandon(queue, number);
         shared.fail(format!("worker {name}: {error}; it serves no more"));
     }
     let (socket, processor) = worker.into_parts();
@@ -273,6 +307,38 @@ impl Interface {
             }
         }
         Ok(())
+    }
+
+    /// Looks at the device once more: its addresses may have changed since. Workers, program and statistics follow.
+    pub(super) fn follow(&self, pools: impl Fn(Ipv4Addr) -> bool) {
+        // One that is gone is told by its sockets.
+        let Ok(now) = Device::find(&self.name) else { return };
+        let mut device = lock(&self.device);
+        if (&now.addresses, &now.broadcasts, now.mac) == (&device.addresses, &device.broadcasts, device.mac) {
+            return;
+        }
+        let listed: Vec<_> = now.addresses.iter().map(Ipv4Addr::to_string).collect();
+        let listed = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
+        log::warn!("{}: its addresses are now {listed}", self.name);
+        for address in now.addresses.iter().filter(|address| pools(**address)) {
+            log::error!(
+                "{}: its own address {address} is in a pool; a client may be given it: use `exclude`",
+                self.name
+            );
+        }
+        if let Err(error) = lock(&self.program).set_destinations(destinations(&now, &self.server_ids)) {
+            log::error!("{error}");
+        }
+        self.port.set(port(self.index, &now));
+        *device = now;
+    }
+
+    /// A worker serves no more: its clients' frames are better passed to the kernel than put into a ring that nobody reads.
+    /// Without the queue's first worker, which has its fill ring, the others get nothing either.
+    fn abandon(&self, queue: u32, worker: u32) {
+        if let Err(error) = lock(&self.program).clear_queue(queue, (worker > 0).then_some(worker)) {
+            log::error!("{error}");
+        }
     }
 
     /// From now on it hands over none.
@@ -305,7 +371,7 @@ impl Interface {
             name: self.name.clone(),
             mode: self.mode.name().to_owned(),
             bind_mode: self.bind_mode.name().to_owned(),
-            addresses: self.device.addresses.clone(),
+            addresses: lock(&self.device).addresses.clone(),
             queues,
             xdp: Verdict::ALL.iter().map(|v| v.name().to_owned()).zip(self.verdicts()).collect(),
         }

@@ -10,6 +10,7 @@ mod interface;
 mod state;
 
 use std::{
+    net::Ipv4Addr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -165,7 +166,7 @@ impl Server {
         lock(&self.shared.failure).clone()
     }
 
-    /// Stops in order, within about five seconds, and returns the last statistics.
+    /// Stops in order, within some seconds (a disk that does not answer is given ten), and returns the last statistics.
     ///
     /// # Errors
     /// The disk did not take the journal's last records; their ACKs were never sent, unless durability is not `sync`.
@@ -190,14 +191,16 @@ impl Server {
         }
         let sockets: Vec<_> = ended.into_iter().map(|(socket, _lane)| socket).collect();
         self.control = None;
+        // Before the disk is waited for, which may take its time.
+        for interface in &self.shared.interfaces {
+            interface.detach();
+        }
         let journal = lock(&self.shared.journal).take();
         let mut result = Ok(());
         if let Some(journal) = journal {
-            *lock(&self.shared.last_journal) = journal.status();
-            result = journal.stop();
-        }
-        for interface in &self.shared.interfaces {
-            interface.detach();
+            let (status, stopped) = journal.stop_with_status();
+            *lock(&self.shared.last_journal) = status;
+            result = stopped;
         }
         let stats = self.shared.stats();
         for interface in &self.shared.interfaces {
@@ -242,11 +245,17 @@ impl Shared {
         }
         for interface in &self.interfaces {
             interface.log_events();
+            interface.follow(|address| self.is_in_pool(address));
             interface.look_for_silence();
             if interface.lost_device() {
                 self.fail(format!("{}: the interface is gone", interface.name()));
             }
         }
+    }
+
+    fn is_in_pool(&self, address: Ipv4Addr) -> bool {
+        let subnet = self.config.subnets.holding(address);
+        subnet.is_some_and(|subnet| subnet.pools.iter().any(|pool| pool.contains(address)))
     }
 
     /// Something serves no more. The first failure is kept for whoever watches the server.

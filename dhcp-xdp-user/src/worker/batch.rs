@@ -6,12 +6,15 @@
 //! (a reply when it is crafted). `sent` and `parked` belong to the ring loop, as do drops that it decides on
 //! ([`DropReason::ParkingFull`], [`DropReason::TxFull`]): only it knows what reached a ring.
 
-use std::{net::Ipv4Addr, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use arrayvec::ArrayVec;
 use dhcp_xdp_ebpf::Role;
 
-use super::counters::{Counters, DropReason, Message};
+use super::{
+    counters::{Counters, DropReason, Message},
+    port::{Port, SharedPort},
+};
 use crate::{
     config::Config,
     engine::{self, Decision, Ingress, Place, Reply, Request},
@@ -87,27 +90,15 @@ impl Recorder for Lane {
     }
 }
 
-/// The interface that a processor's frames come from and go to.
-#[derive(Clone, Debug)]
-pub struct Port {
-    /// Index into `Config::interfaces`.
-    pub interface: usize,
-    /// The kernel's name of it.
-    pub name: String,
-    /// Its IPv4 addresses.
-    pub addresses: Vec<Ipv4Addr>,
-    /// Its Ethernet address.
-    pub mac: [u8; 6],
-    /// Most bytes of an IPv4 datagram on it.
-    pub mtu: usize,
-}
-
 /// One worker's way from frames to dispositions.
 pub struct Processor<R> {
     config: Arc<Config>,
     leases: Arc<LeaseTable>,
     recorder: R,
+    /// A copy of `shared_port`, of its generation `port_generation`.
     port: Port,
+    port_generation: u64,
+    shared_port: Arc<SharedPort>,
     counters: Arc<Counters>,
     /// What the replies of a batch echo; they are written over the requests that it came in. Never grows.
     echoes: Vec<u8>,
@@ -135,8 +126,16 @@ struct Answer {
 
 impl<R: Recorder> Processor<R> {
     /// A processor; all that it will ever need is allocated now.
-    pub fn new(config: Arc<Config>, leases: Arc<LeaseTable>, recorder: R, port: Port, counters: Arc<Counters>) -> Self {
-        Self { config, leases, recorder, port, counters, echoes: Vec::with_capacity(BATCH * MAX_ECHO) }
+    pub fn new(
+        config: Arc<Config>,
+        leases: Arc<LeaseTable>,
+        recorder: R,
+        shared_port: Arc<SharedPort>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let (port_generation, port) = shared_port.get();
+        let echoes = Vec::with_capacity(BATCH * MAX_ECHO);
+        Self { config, leases, recorder, port, port_generation, shared_port, counters, echoes }
     }
 
     /// The recorder: the ring loop asks its lane what is durable.
@@ -149,11 +148,6 @@ impl<R: Recorder> Processor<R> {
         self.recorder
     }
 
-    /// The configuration from the next batch on.
-    pub fn set_config(&mut self, config: Arc<Config>) {
-        self.config = config;
-    }
-
     /// Processes up to [`BATCH`] frames; `out` gets one disposition for each, in their order. Frames beyond that are left
     /// alone and get none: a caller hands over no more. `now_s` is seconds since 1970-01-01 UTC.
     pub fn process(&mut self, now_s: u32, frames: &mut [Frame<'_>], out: &mut ArrayVec<Disposition, BATCH>) {
@@ -161,6 +155,9 @@ impl<R: Recorder> Processor<R> {
         out.clear();
         let count = frames.len().min(BATCH);
         let frames = &mut frames[..count];
+        if self.shared_port.generation() != self.port_generation {
+            (self.port_generation, self.port) = self.shared_port.get();
+        }
         self.counters.received(count as u64);
         let mut answers = ArrayVec::new();
         self.decide_all(now_s, frames, &mut answers);

@@ -1,6 +1,9 @@
 //! What became of each frame: one cache-padded set of counters a worker, written by it alone, read by statistics.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::{
+    sync::atomic::{AtomicU64, Ordering, fence},
+    time::{Duration, Instant},
+};
 
 use crossbeam_utils::CachePadded;
 
@@ -112,8 +115,8 @@ named! {
     }
 }
 
-/// How often a snapshot looks for a moment between two turns.
-const LOOKS: usize = 10_000;
+/// How long a snapshot looks for a moment between two turns: longer than a worker is off its CPU on a busy machine.
+const LOOK_FOR: Duration = Duration::from_millis(200);
 
 /// Counters of one worker.
 ///
@@ -176,7 +179,8 @@ impl Counters {
     /// A copy for statistics, as it is between two turns. A turn takes some microseconds; should the worker be off its CPU in
     /// the middle of one for long, the copy is taken all the same.
     pub fn snapshot(&self) -> Snapshot {
-        for _ in 0..LOOKS {
+        let start = Instant::now();
+        while start.elapsed() < LOOK_FOR {
             let before = self.turn.load(Ordering::Acquire);
             if before & 1 == 0 {
                 let snapshot = self.copy();

@@ -4,4 +4,5 @@
 
 pub mod batch;
 pub mod counters;
+pub mod port;
 pub mod ring;

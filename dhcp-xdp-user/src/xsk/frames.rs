@@ -87,7 +87,7 @@ impl QueueFrames {
         let from_kernel = sum(|t| &t.from_kernel);
         FrameStats {
             total: u64::from(self.total),
-            kernel: sum(|t| &t.to_kernel).wrapping_sub(from_kernel),
+            kernel: sum(|t| &t.to_kernel).saturating_sub(from_kernel),
             worker: sum(|t| &t.held),
             parked: 0,
             free: sum(|t| &t.spare) + self.pool.len() as u64,

@@ -131,10 +131,6 @@ impl Program {
     /// See [`ProgramError`]; nothing stays attached.
     pub fn attach(object: &[u8], device: &Device, mode: XdpMode, config: ProgramConfig) -> Result<Self, ProgramError> {
         let interface = device.name.as_str();
-        let sockets = config.workers.saturating_mul(device.rx_queues);
-        if sockets > MAX_SOCKETS {
-            return Err(ProgramError::TooManySockets { interface: interface.to_owned(), sockets });
-        }
         if let Some(AttachedProgram { id }) = device.program {
             return Err(ProgramError::Occupied { interface: interface.to_owned(), id: Some(id) });
         }
@@ -172,6 +168,9 @@ impl Program {
     /// The kernel refused.
     pub fn set_socket(&mut self, queue: u32, worker: u32, socket: &impl AsFd) -> Result<(), ProgramError> {
         let index = queue * self.workers + worker;
+        if index >= MAX_SOCKETS {
+            return Err(ProgramError::TooManySockets { interface: self.interface.clone(), sockets: index + 1 });
+        }
         let fd = socket.as_fd().as_raw_fd();
         self.sockets.set(index, fd, 0).map_err(|e| failed(&self.interface, "put a socket into the map", &e))?;
         self.open.insert(index);
@@ -188,6 +187,20 @@ impl Program {
     pub fn clear_sockets(&mut self) -> Result<(), ProgramError> {
         while let Some(index) = self.open.pop_first() {
             self.sockets.unset(index).map_err(|e| failed(&self.interface, "take a socket out of the map", &e))?;
+        }
+        Ok(())
+    }
+
+    /// Sends no more frames to the sockets of a queue, or to one of them.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn clear_queue(&mut self, queue: u32, worker: Option<u32>) -> Result<(), ProgramError> {
+        let first = queue * self.workers;
+        let range = worker.map_or(first..first + self.workers, |worker| first + worker..first + worker + 1);
+        for index in range.filter(|index| self.open.contains(index)).collect::<Vec<_>>() {
+            self.sockets.unset(index).map_err(|e| failed(&self.interface, "take a socket out of the map", &e))?;
+            self.open.remove(&index);
         }
         Ok(())
     }
@@ -210,8 +223,8 @@ impl Program {
         Ok(())
     }
 
-    /// Passes on to the log what the program said of rare events since the last call (a first frame, truncated frames at
-    /// doubling intervals). To be called now and then.
+    /// Passes on to the log what the program said of rare events since the last call (a first frame; of truncated frames
+    /// the first and then one in 65,536). To be called now and then.
     pub fn log_events(&mut self) {
         if let Some(events) = &mut self.events {
             events.flush();

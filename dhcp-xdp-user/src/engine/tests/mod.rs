@@ -197,6 +197,20 @@ fn every_address_of_the_interface_is_our_server_identifier() {
 }
 
 #[test]
+fn an_address_that_the_interface_gets_while_serving_is_answered_from() {
+    let mut bed = Bed::new();
+    let (_, mut port) = bed.port.get();
+    port.addresses.clear();
+    bed.port.set(port.clone());
+    assert_eq!(bed.dropped(&discover(1)), DropReason::NoServerId);
+    port.addresses.push(lan(2));
+    bed.port.set(port);
+    let offer = bed.reply(&discover(1));
+    assert_eq!(offer.option(code::SERVER_ID), Some(&lan(2).octets()[..]));
+    assert_eq!(bed.dropped(&selecting(1, SERVER, offer.yiaddr())), DropReason::OtherServerChosen, "no longer ours");
+}
+
+#[test]
 fn a_configured_server_identifier_is_sent_and_recognised() {
     let id = lan(7);
     let mut bed = Bed::with(|config| config.subnets[0].server_id = Some(id));

@@ -25,7 +25,7 @@ impl Fault {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Faults(Arc<std::sync::Mutex<State>>);
+pub(super) struct Faults(pub(super) Arc<std::sync::Mutex<State>>);
 
 #[derive(Default)]
 pub(super) struct State {

@@ -256,3 +256,41 @@ fn a_disk_that_is_full_for_long_collects_no_files() {
     journal.stop().unwrap();
     assert_eq!(recover(&dir).unwrap().0, [binding(1, 1, 0)]);
 }
+
+#[test]
+fn a_lane_refuses_what_its_worker_could_not_park() {
+    let dir = TempDir::new().unwrap();
+    let disk = FaultyDisk::new(&dir);
+    let faults = disk.faults.clone();
+    let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(1)).unwrap();
+    let mut lane = lanes.pop().unwrap();
+    lane.limit_to(100);
+    faults.set(Some(Fault::Sync));
+    let mut submitted = 0;
+    while lane.has_room() {
+        submit(&mut lane, &binding(submitted, 1, 0));
+        submitted += 1;
+    }
+    assert!((80..=100).contains(&submitted), "{submitted}");
+    faults.set(None);
+    until("room", || lane.has_room());
+    journal.stop().unwrap();
+}
+
+#[test]
+fn a_disk_that_does_not_answer_does_not_hold_up_the_stop() {
+    let dir = TempDir::new().unwrap();
+    let disk = FaultyDisk::new(&dir);
+    let faults = disk.faults.clone();
+    let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(1)).unwrap();
+    let hang = faults.0.clone();
+    let ticket = submit(&mut lanes[0], &binding(1, 1, 0));
+    until("durable", || lanes[0].durable() >= ticket);
+    // The disk's own lock is what its next call waits for.
+    let held = hang.lock().unwrap();
+    submit(&mut lanes[0], &binding(2, 1, 0));
+    let start = Instant::now();
+    assert!(matches!(journal.stop(), Err(JournalError::Unknown { .. })));
+    assert!(start.elapsed() < Duration::from_secs(10));
+    drop(held);
+}
