@@ -11,6 +11,7 @@ mod load;
 mod net;
 mod rings;
 mod site;
+mod stress;
 mod xdp;
 
 use std::process::ExitCode;
@@ -25,7 +26,15 @@ fn main() -> ExitCode {
     janitor::take_over();
     lab::be_victim_if_asked();
     let arguments = Arguments::from_args();
-    let together = [clients::tests(), frames::tests(), lab::tests(), lifecycle::tests(), rings::tests(), xdp::tests()];
+    let together = [
+        clients::tests(),
+        frames::tests(),
+        lab::tests(),
+        lifecycle::tests(),
+        rings::tests(),
+        stress::tests(),
+        xdp::tests(),
+    ];
     let threads = arguments.test_threads.or(Some(BESIDE_EACH_OTHER));
     let first = Arguments { test_threads: threads, ..arguments.clone() };
     let first = libtest_mimic::run(&first, together.into_iter().flatten().collect());

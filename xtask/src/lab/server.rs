@@ -124,6 +124,9 @@ impl Server {
         let stats = self.closed_ledger()?;
         let status = self.process.terminate(STOP).with_context(|| self.process.last_words())?;
         ensure!(status.success(), "the server ended with {status} after SIGTERM; {}", self.process.last_words());
+        for word in ["DOES NOT CLOSE", "leaked", "panicked"] {
+            ensure!(!self.log().contains(word), "the server says `{word}` at its end; {}", self.process.last_words());
+        }
         Ok(stats)
     }
 
