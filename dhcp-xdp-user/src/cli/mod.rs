@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod explain;
 mod failure;
 mod leases;
 mod load;
