@@ -115,6 +115,17 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_of_the_readme_are_taken() {
+        let readme = include_str!("../../../README.md");
+        let commands: Vec<&str> = readme.lines().map(str::trim).filter(|line| line.starts_with("dhcp-xdp ")).collect();
+        assert!(commands.len() >= 3, "{commands:?}");
+        for command in commands {
+            let words = command.split_whitespace().take_while(|word| *word != "#");
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
+        }
+    }
+
+    #[test]
     fn every_flag_and_command_is_explained() {
         each_command(&Cli::command(), "dhcp-xdp", &mut |command, path| {
             assert!(command.get_about().is_some(), "{path}");
