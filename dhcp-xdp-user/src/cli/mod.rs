@@ -2,6 +2,7 @@
 
 mod check;
 mod doctor;
+mod explain;
 mod failure;
 mod leases;
 mod load;
@@ -111,6 +112,17 @@ mod tests {
                 }
             }
         });
+    }
+
+    #[test]
+    fn the_commands_of_the_readme_are_taken() {
+        let readme = include_str!("../../../README.md");
+        let commands: Vec<&str> = readme.lines().map(str::trim).filter(|line| line.starts_with("dhcp-xdp ")).collect();
+        assert!(commands.len() >= 3, "{commands:?}");
+        for command in commands {
+            let words = command.split_whitespace().take_while(|word| *word != "#");
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
+        }
     }
 
     #[test]

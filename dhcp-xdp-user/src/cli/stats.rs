@@ -5,21 +5,29 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use clap::Args;
 use dhcp_xdp::stats::{InterfaceStats, Stats, WorkerStats};
 
-use super::{failure::Done, output::Output, state::State};
+use super::{explain::EXPLANATIONS, failure::Done, output::Output, state::State};
 
 /// Show what a running server counts: frames, messages, drops by reason, leases, the journal
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dhcp-xdp stats\n  dhcp-xdp stats --json | jq .ledger")]
+#[command(after_help = "Example:\n  dhcp-xdp stats\n  dhcp-xdp stats --json | jq .ledger\n  dhcp-xdp stats --explain")]
 pub(super) struct StatsCommand {
     #[command(flatten)]
     state: State,
     /// As JSON, all counters, also those that are zero
     #[arg(long)]
     json: bool,
+    /// Say what each counter counts, without asking a server
+    #[arg(long, conflicts_with = "json")]
+    explain: bool,
 }
 
 impl StatsCommand {
     pub fn run(self) -> Done {
+        if self.explain {
+            let mut out = Output::new();
+            out.text(EXPLANATIONS)?;
+            return out.flush();
+        }
         let stats = self.state.connect()?.stats().map_err(super::failure::Failure::of)?;
         let mut out = Output::new();
         if self.json {
@@ -57,7 +65,7 @@ fn table(stats: &Stats) -> String {
             ("in pools", leases.total),
             ("bound", leases.bound),
             ("offered", leases.offered),
-            ("remembered", leases.remembered),
+            ("released or expired", leases.remembered),
             ("declined", leases.declined),
         ],
     );

@@ -122,6 +122,14 @@ fn the_example_file_is_clean_and_shows_the_defaults_truly() {
 }
 
 #[test]
+fn the_readmes_least_file_is_clean() {
+    let readme = include_str!("../../../README.md");
+    let text = readme.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let checked = parse("f", text, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}"));
+    assert_eq!((checked.warnings.len(), checked.config.subnets.len()), (0, 1));
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let error = load(std::path::Path::new("/nonexistent/dhcp.toml"), &Lab).unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/dhcp.toml: error: cannot read it: "), "{error}");

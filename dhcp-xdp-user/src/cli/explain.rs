@@ -1,0 +1,80 @@
+//! What each counter of `dhcp-xdp stats` counts: a text made from the documentation of the counters themselves.
+
+/// `docs/counters.md`; a test holds it against the sources.
+pub(super) const EXPLANATIONS: &str = include_str!("../../../docs/counters.md");
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Write as _};
+
+    use dhcp_xdp::worker::counters::{DropReason, Message};
+    use dhcp_xdp_ebpf::Verdict;
+
+    use super::*;
+
+    const COUNTERS: &str = include_str!("../worker/counters.rs");
+    const ABI: &str = include_str!("../../../dhcp-xdp-ebpf/src/abi.rs");
+
+    const HEAD: &str = "\
+# What `dhcp-xdp stats` counts
+
+Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. The frames' books close:
+`seen = passed + redirected`, and `redirected = answered + parked + dropped + ring_losses + in_rings`.
+
+## Addresses (`leases`)
+
+- `total`: in all pools.
+- `bound`: leased, and the time has not run out.
+- `offered`: held for a client that was offered it and has not asked for it yet.
+- `remembered`: released or expired; free for anybody, but its last client gets it back if it comes in time.
+- `declined`: a client found it in use by somebody else; it is not offered for `decline_quarantine_s`.
+";
+
+    /// The variants of an enum with their documentation, as they stand in a source.
+    fn documented(source: &str, name: &str) -> Vec<(String, String)> {
+        let body = source.split_once(&format!("{name} {{\n")).expect(name).1;
+        let mut docs = String::new();
+        let mut found = Vec::new();
+        for line in body.lines().map(str::trim).take_while(|line| *line != "}") {
+            if let Some(doc) = line.strip_prefix("///") {
+                docs.push_str(doc);
+            } else if line.starts_with(|c: char| c.is_ascii_uppercase()) {
+                let variant = line.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+                found.push((variant.to_owned(), std::mem::take(&mut docs).trim().to_owned()));
+            }
+        }
+        found
+    }
+
+    fn section<T: Copy + Debug>(
+        text: &mut String,
+        title: &str,
+        source: &str,
+        all: &[T],
+        name: impl Fn(T) -> &'static str,
+    ) {
+        let kind = std::any::type_name::<T>().rsplit("::").next().unwrap();
+        let documented = documented(source, kind);
+        assert_eq!(documented.len(), all.len(), "{kind}");
+        write!(text, "\n## {title}\n\n").unwrap();
+        for (one, (variant, docs)) in all.iter().zip(documented) {
+            assert_eq!(format!("{one:?}"), variant);
+            assert!(!docs.is_empty(), "{variant}");
+            writeln!(text, "- `{}`: {docs}", name(*one)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_explanations_are_those_of_the_sources() {
+        let mut text = String::from(HEAD);
+        section(&mut text, "What XDP did with each frame (`xdp`)", ABI, &Verdict::ALL, Verdict::name);
+        section(&mut text, "Messages (`messages`)", COUNTERS, Message::ALL, Message::name);
+        let title = "Why a redirected frame got no reply (`drops`)";
+        section(&mut text, title, COUNTERS, DropReason::ALL, DropReason::name);
+        if EXPLANATIONS != text {
+            let made = std::env::temp_dir().join("counters.md");
+            std::fs::write(&made, &text).unwrap();
+            panic!("docs/counters.md is not what the sources say: replace it with {}", made.display());
+        }
+    }
+}
