@@ -121,11 +121,14 @@ pub struct LeaseTable {
 }
 
 impl LeaseTable {
+    /// Memory that an address takes, slots, index, queues and expiry together, bytes; roughly.
+    pub const BYTES_PER_ADDRESS: u64 = 150;
+
     /// The most addresses that one table can hold; the configuration's check is to refuse more.
     pub const MAX_ADDRESSES: u32 = MAX_SLOTS;
 
     /// A table over these ranges, which do not overlap and are at most [`MAX_ADDRESSES`](Self::MAX_ADDRESSES) together; all
-    /// memory is taken now (about 150 bytes an address). A range that breaks a rule is left out: [`counts`](Self::counts)
+    /// memory is taken now ([`BYTES_PER_ADDRESS`](Self::BYTES_PER_ADDRESS)). A range that breaks a rule is left out: [`counts`](Self::counts)
     /// tells the total.
     ///
     /// `secret` makes the clients' keys; it is random in a server, and need not outlive it.

@@ -40,6 +40,16 @@ pub enum StartError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The pools do not fit into memory.
+    #[error(
+        "{addresses} addresses in the pools need about {mib} MiB, which this process may not have; make the pools smaller"
+    )]
+    Memory {
+        /// How many addresses.
+        addresses: u64,
+        /// What their table needs, MiB.
+        mib: u64,
+    },
     /// No file descriptor was left.
     #[error("cannot make an eventfd: {0}")]
     Wake(io::Error),

@@ -32,6 +32,7 @@ pub(super) fn prepare_dir(path: &Path) -> Result<(), StartError> {
 /// A table of the configured pools with all that the journal kept.
 pub(super) fn recover(config: &Config, now_s: u32) -> Result<LeaseTable, StartError> {
     let ranges: Vec<PoolRange> = pools(config).collect();
+    expect_room(config.address_count())?;
     let table = LeaseTable::new(&ranges, secret());
     let start = Instant::now();
     let mut said = start;
@@ -62,6 +63,16 @@ pub(super) fn recover(config: &Config, now_s: u32) -> Result<LeaseTable, StartEr
         counts.total
     );
     Ok(table)
+}
+
+/// Asks for the table's memory and gives it back: being refused then is an error, while it is an abort in the table's making.
+fn expect_room(addresses: u64) -> Result<(), StartError> {
+    let bytes = addresses.saturating_mul(LeaseTable::BYTES_PER_ADDRESS);
+    let refused = StartError::Memory { addresses, mib: bytes >> 20 };
+    match usize::try_from(bytes).map(|bytes| Vec::<u8>::new().try_reserve_exact(bytes)) {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(refused),
+    }
 }
 
 fn pools(config: &Config) -> impl Iterator<Item = PoolRange> + '_ {
@@ -109,5 +120,12 @@ mod tests {
     #[test]
     fn two_secrets_differ() {
         assert_ne!(secret(), secret());
+    }
+
+    #[test]
+    fn pools_that_no_memory_can_hold_are_an_error_and_no_abort() {
+        assert!(expect_room(1000).is_ok());
+        let error = expect_room(1 << 60).unwrap_err();
+        assert!(error.to_string().contains("make the pools smaller"), "{error}");
     }
 }
