@@ -61,7 +61,7 @@ impl Clock {
         Self::resume_at(last, wall(), since_boot(), boot_id())
     }
 
-    fn resume_at(last: Option<Moment>, wall: Duration, boot: Duration, boot_id: u128) -> Self {
+    pub(crate) fn resume_at(last: Option<Moment>, wall: Duration, boot: Duration, boot_id: u128) -> Self {
         let lease_at_start = match last.filter(|last| last.lease_s > 0) {
             None => wall,
             Some(last) => Duration::from_secs(last.lease_s.into()) + passed_since(&last, wall, boot, boot_id),
@@ -79,7 +79,7 @@ impl Clock {
         self.moment_at(wall(), since_boot())
     }
 
-    fn moment_at(&self, wall: Duration, boot: Duration) -> Moment {
+    pub(crate) fn moment_at(&self, wall: Duration, boot: Duration) -> Moment {
         Moment {
             lease_s: self.at(boot),
             wall_s: seconds(wall),
@@ -93,7 +93,7 @@ impl Clock {
         since_boot().saturating_sub(self.boot_at_start)
     }
 
-    fn at(&self, boot: Duration) -> u32 {
+    pub(crate) fn at(&self, boot: Duration) -> u32 {
         seconds(self.lease_at_start + boot.saturating_sub(self.boot_at_start))
     }
 }

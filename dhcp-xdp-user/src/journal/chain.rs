@@ -150,7 +150,9 @@ impl Link {
     /// pages of a group reach the disk in any order. Good records between the durable end and the first bad one count: where
     /// nothing waits for the disk (`interval`, `off`) clients know of them; otherwise the next segment has them once more.
     pub fn extent(&self, disk: &dyn Disk) -> Result<Extent, JournalError> {
-        if let Some(extent) = self.closed(disk)? {
+        if let Some(extent) = self.closed(disk)?
+            && extent.end >= self.limit.unwrap_or(0)
+        {
             return Ok(extent);
         }
         if self.header.kind == Kind::Snapshot {

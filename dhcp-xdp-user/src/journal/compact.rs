@@ -8,8 +8,8 @@
 //! names its number, so the chain goes on. A crash at any point leaves either the old files or the new one in the chain;
 //! what is aside is removed at the next start.
 //!
-//! Disk space: the snapshot, closed segments of [`CompactionPolicy::ratio`] times its size (or [`CompactionPolicy::segments`]), the
-//! snapshot that is being written, and what is recorded meanwhile: at a ratio of 1 about three times the live records, and
+//! Disk space: the snapshot, closed segments of [`CompactionPolicy::percent`] of its size (or [`CompactionPolicy::segments`]), the
+//! snapshot that is being written, and what is recorded meanwhile: at 100 percent about three times the live records, and
 //! some segments of 64 MiB. Memory: [`BATCH`] and a fifth more, while it works. Addresses that are in no pool now are kept too: a
 //! pool that comes back finds its leases.
 
@@ -43,17 +43,17 @@ const LONGEST_REST: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_secs(60);
 
 /// When closed segments are compacted.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompactionPolicy {
-    /// When they are so many times as large as the snapshot before them; 0: never while the server runs.
-    pub ratio: f64,
+    /// When they are as large as this share of the snapshot before them, percent; 0: never while the server runs.
+    pub percent: u32,
     /// Or when there are so many of them: restarts leave small ones.
     pub segments: usize,
 }
 
 impl Default for CompactionPolicy {
     fn default() -> Self {
-        Self { ratio: 1.0, segments: 32 }
+        Self { percent: 100, segments: 32 }
     }
 }
 
@@ -63,9 +63,9 @@ impl CompactionPolicy {
         let Some((_open, closed)) = chain.split_last() else { return Vec::new() };
         let size = |kind| closed.iter().filter(|link| link.header.kind == kind).map(|link| link.len).sum::<u64>();
         let segments = closed.iter().filter(|link| link.header.kind == Kind::Segment).count();
-        let grown = size(Kind::Segment) as f64 >= self.ratio * size(Kind::Snapshot) as f64;
+        let grown = size(Kind::Segment) >= size(Kind::Snapshot) / 100 * u64::from(self.percent);
         let full = size(Kind::Segment) >= ROTATE_AT / 2;
-        if self.ratio <= 0.0 || !((grown && full) || segments >= self.segments) {
+        if self.percent == 0 || !((grown && full) || segments >= self.segments) {
             return Vec::new();
         }
         batch(closed)

@@ -103,7 +103,9 @@ impl Lane {
             return Err(LaneFull);
         }
         if count == 1 {
-            record::encode(lease, hw, client_id, |bytes| drop(self.ring.push(bytes)));
+            let mut pushed = Ok(());
+            record::encode(lease, hw, client_id, |bytes| pushed = self.ring.push(bytes));
+            pushed.map_err(|_| LaneFull)?;
         } else {
             // All at once: the reader never sees a part of a change.
             let mut records: ArrayVec<Bytes, MAX_RECORDS> = ArrayVec::new();
@@ -141,14 +143,15 @@ impl Lane {
 
     /// What a slot remembers of a ticket of this lane.
     pub fn stamp(&self, ticket: Ticket) -> Stamp {
-        Stamp::new(self.index, ticket.0)
+        // A number that is none of a stamp's makes an unsettled one.
+        Stamp::new(u16::try_from(self.index).unwrap_or(u16::MAX), ticket.0)
     }
 
     /// Whether the record of a stamp, of whatever lane, is durable as [`durable`](Self::durable) says it.
     pub fn is_settled(&self, stamp: Stamp) -> bool {
         let durable = |lane: u16| {
-            let is_lane = usize::from(lane) < self.shared.lanes();
-            is_lane.then(|| self.shared.durable(lane).load(Ordering::Acquire))
+            let lane = usize::from(lane);
+            (lane < self.shared.lanes()).then(|| self.shared.durable(lane).load(Ordering::Acquire))
         };
         stamp.is_settled(durable, LANE_CAPACITY + MAX_SUBMITTED)
     }

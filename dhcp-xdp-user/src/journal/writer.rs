@@ -314,7 +314,7 @@ impl Writer {
 
     /// Ends the segment with a marker that vouches for all of it, so that damage to its end is told from a torn write. All
     /// is durable already: an error takes nothing away.
-    fn close(&mut self) {
+    pub fn close(&mut self) {
         let Some(open) = self.segment.as_mut().filter(|open| open.len > RECORD as u64) else { return };
         let mut bytes = record::marker(open.len, &(self.moment)());
         record::seal(&mut bytes, open.header.seed);

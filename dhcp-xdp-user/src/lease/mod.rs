@@ -25,4 +25,4 @@ mod wheel;
 
 pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
-pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, TableCounts};
+pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};

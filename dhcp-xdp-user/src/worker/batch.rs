@@ -73,6 +73,8 @@ pub trait Recorder {
     /// # Errors
     /// There was no room; nothing was handed over.
     fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull>;
+    /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
+    fn flush(&mut self) {}
     /// Whether an ACK must wait for its ticket.
     fn parks(&self) -> bool;
     /// Whether the next [`submit`](Self::submit) will find room.
@@ -85,7 +87,10 @@ pub trait Recorder {
 
 impl Recorder for Lane {
     fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        Lane::submit(self, lease, hw, client_id)
+        Lane::push(self, lease, hw, client_id)
+    }
+    fn flush(&mut self) {
+        Lane::ring(self);
     }
     fn parks(&self) -> bool {
         Lane::parks(self)
@@ -200,6 +205,7 @@ impl<R: Recorder> Processor<R> {
         for read in parsed {
             answers.push(read.and_then(|read| self.decide(now_s, &read)));
         }
+        self.recorder.flush();
     }
 
     fn parse<'f>(&self, frame: &'f Frame<'_>) -> Result<Parsed<'f>, DropReason> {
