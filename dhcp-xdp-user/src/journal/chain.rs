@@ -6,7 +6,7 @@
 
 use super::{
     Disk, JournalError, StoredFile,
-    record::{self, MAX_RECORDS, RECORD, Record},
+    record::{self, Bytes, MAX_RECORDS, RECORD, Record},
     segment::{self, Header, Kind, NoHeader, VERSION},
 };
 use crate::clock::Moment;
@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub len: u64,
     /// Its durable length as the next segment's header has it; the last one has none.
     pub limit: Option<u64>,
+    /// A later one begins with what else was in it: it ends at the limit.
+    pub is_cut: bool,
 }
 
 /// Where the journal ends: the last file's number and how many bytes of it count, and the next free number.
@@ -37,6 +39,8 @@ pub(super) struct End {
 pub(super) struct Extent {
     /// Bytes that count.
     pub end: u64,
+    /// Bytes that were durable for certain, by its own markers; 0: it has none.
+    pub vouched: u64,
     /// What the last marker before the end says of the time.
     pub moment: Option<Moment>,
 }
@@ -47,6 +51,7 @@ pub(super) struct Extent {
 pub(super) fn walk(disk: &dyn Disk) -> Result<Vec<Link>, JournalError> {
     let mut chain: Vec<Link> = Vec::new();
     let mut wanted: Option<Option<(u64, u64)>> = None;
+    let mut is_cut = false;
     for (number, kind) in segment::list(disk)?.whole.into_iter().rev() {
         let limit = match wanted {
             None => None,
@@ -67,7 +72,8 @@ pub(super) fn walk(disk: &dyn Disk) -> Result<Vec<Link>, JournalError> {
         wanted = Some(header.previous);
         // A snapshot is whole, and does not know how long the segment was that it ends with.
         let limit = limit.filter(|_| kind == Kind::Segment);
-        chain.push(Link { name, header, len, limit });
+        chain.push(Link { name, header, len, limit, is_cut: is_cut && limit.is_some() });
+        is_cut |= header.carries;
     }
     if let Some(Some((number, _))) = wanted {
         let name = segment::name(number, Kind::Segment);
@@ -132,11 +138,11 @@ impl Link {
             return Ok(None);
         };
         let file = self.open(disk)?;
-        self.scan(disk, &*file, last..self.len, &mut Vec::new(), |offset, record| {
+        self.scan(disk, &*file, last..self.len, &mut Vec::new(), |offset, record, _| {
             if let Some(Record::Marker { durable, moment }) = record
                 && durable == offset
             {
-                extent = Some(Extent { end: self.len, moment: Some(moment).filter(|moment| moment.lease_s > 0) });
+                extent = Some(Extent { end: self.len, vouched: offset, moment: Some(moment).filter(|moment| moment.lease_s > 0) });
             }
             true
         })?;
@@ -147,11 +153,13 @@ impl Link {
     ///
     /// A bad record before an end that was durable is damage: before the limit, the durable length by the next segment's
     /// header, or before what any marker vouches for. Bad ones behind that were never durable, even when good ones follow:
-    /// pages of a group reach the disk in any order. Good records between the durable end and the first bad one count: where
-    /// nothing waits for the disk (`interval`, `off`) clients know of them; otherwise the next segment has them once more.
+    /// pages of a group reach the disk in any order. Good records between the durable end and the first bad one count, until
+    /// a start carries them over: where nothing waits for the disk (`interval`, `off`) clients know of them; otherwise the next
+    /// segment has them once more.
     pub fn extent(&self, disk: &dyn Disk) -> Result<Extent, JournalError> {
         if let Some(extent) = self.closed(disk)?
             && extent.end >= self.limit.unwrap_or(0)
+            && !self.is_cut
         {
             return Ok(extent);
         }
@@ -163,7 +171,7 @@ impl Link {
         let mut vouched = 0;
         let mut extent = Extent::default();
         let file = self.open(disk)?;
-        self.scan(disk, &*file, RECORD as u64..self.whole(), &mut Vec::new(), |offset, record| {
+        self.scan(disk, &*file, RECORD as u64..self.whole(), &mut Vec::new(), |offset, record, _| {
             match record {
                 None => first_bad = first_bad.or(Some(offset)),
                 Some(Record::Marker { durable, moment }) => {
@@ -177,10 +185,12 @@ impl Link {
             true
         })?;
         let good = first_bad.unwrap_or(self.whole());
-        if good < self.limit.unwrap_or(0).max(vouched) {
+        let limit = self.limit.unwrap_or(0);
+        if good < if self.is_cut { limit } else { limit.max(vouched) } {
             return Err(damaged(disk, &self.name, good));
         }
-        extent.end = good;
+        let good = if self.is_cut { limit } else { good };
+        (extent.end, extent.vouched) = (good, vouched);
         Ok(extent)
     }
 
@@ -192,7 +202,7 @@ impl Link {
         file: &dyn StoredFile,
         range: std::ops::Range<u64>,
         buffer: &mut Vec<u8>,
-        mut each: impl FnMut(u64, Option<Record<'_>>) -> bool,
+        mut each: impl FnMut(u64, Option<Record<'_>>, &Bytes) -> bool,
     ) -> Result<(), JournalError> {
         let mut offset = range.start;
         while offset < range.end {
@@ -205,7 +215,7 @@ impl Link {
                 file.read_at(bytes, offset).map_err(JournalError::io(disk, Some(&self.name), "read it"))?;
             let (records, _) = bytes[..filled].as_chunks::<RECORD>();
             for bytes in records {
-                if !each(offset, record::decode(bytes, self.header.seed)) {
+                if !each(offset, record::decode(bytes, self.header.seed), bytes) {
                     return Ok(());
                 }
                 offset += RECORD as u64;

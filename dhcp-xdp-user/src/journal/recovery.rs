@@ -19,7 +19,8 @@ use arrayvec::ArrayVec;
 use super::{
     Disk, JournalError,
     chain::{self, End, Link},
-    record::{MAX_RECORDS, RECORD, Record},
+    record::{Bytes, MAX_RECORDS, RECORD, Record},
+    snapshot::Assembly,
 };
 use crate::{
     clock::Moment,
@@ -40,56 +41,90 @@ pub struct RecoveryReport {
     pub torn_bytes: u64,
 }
 
-/// The files that count, oldest first, each with how much of it counts.
+/// The files that count, oldest first.
 #[derive(Debug)]
 pub(super) struct Found {
-    links: Vec<(Link, u64)>,
-    torn_bytes: u64,
+    files: Vec<File>,
     /// What the last marker of all says of the time.
     pub moment: Option<Moment>,
 }
 
+/// A file, and how much of it counts.
+#[derive(Debug)]
+struct File {
+    link: Link,
+    end: u64,
+    /// How much of it was durable for certain: by the next header, or, of the last file, by its own markers; 0: it has none.
+    sure: u64,
+}
+
 /// Finds what counts. Damage is found here in the last file, and in others when they are replayed.
 pub(super) fn find(disk: &dyn Disk) -> Result<Found, JournalError> {
-    let mut found = Found { links: Vec::new(), torn_bytes: 0, moment: None };
+    let mut found = Found { files: Vec::new(), moment: None };
     for link in chain::walk(disk)?.into_iter().rev() {
-        let is_last = found.links.is_empty();
-        let end = if link.limit == Some(link.len) && found.moment.is_some() {
-            link.len
-        } else {
-            let extent = link.extent(disk)?;
-            found.moment = found.moment.or(extent.moment);
-            extent.end
+        let is_simple = link.is_cut || link.limit == Some(link.len);
+        let (end, sure) = match link.limit.filter(|limit| is_simple && *limit <= link.len && found.moment.is_some()) {
+            Some(limit) => (limit, limit),
+            None => {
+                let extent = link.extent(disk)?;
+                found.moment = found.moment.or(extent.moment);
+                (extent.end, link.limit.unwrap_or(extent.vouched))
+            }
         };
-        if is_last {
-            found.torn_bytes = link.len - end;
-        }
-        found.links.push((link, end));
+        found.files.push(File { link, end, sure });
     }
-    found.links.reverse();
+    found.files.reverse();
     Ok(found)
 }
 
 impl Found {
-    /// Where a writer goes on. What was read of the last file may have been in the system's memory only, after a crash of
-    /// the server alone: it is synced here, since the next header will vouch for it.
+    /// Where a writer goes on: after what the last file's own markers vouch for. What can be read of it beyond that may be
+    /// in the system's memory only, and may never get to the disk: a sync that failed in the run before is no longer told. So the
+    /// next header does not vouch for it, and a writer that starts carries it over ([`unsure`](Self::unsure)).
     pub fn end(&self, disk: &dyn Disk) -> Result<End, JournalError> {
         let next = chain::next_number(disk)?;
-        let Some((link, end)) = self.links.last() else { return Ok(End { last: None, next }) };
-        link.open(disk)?.sync().map_err(JournalError::io(disk, Some(&link.name), "sync it"))?;
-        Ok(End { last: Some((link.header.number, *end)), next })
+        let last = self.files.last().and_then(|File { link, sure, .. }| match sure {
+            // Its header may not be durable either.
+            0 => link.header.previous,
+            sure => Some((link.header.number, *sure)),
+        });
+        Ok(End { last, next })
+    }
+
+    /// Hands out the records of changes that count and may not be durable, oldest first.
+    pub fn unsure(
+        &self,
+        disk: &dyn Disk,
+        mut each: impl FnMut(&[Bytes]) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        for File { link, end, sure } in self.files.iter().filter(|file| file.sure < file.end) {
+            let mut assembly = Assembly::default();
+            let mut failed = Ok(());
+            let file = link.open(disk)?;
+            let range = (*sure).max(RECORD as u64)..*end;
+            link.scan(disk, &*file, range, &mut Vec::new(), |_, record, bytes| {
+                if let Some(record) = record
+                    && let Ok(Some(_)) = assembly.take(&record, bytes)
+                {
+                    failed = each(&assembly.records());
+                }
+                failed.is_ok()
+            })?;
+            failed?;
+        }
+        Ok(())
     }
 
     /// Bytes that count.
     pub fn bytes(&self) -> u64 {
-        self.links.iter().map(|(_, end)| end).sum()
+        self.files.iter().map(|file| file.end).sum()
     }
 
     /// Hands out all changes, oldest first.
     pub fn replay(&self, disk: &dyn Disk, mut each: impl FnMut(&Binding)) -> Result<RecoveryReport, JournalError> {
         let mut records = 0;
         let mut buffer = Vec::new();
-        for (link, end) in &self.links {
+        for File { link, end, .. } in &self.files {
             records += replay(disk, link, RECORD as u64..*end, &mut buffer, &mut each)?;
         }
         Ok(self.report(records))
@@ -103,7 +138,7 @@ impl Found {
         progress: &AtomicU64,
         each: &(impl Fn(&Binding) + Sync),
     ) -> Result<RecoveryReport, JournalError> {
-        let shares: Vec<_> = self.links.iter().rev().flat_map(|(link, end)| shares(link, *end)).collect();
+        let shares: Vec<_> = self.files.iter().rev().flat_map(|file| shares(&file.link, file.end)).collect();
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         // The first in the journal's order counts, whichever thread was faster.
@@ -141,7 +176,8 @@ impl Found {
     }
 
     fn report(&self, records: u64) -> RecoveryReport {
-        RecoveryReport { segments: self.links.len() as u64, records, torn_bytes: self.torn_bytes }
+        let torn_bytes = self.files.last().map_or(0, |file| file.link.len - file.end);
+        RecoveryReport { segments: self.files.len() as u64, records, torn_bytes }
     }
 }
 
@@ -162,7 +198,7 @@ fn replay(
     let mut count = 0;
     let mut bad = None;
     let file = link.open(disk)?;
-    link.scan(disk, &*file, Link::lead_in(range.start)..range.end, buffer, |offset, record| {
+    link.scan(disk, &*file, Link::lead_in(range.start)..range.end, buffer, |offset, record, _| {
         match record {
             Some(Record::Continuation { address, generation, part, bytes }) => {
                 parts.add((address, generation), part, bytes);

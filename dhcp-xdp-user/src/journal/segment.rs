@@ -47,6 +47,8 @@ pub(super) struct Header {
     pub seed: u32,
     /// The segment before it and its durable length, header included.
     pub previous: Option<(u64, u64)>,
+    /// It begins with all that was found behind the durable ends of those before it: nothing there counts any more.
+    pub carries: bool,
 }
 
 /// Why a header is none.
@@ -64,6 +66,7 @@ impl Header {
         bytes[4..12].copy_from_slice(MAGIC);
         bytes[12..14].copy_from_slice(&VERSION.to_le_bytes());
         bytes[14] = self.kind as u8;
+        bytes[15] = self.carries.into();
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.seed.to_le_bytes());
         let (number, len) = self.previous.unwrap_or((u64::MAX, 0));
@@ -95,7 +98,7 @@ impl Header {
             1 => Kind::Snapshot,
             _ => return Err(NoHeader::Bad),
         };
-        Ok(Self { kind, number: u64_at(16), seed, previous })
+        Ok(Self { kind, number: u64_at(16), seed, previous, carries: bytes[15] == 1 })
     }
 }
 
@@ -109,7 +112,7 @@ pub(super) fn name(number: u64, kind: Kind) -> String {
     format!("journal-{number:010}{}", kind.suffix())
 }
 
-/// The name of a snapshot that is being written; it counts for nothing before it is renamed.
+/// The name of a file that is being written as a whole; it counts for nothing before it is renamed.
 pub(super) fn unfinished_name(number: u64) -> String {
     format!("journal-{number:010}{UNFINISHED}")
 }
@@ -121,7 +124,7 @@ const UNFINISHED: &str = ".tmp";
 pub(super) struct Files {
     /// Ascending; of one number the segment before the snapshot that replaces it.
     pub whole: Vec<(u64, Kind)>,
-    /// Snapshots that nobody finished.
+    /// Files that nobody finished.
     pub unfinished: Vec<u64>,
 }
 

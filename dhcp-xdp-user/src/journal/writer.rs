@@ -90,6 +90,7 @@ pub(super) struct Writer {
     synced: Option<(u64, u64)>,
     /// The time as the last marker tells it.
     marked: Moment,
+    is_failing: bool,
 }
 
 /// How a writer works.
@@ -130,10 +131,41 @@ impl Writer {
             last_sync: Instant::now(),
             synced: end.last,
             marked: Moment::default(),
+            is_failing: false,
         };
-        let opened = writer.open_segment();
-        opened.map_err(JournalError::io(&*writer.disk, None, "begin a journal segment in it"))?;
-        Ok(writer)
+        let disk = Arc::clone(&writer.disk);
+        let fail = |error| JournalError::io(&*disk, None, "begin a journal segment in it")(error);
+        let name = segment::unfinished_name(end.next);
+        writer.make_segment(&name, true).map_err(fail)?;
+        let started = writer.carry_over(found).and_then(|()| {
+            disk.rename(&name, &segment::name(end.next, Kind::Segment)).map_err(fail)
+        });
+        if started.is_err() {
+            // It does no harm, and the next start removes it.
+            let _ = disk.remove(&name);
+        }
+        started.map(|()| writer)
+    }
+
+    /// Records once more what was found and may not be durable.
+    fn carry_over(&mut self, found: &recovery::Found) -> Result<(), JournalError> {
+        let disk = Arc::clone(&self.disk);
+        let durability = std::mem::replace(&mut self.durability, Durability::Sync);
+        // All of it in this file, which counts as a whole or not at all.
+        let rotate_at = std::mem::replace(&mut self.rotate_at, u64::MAX);
+        let write = |writer: &mut Self| {
+            let written = writer.write_group();
+            writer.group.truncate(RECORD);
+            written.map_err(JournalError::io(&*disk, None, "begin a journal segment in it"))
+        };
+        found.unsure(&*disk, |records| {
+            self.group.extend_from_slice(records.as_flattened());
+            if self.records() >= GROUP as u64 { write(self) } else { Ok(()) }
+        })?;
+        // A marker in any case: the time as this run has it.
+        write(self)?;
+        (self.durability, self.rotate_at) = (durability, rotate_at);
+        Ok(())
     }
 
     /// Until everybody who could ring has gone, or the server stops, or the disk fails while it does.
@@ -175,7 +207,8 @@ impl Writer {
         if self.unsynced && is_due {
             return self.attempt(Self::sync, |_| ());
         }
-        if (self.moment)().wall_ahead_s().abs_diff(self.marked.wall_ahead_s()) > CLOCK_STEP_S {
+        // A disk that failed is tried also when there is nothing to write: that it works again is to be known.
+        if self.is_failing || (self.moment)().wall_ahead_s().abs_diff(self.marked.wall_ahead_s()) > CLOCK_STEP_S {
             return self.attempt(Self::write_group, |_| ());
         }
         Step::Idle
@@ -245,7 +278,8 @@ impl Writer {
         match what(self) {
             Ok(()) => {
                 done(self);
-                if self.shared.progress().failing.take().is_some() {
+                if std::mem::take(&mut self.is_failing) {
+                    self.shared.progress().failing = None;
                     log::warn!("journal: the disk takes records again");
                 }
                 Step::Committed
@@ -260,6 +294,7 @@ impl Writer {
     fn failed(&mut self, error: &io::Error) {
         self.segment = None;
         self.unsynced = false;
+        self.is_failing = true;
         self.end.last = self.synced;
         let reason = format!("{}: {error}", self.disk.path().display());
         if self.shared.progress().failing.replace(reason.clone()).is_none() {
@@ -334,10 +369,10 @@ impl Writer {
             return Err(self.go_on_without_segment());
         }
         let is_sync = self.durability == Durability::Sync;
-        self.marked = (self.moment)();
+        let moment = (self.moment)();
         // Only what is synced may be vouched for.
         let durable = if is_sync { open.len } else { RECORD as u64 };
-        self.group[..RECORD].copy_from_slice(&record::marker(durable, &self.marked));
+        self.group[..RECORD].copy_from_slice(&record::marker(durable, &moment));
         for bytes in self.group.as_chunks_mut::<RECORD>().0 {
             record::seal(bytes, open.header.seed);
         }
@@ -346,6 +381,7 @@ impl Writer {
             open.file.sync()?;
         }
         open.len += size;
+        self.marked = moment;
         self.end.last = Some((open.header.number, open.len));
         self.unsynced = !is_sync;
         if is_sync {
@@ -380,10 +416,14 @@ impl Writer {
             // What the new header says of the former segment's length is to be true.
             open.file.sync()?;
         }
+        self.make_segment(&segment::name(self.end.next, Kind::Segment), false)
+    }
+
+    fn make_segment(&mut self, name: &str, carries: bool) -> io::Result<()> {
         let number = self.end.next;
-        let header = Header { kind: Kind::Segment, number, seed: segment::random_seed(), previous: self.end.last };
-        let name = segment::name(number, Kind::Segment);
-        let mut file = self.disk.create(&name).inspect_err(|error| {
+        let seed = segment::random_seed();
+        let header = Header { kind: Kind::Segment, number, seed, previous: self.end.last, carries };
+        let mut file = self.disk.create(name).inspect_err(|error| {
             if error.kind() == io::ErrorKind::AlreadyExists {
                 // What an attempt left behind that failed, and could not be removed either.
                 self.end.next = number.saturating_add(1);
@@ -392,7 +432,7 @@ impl Writer {
         if let Err(error) = file.append(&header.encode()).and_then(|()| file.sync()) {
             // A full disk would collect one such file at each attempt. One that cannot be removed is not written to again.
             drop(file);
-            if self.disk.remove(&name).is_err() {
+            if self.disk.remove(name).is_err() {
                 self.end.next = number.saturating_add(1);
             }
             return Err(error);

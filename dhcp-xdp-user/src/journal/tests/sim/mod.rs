@@ -55,6 +55,8 @@ struct Time {
     real: u64,
     /// Wall clock less real time.
     error: i64,
+    /// What the error was when the journal last kept the time, at most.
+    marked_error: i64,
     boot_at: u64,
     boot_id: u128,
 }
@@ -115,6 +117,7 @@ fn record_of(binding: &Binding) -> Record {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
+        let error = random.below(40_000) as i64 - 20_000;
         let clients = (0..CLIENTS)
             .map(|client| {
                 let mut chaddr = [0; 16];
@@ -125,7 +128,7 @@ impl World {
             .collect();
         Self {
             disk: SimDisk::new(random.next()),
-            time: Time { real: NOON, error: random.below(40_000) as i64 - 20_000, boot_at: NOON - 100, boot_id: 1 },
+            time: Time { real: NOON, error, marked_error: error, boot_at: NOON - 100, boot_id: 1 },
             clients,
             beliefs: vec![None; CLIENTS],
             submitted: HashSet::new(),
@@ -183,6 +186,7 @@ impl World {
         let writer =
             Writer::open(Arc::new(self.disk.clone()), &recovery.found, setup, Arc::clone(&shared), ends)?;
         let life = Life { clock, table, writer, lanes, shared, moment, parked: vec![], compaction: None };
+        self.time.marked_error = self.time.marked_error.min(self.time.error);
         self.check(&life);
         Ok(life)
     }
@@ -316,6 +320,12 @@ impl World {
         *life.moment.lock().unwrap() = life.clock.moment_at(self.time.wall(), self.time.boot());
         let before: Vec<Ticket> = life.lanes.iter().map(Lane::durable).collect();
         let step = life.writer.step();
+        self.time.marked_error = match step {
+            Step::Committed => self.time.error,
+            // It may be there all the same.
+            Step::Failed => self.time.marked_error.min(self.time.error),
+            Step::Idle => self.time.marked_error,
+        };
         if step == Step::Failed {
             self.stats.failed_steps += 1;
             assert!(life.shared.status().failing.is_some(), "a failing disk is told");
@@ -353,6 +363,8 @@ impl World {
         self.time.real += self.random.below(30);
         self.time.boot_at = self.time.real - 1;
         self.time.boot_id += 1;
+        // What the clock's module says it cannot tell: the wall clock was set forward, and the power went before that was kept.
+        self.time.error = self.time.error.min(self.time.marked_error);
         // The battery was empty, or was not.
         if self.random.once_in(3) {
             self.time.error -= self.random.below(30_000) as i64;
