@@ -140,7 +140,8 @@ impl Case {
             if has_lease { Self::of_bound(dice, world, client) } else { Self::of_unbound(dice, world, client) };
         case.broadcast = dice.one_in(3);
         case.decorate(dice);
-        if dice.one_in(12) {
+        // What it gives back is noted without an answer that would say that it was understood.
+        if dice.one_in(12) && !matches!(case.kind, DECLINE | RELEASE) {
             case.oddity = Some(Self::oddity(dice));
         }
         case
