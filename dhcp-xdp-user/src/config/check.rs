@@ -116,7 +116,8 @@ pub(super) fn check(
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
         compaction: CompactionPolicy {
-            percent: checker.number(form.compact_at_percent.as_ref(), 0..=10_000, 100, " percent").unsigned_abs() as u32,
+            percent: checker.number(form.compact_at_percent.as_ref(), 0..=10_000, 100, " percent").unsigned_abs()
+                as u32,
             ..CompactionPolicy::default()
         },
         offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,

@@ -98,13 +98,12 @@ fn header(disk: &dyn Disk, name: &str) -> Result<(Option<Header>, u64), JournalE
     let mut start = [0; RECORD];
     let fail = |error| JournalError::io(disk, Some(name), "read it")(error);
     let file = disk.open(name).map_err(fail)?;
-    let filled = file.read_at(&mut start, 0).map_err(fail)?;
+    // In this order: a running server may write the header at this moment, and a group after it.
     let len = file.size().map_err(fail)?;
+    let filled = file.read_at(&mut start, 0).map_err(fail)?;
     match Header::decode(&start[..filled]) {
         Ok(header) => Ok((Some(header), len)),
-        Err(NoHeader::Newer(found)) => {
-            Err(JournalError::NewerVersion { path: at(disk, name), found, known: VERSION })
-        }
+        Err(NoHeader::Newer(found)) => Err(JournalError::NewerVersion { path: at(disk, name), found, known: VERSION }),
         // The header is synced before anything follows it: a file with more was a segment.
         Err(NoHeader::Bad) if len > RECORD as u64 => Err(damaged(disk, name, 0)),
         Err(NoHeader::Bad) => Ok((None, len)),
@@ -134,7 +133,8 @@ impl Link {
     /// bad record in it is damage then.
     pub fn closed(&self, disk: &dyn Disk) -> Result<Option<Extent>, JournalError> {
         let mut extent = None;
-        let Some(last) = self.len.checked_sub(RECORD as u64).filter(|last| *last > 0 && self.len == self.whole()) else {
+        let Some(last) = self.len.checked_sub(RECORD as u64).filter(|last| *last > 0 && self.len == self.whole())
+        else {
             return Ok(None);
         };
         let file = self.open(disk)?;
@@ -142,7 +142,11 @@ impl Link {
             if let Some(Record::Marker { durable, moment }) = record
                 && durable == offset
             {
-                extent = Some(Extent { end: self.len, vouched: offset, moment: Some(moment).filter(|moment| moment.lease_s > 0) });
+                extent = Some(Extent {
+                    end: self.len,
+                    vouched: offset,
+                    moment: Some(moment).filter(|moment| moment.lease_s > 0),
+                });
             }
             true
         })?;
@@ -208,11 +212,10 @@ impl Link {
         while offset < range.end {
             let wanted = READ_SIZE.min(usize::try_from(range.end - offset).unwrap_or(READ_SIZE));
             if buffer.len() < wanted {
-                buffer.resize(wanted, 0);
+                *buffer = vec![0; wanted];
             }
             let bytes = &mut buffer[..wanted];
-            let filled =
-                file.read_at(bytes, offset).map_err(JournalError::io(disk, Some(&self.name), "read it"))?;
+            let filled = file.read_at(bytes, offset).map_err(JournalError::io(disk, Some(&self.name), "read it"))?;
             let (records, _) = bytes[..filled].as_chunks::<RECORD>();
             for bytes in records {
                 if !each(offset, record::decode(bytes, self.header.seed), bytes) {

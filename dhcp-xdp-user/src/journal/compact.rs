@@ -14,14 +14,11 @@
 //! pool that comes back finds its leases.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::Ordering,
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{
     Disk, JournalError,
@@ -104,9 +101,11 @@ impl Delta {
         let mut offset = RECORD as u64;
         while offset < extent.end {
             let wanted = buffer.len().min((extent.end - offset) as usize);
-            let filled = file
-                .read_at(&mut buffer[..wanted], offset)
-                .map_err(JournalError::io(disk, Some(&link.name), "read it"))?;
+            let filled = file.read_at(&mut buffer[..wanted], offset).map_err(JournalError::io(
+                disk,
+                Some(&link.name),
+                "read it",
+            ))?;
             let (records, _) = buffer[..filled].as_chunks::<RECORD>();
             for bytes in records {
                 let damaged = || chain::damaged(disk, &link.name, offset);
@@ -292,17 +291,17 @@ impl Compactor {
         }
         loop {
             let compacted = self.compact_what_is_due();
-            let wait = match &compacted {
-                Ok(()) => Duration::MAX,
-                Err(_) => RETRY,
-            };
-            self.shared.compaction_ended(compacted.err().map(|error| error.to_string()));
-            let woken = if wait == Duration::MAX {
-                self.closed.recv().is_ok()
+            let is_again = compacted.is_err();
+            self.shared.compaction_ended(compacted);
+            let closed = if is_again {
+                self.closed.recv_timeout(RETRY).or_else(|error| match error {
+                    RecvTimeoutError::Timeout => Ok(()),
+                    RecvTimeoutError::Disconnected => Err(error),
+                })
             } else {
-                !matches!(self.closed.recv_timeout(wait), Err(crossbeam_channel::RecvTimeoutError::Disconnected))
+                self.closed.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
-            if !woken || self.is_stopping() {
+            if closed.is_err() || self.is_stopping() {
                 return;
             }
         }

@@ -131,7 +131,8 @@ impl SnapshotWriter {
             io::ErrorKind::AlreadyExists => disk.remove(&name).and_then(|()| disk.create(&name)),
             _ => Err(error),
         })?;
-        let header = Header { kind: Kind::Snapshot, number, seed: segment::random_seed(), previous: None, carries: true };
+        let header =
+            Header { kind: Kind::Snapshot, number, seed: segment::random_seed(), previous: None, carries: true };
         file.append(&header.encode())?;
         Ok(Self { file, header, len: RECORD as u64, buffer: Vec::with_capacity(CHUNK + (MAX_RECORDS + 1) * RECORD) })
     }

@@ -424,14 +424,7 @@ impl LeaseTable {
 
     /// Lets the index name a restored slot (held by the caller), unless the client has a better one. False: another thread
     /// restores that one, or one beside it, at this moment.
-    fn restore_index(
-        &self,
-        key: &ClientKey,
-        slot: u32,
-        held: &Claim<'_>,
-        state: BindingState,
-        started_s: u32,
-    ) -> bool {
+    fn restore_index(&self, key: &ClientKey, slot: u32, held: &Claim<'_>, state: BindingState, started_s: u32) -> bool {
         let other = match self.index.insert(key, slot, &self.slots, &held.key()) {
             Entered::New => return true,
             Entered::Busy => return false,
