@@ -17,6 +17,10 @@ use super::{
 /// How often a change starts anew when others were faster, before it gives up.
 const ATTEMPTS: usize = 8;
 
+/// Small steps of expiry that a worker which finds no free address takes at most: what others have just put before the wheel
+/// comes first.
+const EXPIRE_STEPS: usize = 16;
+
 /// Why one attempt came to nothing.
 enum Retry {
     /// Something changed in between: look again.
@@ -119,8 +123,19 @@ impl LeaseTable {
         }
         let Some(Some(free)) = self.free.get(usize::from(client.subnet)) else { return Err(OfferError::Exhausted) };
         let take = || free.take(&self.slots, &self.used, &self.free_map, now_s);
-        let taken = take().or_else(|| if self.expire_some(now_s) { take() } else { None });
-        taken.ok_or(OfferError::Exhausted)
+        if let Some(taken) = take() {
+            return Ok(taken);
+        }
+        // All in use, unless some are overdue.
+        for _ in 0..EXPIRE_STEPS {
+            if self.expire_some(now_s)? == 0 {
+                return Err(OfferError::Exhausted);
+            }
+            if let Some(taken) = take() {
+                return Ok(taken);
+            }
+        }
+        Err(OfferError::Contended)
     }
 
     fn offer_claimed(
@@ -245,7 +260,9 @@ impl LeaseTable {
         now_s: u32,
     ) -> Result<Bound, Retry> {
         let claim = self.slots[slot as usize].claim(seen).ok_or(Retry::Changed)?;
-        self.used.mark(slot);
+        if seen.word.state() == BindingState::Free {
+            self.used.mark(slot);
+        }
         let left = match self.point_to(client, slot, &claim, seen) {
             Ok(left) => left,
             Err(retry) => {

@@ -46,7 +46,8 @@ pub enum OfferError {
     /// Every address of the subnet is in use.
     #[error("no free address")]
     Exhausted,
-    /// Another worker is changing the same slot at this moment. The client asks again.
+    /// Another thread is changing the same slot, or frees overdue ones while none is free, at this moment. The client asks
+    /// again.
     #[error("slot is being changed")]
     Contended,
     /// There is no room for another client identifier of this length.
@@ -251,18 +252,21 @@ impl LeaseTable {
         spent
     }
 
-    /// Expires a few overdue slots for a worker that finds no free address. True if there were any. While a pool is exhausted
+    /// Expires a few overdue slots for a worker that finds no free address; how many it looked at. While a pool is exhausted
     /// this costs a load a request: once nothing is overdue, nothing can be before the next second.
-    pub(super) fn expire_some(&self, now_s: u32) -> bool {
+    ///
+    /// # Errors
+    /// Somebody else is at it: what will be free cannot be told at this moment.
+    pub(super) fn expire_some(&self, now_s: u32) -> Result<usize, OfferError> {
         if self.barren_s.load(Ordering::Relaxed) == now_s {
-            return false;
+            return Ok(0);
         }
-        let Ok(_alone) = self.housekeeping.try_lock() else { return false };
-        let found = self.wheel.step(&self.slots, now_s, EXPIRE_SOME, |slot| self.expire_slot(slot, now_s)) > 0;
-        if !found {
+        let Ok(_alone) = self.housekeeping.try_lock() else { return Err(OfferError::Contended) };
+        let looked_at = self.wheel.step(&self.slots, now_s, EXPIRE_SOME, |slot| self.expire_slot(slot, now_s));
+        if looked_at == 0 {
             self.barren_s.store(now_s, Ordering::Relaxed);
         }
-        found
+        Ok(looked_at)
     }
 
     fn copy(&self, slot: u32, now_s: u32) -> Option<Binding> {
