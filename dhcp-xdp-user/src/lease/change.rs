@@ -128,14 +128,14 @@ impl LeaseTable {
         }
         // All in use, unless some are overdue.
         for _ in 0..EXPIRE_STEPS {
-            if self.expire_some(now_s)? == 0 {
-                return Err(OfferError::Exhausted);
+            if self.expire_some(now_s) == 0 {
+                break;
             }
             if let Some(taken) = take() {
                 return Ok(taken);
             }
         }
-        Err(OfferError::Contended)
+        Err(OfferError::Exhausted)
     }
 
     fn offer_claimed(

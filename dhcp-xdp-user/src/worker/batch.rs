@@ -339,4 +339,6 @@ impl From<LinkError> for DropReason {
 }
 
 #[cfg(test)]
+mod allocations;
+#[cfg(test)]
 mod tests;

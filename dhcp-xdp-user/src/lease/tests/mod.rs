@@ -10,7 +10,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod free_map;
 mod model;
+mod ring;
+mod side;
+mod stress;
 mod threads;
 
 const SECRET: [u64; 2] = [1, 2];
