@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use super::{
     BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError, Stamp,
     binding::is_current,
-    index::Entered,
+    index::{ClientIndex, Entered},
     side::Full,
     slot::{Body, Claim, HwHead, Seen},
 };
@@ -146,6 +146,7 @@ impl LeaseTable {
         hold_until_s: u32,
         now_s: u32,
     ) -> Result<Lease, Retry> {
+        self.forget_alike(&client.key, slot, &claim.key());
         match self.index.insert(&client.key, slot, &self.slots, &claim.key()) {
             Entered::New => {}
             other => {
@@ -169,10 +170,19 @@ impl LeaseTable {
         let (former, was_used) = (claim.key(), claim.before().state() != BindingState::Free);
         let same = was_used && former == client.key;
         self.write_side(client, slot, seen.filter(|_| same))?;
-        if was_used && !same {
+        if was_used && !same && !ClientIndex::are_alike(&former, &client.key) {
             self.index.remove_if_at(&former, slot);
         }
         Ok(())
+    }
+
+    /// Forgets a slot's former client before a new one is entered for it if their entries look alike: afterwards nobody could
+    /// tell whose is to be removed. Should the new one not get the slot after all, the former has lost a free address that it
+    /// would have been given first.
+    fn forget_alike(&self, key: &ClientKey, slot: u32, former: &ClientKey) {
+        if ClientIndex::are_alike(former, key) {
+            self.index.remove_if_at(former, slot);
+        }
     }
 
     fn write_and_publish(
@@ -290,6 +300,7 @@ impl LeaseTable {
         seen: &Seen,
     ) -> Result<Option<(u32, Claim<'a>)>, Retry> {
         let key = &client.key;
+        self.forget_alike(key, slot, &seen.key);
         // Nearly always a renewal: looking is cheaper than entering.
         let at = self.index.get_holding(key, &self.slots, slot, &seen.key);
         let left = match at {
@@ -419,6 +430,7 @@ impl LeaseTable {
             _ => BindingState::Expired,
         };
         let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id };
+        self.forget_alike(&key, slot, &claim.key());
         if self.take_over(&client, slot, &claim, None).is_err() {
             // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
             let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);

@@ -341,4 +341,6 @@ impl From<LinkError> for DropReason {
 #[cfg(test)]
 mod allocations;
 #[cfg(test)]
+mod covered;
+#[cfg(test)]
 mod tests;
