@@ -20,6 +20,7 @@ use nix::{
 use super::{Shared, StartError, lock};
 use crate::{
     config::{self, Config, Machine as _, ThisMachine},
+    engine::DEFAULT_MESSAGE_SIZE,
     journal::Lane,
     stats::{FrameStats, InterfaceStats, QueueStats, WorkerStats},
     wake::Wake,
@@ -94,7 +95,8 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
     let server_ids = config.subnets.iter().filter_map(|subnet| subnet.server_id);
     let server_ids: Vec<_> = server_ids.collect();
     program.set_destinations(destinations(&device, &server_ids))?;
-    let shared_port = Arc::new(SharedPort::new(port(index, &device)));
+    look_at_mtu(&device.name, device.mtu);
+    let shared_port = Arc::new(SharedPort::new(port(&device.name, index, &device)));
 
     let mut open = Vec::new();
     let mut seats = Vec::new();
@@ -174,10 +176,19 @@ fn destinations<'a>(device: &'a Device, server_ids: &'a [Ipv4Addr]) -> impl Iter
     device.addresses.iter().chain(&device.broadcasts).chain(server_ids).copied()
 }
 
-fn port(interface: usize, device: &Device) -> Port {
+/// Replies are refused where the device could not carry the least that a client must take.
+fn look_at_mtu(name: &str, mtu: u32) {
+    let least = u32::from(DEFAULT_MESSAGE_SIZE);
+    if mtu < least {
+        log::error!("{name}: its MTU of {mtu} is below the {least} bytes of a reply: no request is answered; raise it");
+    }
+}
+
+/// `name` is the one that the configuration knows it by.
+fn port(name: &str, interface: usize, device: &Device) -> Port {
     Port {
         interface,
-        name: device.name.clone(),
+        name: name.to_owned(),
         addresses: device.addresses.clone(),
         mac: device.mac,
         mtu: device.mtu as usize,
@@ -309,14 +320,27 @@ impl Interface {
         Ok(())
     }
 
-    /// Looks at the device once more: its addresses may have changed since. Workers, program and statistics follow.
+    /// Looks at the device once more: its addresses, its MTU and even its name may have changed since. Workers, program and
+    /// statistics follow; its name stays that of the configuration.
     pub(super) fn follow(&self, pools: impl Fn(Ipv4Addr) -> bool) {
-        // One that is gone is told by its sockets.
-        let Ok(now) = Device::find(&self.name) else { return };
         let mut device = lock(&self.device);
-        if (&now.addresses, &now.broadcasts, now.mac) == (&device.addresses, &device.broadcasts, device.mac) {
-            return;
+        // By its index: another device may have its name now. One that is gone is told by its sockets.
+        let Ok(now) = Device::at(device.index) else { return };
+        if now.name != device.name {
+            log::warn!("{}: is called {} now; it is served on", self.name, now.name);
         }
+        if now.mtu != device.mtu {
+            log::warn!("{}: its MTU is now {}", self.name, now.mtu);
+            look_at_mtu(&self.name, now.mtu);
+        }
+        if (&now.addresses, &now.broadcasts) != (&device.addresses, &device.broadcasts) {
+            self.look_at_addresses(&now, pools);
+        }
+        self.port.set(port(&self.name, self.index, &now));
+        *device = now;
+    }
+
+    fn look_at_addresses(&self, now: &Device, pools: impl Fn(Ipv4Addr) -> bool) {
         let listed: Vec<_> = now.addresses.iter().map(Ipv4Addr::to_string).collect();
         let listed = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
         log::warn!("{}: its addresses are now {listed}", self.name);
@@ -326,11 +350,9 @@ impl Interface {
                 self.name
             );
         }
-        if let Err(error) = lock(&self.program).set_destinations(destinations(&now, &self.server_ids)) {
+        if let Err(error) = lock(&self.program).set_destinations(destinations(now, &self.server_ids)) {
             log::error!("{error}");
         }
-        self.port.set(port(self.index, &now));
-        *device = now;
     }
 
     /// A worker serves no more: its clients' frames are better passed to the kernel than put into a ring that nobody reads.
