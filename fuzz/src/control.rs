@@ -135,7 +135,11 @@ pub fn seeds() -> Vec<Seed> {
         ("release-of-an-offer", request("POST /v1/leases/192.0.2.11/release")),
         ("wrong-method", request("DELETE /v1/stats")),
         ("wrong-escape", request("GET /v1/leases?state=%ff%")),
-        ("chunked", b"POST /v1/leases/192.0.2.10/release HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_vec()),
+        (
+            "chunked",
+            b"POST /v1/leases/192.0.2.10/release HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+                .to_vec(),
+        ),
         ("pipelined", [request("GET /v1/health"), request("GET /v1/leases/192.0.2.99")].concat()),
         ("noise", vec![0xff; 64]),
     ]

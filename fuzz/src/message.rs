@@ -167,7 +167,10 @@ pub fn each() -> Vec<(&'static str, Message)> {
         ("release", Message::new(RELEASE, 1).from(bound).option(54, &SERVER.octets())),
         ("inform", Message::new(INFORM, 3).from(Ipv4Addr::new(192, 0, 2, 99)).option(55, &[6, 15])),
         ("discover-relayed", Message::new(DISCOVER, 4).relayed()),
-        ("request-relayed", Message::new(REQUEST, 4).option(54, &SERVER.octets()).option(50, &[10, 0, 0, 10]).relayed()),
+        (
+            "request-relayed",
+            Message::new(REQUEST, 4).option(54, &SERVER.octets()).option(50, &[10, 0, 0, 10]).relayed(),
+        ),
         ("discover-vlan", Message::new(DISCOVER, 5).with(|m| m.tags = vec![0x81, 0, 0, 7])),
         ("discover-qinq", Message::new(DISCOVER, 6).with(|m| m.tags = vec![0x88, 0xa8, 0, 7, 0x81, 0, 0, 8])),
         ("discover-ipv4-options", Message::new(DISCOVER, 7).with(|m| m.ip_options = vec![1; 8])),

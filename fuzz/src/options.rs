@@ -57,11 +57,7 @@ fn read(message: &[u8]) -> Option<Vec<(u8, &[u8])>> {
 }
 
 /// One area; option 52 is taken where `overload` is given, once, and is an error elsewhere.
-fn area<'a>(
-    bytes: &'a [u8],
-    all: &mut Vec<(u8, &'a [u8])>,
-    mut overload: Option<&mut Option<u8>>,
-) -> Option<()> {
+fn area<'a>(bytes: &'a [u8], all: &mut Vec<(u8, &'a [u8])>, mut overload: Option<&mut Option<u8>>) -> Option<()> {
     let mut at = 0;
     while at < bytes.len() && bytes[at] != 255 {
         if bytes[at] == 0 {

@@ -111,7 +111,9 @@ const MOST_SHOWN: usize = 400;
 /// and not without end.
 fn presentable(text: String) -> String {
     // Controls, and what changes the direction of what follows (Unicode Standard Annex 9).
-    let is_odd = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_odd = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     if text.len() <= MOST_SHOWN && !text.contains(is_odd) {
         return text;
     }

@@ -371,6 +371,11 @@ fn subnet_options(
         for router in routers.data.chunks_exact(4).map(|b| Ipv4Addr::new(b[0], b[1], b[2], b[3])) {
             if let Some(pool) = pools.iter().find(|pool| pool.contains(router)) {
                 checker.error(at(code::ROUTER), format!("router {router} is in pool {pool}; {}", keep_out(router)));
+            } else if prefix.contains(&router) && !host_range(prefix).contains(router) {
+                checker.error(
+                    at(code::ROUTER),
+                    format!("router {router} is no host of {prefix}; the hosts are {}", host_range(prefix)),
+                );
             } else if !prefix.contains(&router) {
                 checker.warn(
                     at(code::ROUTER),

@@ -665,7 +665,9 @@ fn tens_of_thousands_of_pools_are_checked_against_each_other_and_their_holes() {
     let list = |text| format!("[{}]", each(16, text));
     let pools = list(|first| format!("\"{first}-{}\"", std::net::Ipv4Addr::from(u32::from(first) + 8)));
     let exclude = list(|first| format!("\"{}\"", std::net::Ipv4Addr::from(u32::from(first) + 4)));
-    let text = format!("[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"10.0.0.0/8\"\npools = {pools}\nexclude = {exclude}\n");
+    let text = format!(
+        "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"10.0.0.0/8\"\npools = {pools}\nexclude = {exclude}\n"
+    );
     let config = parse("f", &text, &AnyMachine).unwrap().config;
     assert_eq!((config.subnets[0].pools.len(), config.address_count()), (100_000, 400_000));
 }
@@ -691,11 +693,22 @@ fn renewal_times_that_would_be_equal_or_nothing_are_refused() {
 }
 
 #[test]
+fn a_router_that_no_host_can_be_is_refused() {
+    for router in ["192.0.2.0", "192.0.2.255"] {
+        let text = format!("{HEAD}pools = [\"192.0.2.10\"]\n[subnet.options]\nrouters = [\"{router}\"]\n");
+        assert!(the_error(&text).contains("is no host of 192.0.2.0/24; the hosts are 192.0.2.1-192.0.2.254"));
+    }
+}
+
+#[test]
 fn a_file_that_is_no_text_is_told_with_the_place_of_the_first_wrong_byte() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"# stra\xc3\x9fe\n# \xff\n").unwrap();
     let error = load(file.path(), &AnyMachine).unwrap_err().to_string();
-    assert!(error.ends_with(":2:3: error: found the byte 0xff, which is not UTF-8; expected a text in UTF-8"), "{error}");
+    assert!(
+        error.ends_with(":2:3: error: found the byte 0xff, which is not UTF-8; expected a text in UTF-8"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub enum ClientError {
         message: String,
     },
     /// The conversation broke off.
-    #[error("the server's answer broke off: {0}")]
+    #[error("the server's answer broke off: {0}; is it a dhcp-xdp server of this version, and alive? See its log")]
     Broken(String),
 }
 

@@ -53,6 +53,10 @@ pub(super) struct Interface {
     mode: AttachMode,
     bind_mode: BindMode,
     program: Mutex<Program>,
+    /// Its program's id, as the kernel has it.
+    program_id: Option<u32>,
+    /// Somebody took the program off: nothing comes any more.
+    lost_program: AtomicBool,
     queues: Vec<OpenQueue>,
     silence_said: AtomicBool,
 }
@@ -95,6 +99,7 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
     let server_ids = config.subnets.iter().filter_map(|subnet| subnet.server_id);
     let server_ids: Vec<_> = server_ids.collect();
     program.set_destinations(destinations(&device, &server_ids))?;
+    let program_id = Device::at(device.index)?.program.map(|program| program.id);
     look_at_mtu(&device.name, device.mtu);
     let shared_port = Arc::new(SharedPort::new(port(&device.name, index, &device)));
 
@@ -160,6 +165,8 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
         port: shared_port,
         server_ids,
         program: Mutex::new(program),
+        program_id,
+        lost_program: AtomicBool::new(false),
         queues: open,
         silence_said: AtomicBool::new(false),
     };
@@ -326,6 +333,9 @@ impl Interface {
         let mut device = lock(&self.device);
         // By its index: another device may have its name now. One that is gone is told by its sockets.
         let Ok(now) = Device::at(device.index) else { return };
+        if self.program_id.is_some() && now.program.map(|program| program.id) != self.program_id {
+            self.lost_program.store(true, Ordering::Relaxed);
+        }
         if now.name != device.name {
             log::warn!("{}: is called {} now; it is served on", self.name, now.name);
         }
@@ -412,7 +422,12 @@ impl Interface {
         workers.any(|worker| lock(&worker.ring_stats).as_ref().is_some_and(RingStatsReader::lost_device))
     }
 
-    /// The kernel's name of it.
+    /// Whether its program is not there any more; see [`follow`](Self::follow).
+    pub(super) fn lost_program(&self) -> bool {
+        self.lost_program.load(Ordering::Relaxed)
+    }
+
+    /// The name that the configuration has for it.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

@@ -22,9 +22,12 @@ pub const SYS_ADMIN: u32 = 21;
 /// CAP_SYS_RESOURCE: may raise its limits.
 pub const SYS_RESOURCE: u32 = 24;
 
+/// What to do where there are too few file descriptors.
+pub(super) const MORE_FILES: &str = "LimitNOFILE=65536, or `ulimit -n`, gives more";
+
 /// What loading and attaching the program takes, and opening sockets last.
 pub const NEEDED: &[Capability] = &[
-    Capability { number: 12, name: "CAP_NET_ADMIN", is_of_admin: false, purpose: "attach the XDP program" },
+    Capability { number: 12, name: "CAP_NET_ADMIN", is_of_admin: true, purpose: "attach the XDP program" },
     Capability { number: 39, name: "CAP_BPF", is_of_admin: true, purpose: "load the XDP program" },
     // Without it the verifier allows no packet offset that is not a constant, and headers have lengths.
     Capability { number: 38, name: "CAP_PERFMON", is_of_admin: true, purpose: "have the XDP program verified" },
@@ -62,7 +65,8 @@ pub(super) fn reason(needed: &[Capability]) -> String {
 fn reason_of(set: u64, needed: &[Capability]) -> String {
     let names: Vec<&str> = needed.iter().filter(|one| !one.is_in(set)).map(|one| one.name).collect();
     match names[..] {
-        [] => "every capability is there, so a security module or a seccomp profile forbids it (see the kernel's log)".to_owned(),
+        [] => "every capability is there, so a security module or a seccomp profile forbids it (see the kernel's log)"
+            .to_owned(),
         [only] => format!("{only} is missing (run as root, or grant it)"),
         _ => format!("{} are missing (run as root, or grant them)", names.join(", ")),
     }
@@ -87,7 +91,8 @@ mod tests {
             let reason = reason_of(all & !(1 << one.number), NEEDED);
             assert_eq!(reason, format!("{} is missing (run as root, or grant it)", one.name));
         }
-        assert!(reason_of(1 << SYS_ADMIN, NEEDED).starts_with("CAP_NET_ADMIN, CAP_NET_RAW are missing"));
+        assert!(reason_of(1 << SYS_ADMIN, NEEDED).starts_with("CAP_NET_RAW is missing"));
+        assert!(reason_of(1 << 39 | 1 << 12, NEEDED).starts_with("CAP_PERFMON, CAP_NET_RAW are missing"));
         assert!(reason_of(all, NEEDED).contains("security module"));
     }
 }

@@ -349,11 +349,12 @@ fn failed(interface: &str, action: &'static str, error: &(dyn StdError + 'static
     match os_error(error) {
         // Not EACCES: that is what the verifier says of a program that it refuses.
         Some(libc::EPERM) => {
-            let needed = if action.starts_with("attach") { &capabilities::NEEDED[..1] } else { &capabilities::NEEDED[..3] };
+            let needed =
+                if action.starts_with("attach") { &capabilities::NEEDED[..1] } else { &capabilities::NEEDED[..3] };
             ProgramError::Permission { interface, action, reason: capabilities::reason(needed) }
         }
         Some(libc::EMFILE | libc::ENFILE) => {
-            let reason = format!("{}; LimitNOFILE=65536, or `ulimit -n`, gives it more", chain(error));
+            let reason = format!("{}; {}", chain(error), capabilities::MORE_FILES);
             ProgramError::Kernel { interface, action, reason }
         }
         _ => ProgramError::Kernel { interface, action, reason: chain(error) },

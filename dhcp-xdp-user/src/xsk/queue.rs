@@ -142,9 +142,9 @@ pub fn open_queue(
         // A UMEM for each attempt: a failed bind leaves nothing behind that the next could trip over.
         match open_bound(interface, queue, config, mode, Arc::clone(&owner_wake)) {
             Ok(open) => return Ok(open),
-            Err(
-                error @ (OpenError::Permission { .. } | OpenError::LockedMemory { .. } | OpenError::Config { .. }),
-            ) => return Err(error),
+            Err(error @ (OpenError::Permission { .. } | OpenError::LockedMemory { .. } | OpenError::Config { .. })) => {
+                return Err(error);
+            }
             Err(error) => {
                 if mode == BindMode::ZeroCopy {
                     log::debug!("{error}; trying copy mode");
@@ -223,6 +223,10 @@ fn open_error(interface: &str, queue: u32, action: &'static str, source: io::Err
             OpenError::Permission { interface, queue, reason: capabilities::reason(&capabilities::NEEDED[3..]) }
         }
         Some(libc::EBUSY) => OpenError::Busy { interface, queue },
+        Some(libc::EMFILE | libc::ENFILE) => {
+            let source = io::Error::other(format!("{source}; {}", capabilities::MORE_FILES));
+            OpenError::Io { interface, queue, action, source }
+        }
         _ => OpenError::Io { interface, queue, action, source },
     }
 }
