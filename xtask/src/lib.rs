@@ -5,6 +5,7 @@ pub mod bench;
 pub mod cargo;
 pub mod command;
 pub mod ebpf;
+pub mod fuzz;
 pub mod group;
 pub mod lab;
 pub mod run;

@@ -160,7 +160,10 @@ fn list(state: &State, filter: &Filter, form: Form) -> Done {
 /// What the journal holds, with a word on stderr that this is where it comes from.
 fn read_journal(state: &State) -> Result<Offline, Failure> {
     if let Some(socket) = &state.socket {
-        return Err(Failure::Failed(format!("{}: no server is running here", socket.display())));
+        return Err(Failure::Failed(format!(
+            "{}: no server is running here: start one, or say with --socket where it is",
+            socket.display()
+        )));
     }
     let dir = &state.state_dir;
     if !dir.is_dir() {

@@ -6,6 +6,7 @@
 mod clients;
 mod frames;
 mod kea;
+mod hostile;
 mod lab;
 mod lifecycle;
 mod load;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         clients::tests(),
         frames::tests(),
         kea::tests(),
+        hostile::tests(),
         lab::tests(),
         lifecycle::tests(),
         rings::tests(),
