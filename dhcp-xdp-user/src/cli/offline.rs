@@ -47,6 +47,11 @@ impl Offline {
         self.kept.insert(binding.address, kept);
     }
 
+    /// How many.
+    pub fn len(&self) -> u64 {
+        self.kept.len() as u64
+    }
+
     /// All of them as they are at `now_s`: what is overdue has expired.
     pub fn iter(&self, now_s: u32) -> impl Iterator<Item = Binding> {
         self.kept.iter().map(move |(address, kept)| {
