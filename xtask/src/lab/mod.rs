@@ -8,6 +8,7 @@ pub mod clients;
 pub mod counters;
 pub mod janitor;
 pub mod namespace;
+pub mod parameter;
 pub mod perfdhcp;
 pub mod process;
 pub mod raw;
@@ -16,6 +17,7 @@ pub mod veth;
 
 pub use capture::Capture;
 pub use namespace::Namespace;
+pub use parameter::Parameter;
 pub use process::Process;
 pub use server::Server;
 pub use veth::{End, Veth};
