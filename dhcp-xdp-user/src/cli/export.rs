@@ -54,6 +54,11 @@ pub(super) struct Export {
 }
 
 impl Export {
+    #[cfg(test)]
+    pub fn of(format: Format, output: PathBuf) -> Self {
+        Self { filter: FilterFlags::default(), format, json: false, output }
+    }
+
     pub fn run(self, state: &State) -> Done {
         let format = if self.json { Format::Json } else { self.format };
         let filter = Filter::from(self.filter);

@@ -38,7 +38,7 @@ const LONGEST: u64 = 16 * 1024;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   dhcp-xdp leases import leases.csv --state-dir /var/lib/dhcp-xdp
-  dhcp-xdp leases import - --format json --dry-run < leases.json")]
+  dhcp-xdp leases import leases.json --dry-run")]
 pub(super) struct Import {
     /// The file; - is stdin
     file: PathBuf,
@@ -76,8 +76,12 @@ struct Outcome {
 
 impl Import {
     pub fn run(self, state: &State) -> Done {
+        let outcome = self.import(&state.state_dir)?;
+        self.tell(&state.state_dir, &outcome)
+    }
+
+    fn import(&self, dir: &Path) -> Result<Outcome, Failure> {
         let format = self.format()?;
-        let dir = &state.state_dir;
         let (file, size) = self.open()?;
         // As `serve` makes it.
         DirBuilder::new()
@@ -113,7 +117,7 @@ impl Import {
             outcome.imported = import.finish().map_err(Failure::of)?;
             outcome.done = true;
         }
-        self.tell(dir, &outcome)
+        Ok(outcome)
     }
 
     fn format(&self) -> Result<Format, Failure> {
@@ -290,4 +294,156 @@ fn fields<'a>(columns: &Columns, record: &'a StringRecord) -> Result<Fields<'a>,
     let [address, state, hw_address, client_id, started_at, expires_at, hw_type] =
         columns.at.map(|at| at.and_then(|at| record.get(at)).map_or("", str::trim));
     Ok(Fields { address, state, hw_address, client_id, started_at, expires_at, hw_type })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs, net::Ipv4Addr};
+
+    use dhcp_xdp::{
+        journal::Journal,
+        lease::{Binding, BindingState, HwAddress},
+    };
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::cli::export::Export;
+
+    fn importing(file: &Path, format: Format) -> Import {
+        let file = file.to_owned();
+        Import { file, format: Some(format), dry_run: false, skip_wrong: false, replace: false, json: false }
+    }
+
+    fn import(file: &Path, dir: &TempDir) -> Result<Outcome, Failure> {
+        importing(file, Format::Csv).import(dir.path())
+    }
+
+    fn export(dir: &TempDir, format: Format) -> Vec<u8> {
+        let to = TempDir::new().unwrap();
+        let output = to.path().join("leases");
+        Export::of(format, output.clone()).run(&State::of(dir.path())).unwrap();
+        fs::read(output).unwrap()
+    }
+
+    fn read(dir: &TempDir) -> Vec<Binding> {
+        let mut found = Vec::new();
+        Journal::read(dir.path(), |binding| found.push(binding)).unwrap();
+        found
+    }
+
+    fn binding() -> impl Strategy<Value = Binding> {
+        use BindingState::{Bound, Declined, Expired, Released};
+        let state = prop::sample::select(vec![Bound, Released, Expired, Declined]);
+        let id = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..8),
+            prop::collection::vec(any::<u8>(), 250..=255),
+            Just(b"a,\"b\"\n".to_vec()),
+        ];
+        let hw = (any::<u8>(), prop::collection::vec(any::<u8>(), 0..=16));
+        // From a few, so that some come again; and at the ends of what a time can be.
+        let time = prop_oneof![any::<u32>(), Just(0), Just(u32::MAX - 1)];
+        let ends = prop_oneof![any::<u32>(), Just(u32::MAX)];
+        (0..2000u32, state, id, hw, time, ends).prop_map(
+            |(number, state, mut id, (htype, bytes), started_s, expires_s)| {
+                let mut hw = HwAddress { htype, hlen: bytes.len() as u8, chaddr: [0; 16] };
+                hw.chaddr[..bytes.len()].copy_from_slice(&bytes);
+                if bytes.is_empty() && id.is_empty() && state != Declined {
+                    id.push(0);
+                }
+                Binding {
+                    address: Ipv4Addr::from(0x0a00_0000 + number),
+                    state,
+                    generation: 1,
+                    started_s,
+                    expires_s,
+                    hw,
+                    client_id: id.into_iter().collect(),
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_export_writes_import_reads_back_identically(bindings in prop::collection::vec(binding(), 0..60)) {
+            let first: BTreeMap<Ipv4Addr, Binding> = bindings.into_iter().map(|b| (b.address, b)).collect();
+            let dir = TempDir::new().unwrap();
+            let mut import = journal::Import::begin(dir.path(), 1, false).unwrap();
+            // A journal without any lease is none.
+            prop_assume!(!first.is_empty());
+            for binding in first.values() {
+                import.add(binding).unwrap();
+            }
+            import.finish().unwrap();
+            for format in [Format::Csv, Format::Json] {
+                let exported = export(&dir, format);
+                let (file, twin) = (tempfile::NamedTempFile::new().unwrap(), TempDir::new().unwrap());
+                fs::write(&file, &exported).unwrap();
+                let outcome = importing(file.path(), format).import(twin.path()).unwrap();
+                prop_assert_eq!((outcome.leases, outcome.imported.written, outcome.wrong), (first.len() as u64, first.len() as u64, 0));
+                prop_assert_eq!(String::from_utf8(export(&twin, format)), String::from_utf8(exported));
+                for (there, here) in read(&twin).iter().zip(first.values()) {
+                    // What is overdue has expired when it is exported.
+                    let is_same_state = there.state == here.state || there.state == BindingState::Expired;
+                    prop_assert!(is_same_state, "{:?} {:?}", there, here);
+                    prop_assert_eq!(there, &Binding { state: there.state, ..here.clone() });
+                }
+                // And once more into where it is already.
+                let outcome = importing(file.path(), format).import(twin.path()).unwrap();
+                prop_assert_eq!((outcome.imported.written, outcome.imported.known), (0, first.len() as u64));
+            }
+        }
+
+        #[test]
+        fn no_file_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), lines in "(\\PC|,|\n|\"){0,80}") {
+            let header = "address,state,hw_address,client_id,started_at,expires_at\n";
+            for bytes in [bytes, lines.clone().into_bytes(), format!("{header}{lines}").into_bytes()] {
+                let (file, dir) = (tempfile::NamedTempFile::new().unwrap(), TempDir::new().unwrap());
+                fs::write(&file, &bytes).unwrap();
+                for format in [Format::Csv, Format::Json] {
+                    let _ = importing(file.path(), format).import(dir.path());
+                }
+            }
+        }
+    }
+
+    const HEADER: &str = "address,state,hw_address,client_id,started_at,expires_at,subnet,hw_type\n";
+    const GOOD: &str = "192.0.2.1,bound,02:00:00:00:00:01,,2026-01-01T00:00:00Z,2099-01-01T00:00:00Z,192.0.2.0/24,1\n";
+
+    /// What is said of a file of these lines.
+    fn failure(text: &str) -> String {
+        let (file, dir) = (tempfile::NamedTempFile::new().unwrap(), TempDir::new().unwrap());
+        fs::write(&file, text).unwrap();
+        let Err(Failure::Failed(message)) = import(file.path(), &dir) else { panic!("{text}: taken") };
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{text}: something is left");
+        message
+    }
+
+    #[test]
+    fn one_wrong_line_and_nothing_is_imported() {
+        let wrong = GOOD.replace("bound", "busy");
+        assert!(failure(&format!("{HEADER}{GOOD}{wrong}")).ends_with("1 of 2 leases are wrong; nothing is imported"));
+        assert!(failure(&format!("{HEADER}{GOOD}{GOOD}")).contains("1 of 2"), "the same address twice");
+        assert!(failure("").contains("the file is empty"));
+        assert!(failure(GOOD).contains(":1: found no column address"));
+        assert!(failure(&HEADER.replace("client_id", "clientid")).contains(":1: found no column client_id"));
+        assert!(failure(&HEADER.replace("subnet", "state")).contains(":1: found column state twice"));
+    }
+
+    #[test]
+    fn wrong_lines_can_be_left_out_and_all_can_be_only_checked() {
+        let (file, dir) = (tempfile::NamedTempFile::new().unwrap(), TempDir::new().unwrap());
+        let other = GOOD.replace("192.0.2.1,bound", "192.0.2.2,offered");
+        fs::write(&file, format!("{HEADER}{GOOD}x,y\n{other}")).unwrap();
+        let mut tolerant = Import { skip_wrong: true, dry_run: true, ..importing(file.path(), Format::Csv) };
+        let outcome = tolerant.import(dir.path()).unwrap();
+        assert_eq!((outcome.done, outcome.imported.written, outcome.offers, outcome.wrong), (false, 1, 1, 1));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        tolerant.dry_run = false;
+        assert!(tolerant.import(dir.path()).unwrap().done);
+        assert_eq!(read(&dir).len(), 1);
+    }
 }

@@ -154,3 +154,51 @@ fn time(field: &str, text: &str) -> Result<u32, String> {
     let seconds = u32::try_from(time.as_second()).ok().filter(|seconds| *seconds != u32::MAX);
     seconds.ok_or_else(|| format!("found {field} `{text}`; {expected}, from 1970 to 2106"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: Fields<'_> = Fields {
+        address: "192.0.2.1",
+        state: "bound",
+        hw_address: "02:00:00:00:00:01",
+        client_id: "",
+        started_at: "2026-01-01T00:00:00Z",
+        expires_at: "",
+        hw_type: "",
+    };
+
+    #[test]
+    fn a_wrong_field_is_told_with_what_would_be_right() {
+        assert!(GOOD.read().is_ok());
+        for (wrong, expected) in [
+            (Fields { address: "192.0.2", ..GOOD }, "found address `192.0.2`; expected one as 192.0.2.10"),
+            (Fields { address: "0.0.0.0", ..GOOD }, "which no client can have"),
+            (Fields { state: "free", ..GOOD }, "found state `free`; expected offered, bound"),
+            (Fields { hw_address: "0", ..GOOD }, "hw_address: found `0`; expected bytes in hexadecimal"),
+            (Fields { hw_address: &"00".repeat(17), ..GOOD }, "found hw_address of 17 bytes; expected at most 16"),
+            (Fields { client_id: "xy", ..GOOD }, "client_id: found `xy`"),
+            (Fields { client_id: &"00".repeat(256), ..GOOD }, "found client_id of 256 bytes; expected at most 255"),
+            (Fields { hw_type: "256", ..GOOD }, "found hw_type `256`; expected 0 to 255"),
+            (Fields { started_at: "", ..GOOD }, "found started_at ``; expected a time as"),
+            (Fields { expires_at: "tomorrow", ..GOOD }, "found expires_at `tomorrow`; expected a time as"),
+            (Fields { expires_at: "2200-01-01T00:00:00Z", ..GOOD }, "from 1970 to 2106"),
+            (Fields { hw_address: "", ..GOOD }, "of no client; expected hw_address or client_id"),
+        ] {
+            let what = wrong.read().unwrap_err();
+            assert!(what.contains(expected), "{what}");
+        }
+        let json = JsonLine::parse(br#"{"address":"192.0.2.1","state":"bound","hw_address":null}"#).unwrap_err();
+        assert!(json.starts_with("missing field `client_id`; expected an object with address, state"), "{json}");
+    }
+
+    #[test]
+    fn times_may_have_an_offset_and_parts_of_seconds() {
+        let fields = Fields { expires_at: "2026-01-01T02:00:00.9+01:00", ..GOOD };
+        let Ok(Read::Lease(lease)) = fields.read() else { panic!() };
+        assert_eq!((lease.started_s, lease.expires_s), (1_767_225_600, 1_767_229_200));
+        let Ok(Read::Lease(lease)) = GOOD.read() else { panic!() };
+        assert_eq!(lease.expires_s, u32::MAX, "no end is never");
+    }
+}

@@ -64,7 +64,7 @@ pub struct Import {
     known: HashMap<Ipv4Addr, Known>,
     seen: Addresses,
     end: End,
-    segment: Option<Snapshot>,
+    pub(super) segment: Option<Snapshot>,
     imported: Imported,
     now_s: u32,
     replaces: bool,
@@ -140,12 +140,6 @@ impl Import {
 
     fn open(&self) -> Result<Snapshot, JournalError> {
         let name = segment::unfinished_name(self.end.next);
-        match fs::remove_file(self.dir.join(&name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(JournalError::io(&self.dir, "remove what is unfinished in it")(error));
-            }
-            _ => {}
-        }
         let header = Header { number: self.end.next, seed: segment::random_seed(), previous: self.end.last };
         let mut disk = DirectoryDisk::new(&self.dir);
         Snapshot::begin(&mut disk, header, &name).map_err(JournalError::io(&self.dir, "begin a segment in it"))

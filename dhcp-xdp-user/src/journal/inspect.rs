@@ -444,6 +444,7 @@ impl Part {
         let Some(seed) = self.seed else {
             self.damage = vec![(DamageKind::Header, 0..self.len)];
             self.end = self.len / SIZE * SIZE;
+            self.note_cut(limit.unwrap_or(0));
             return Ok(0);
         };
         let mut bad: Vec<Range<u64>> = Vec::new();
@@ -468,10 +469,16 @@ impl Part {
                 break;
             }
         }
+        self.note_cut(durable);
+        Ok(self.len.saturating_sub(self.end.max(durable)))
+    }
+
+    /// Notes what is missing of what was durable.
+    fn note_cut(&mut self, durable: u64) {
+        let whole = self.len / SIZE * SIZE;
         if whole < durable {
             self.damage.push((DamageKind::CutShort, whole..durable));
         }
-        Ok(self.len.saturating_sub(self.end.max(durable)))
     }
 
     /// Calls `each` for every 64 bytes after the header and before `end`. What the disk cannot read is zero.

@@ -99,7 +99,7 @@ impl Repair {
     }
 
     /// Step 1; returns the segments by their first names.
-    fn keep(&self) -> Result<Vec<PathBuf>, JournalError> {
+    pub(super) fn keep(&self) -> Result<Vec<PathBuf>, JournalError> {
         let folder = self.keeps_in();
         DirBuilder::new().recursive(true).mode(0o750).create(&folder).map_err(JournalError::io(&folder, "make it"))?;
         let mut old = Vec::new();
@@ -114,7 +114,7 @@ impl Repair {
     }
 
     /// Step 2; returns the file's name.
-    fn write(&self, progress: &mut dyn FnMut(Progress)) -> Result<String, JournalError> {
+    pub(super) fn write(&self, progress: &mut dyn FnMut(Progress)) -> Result<String, JournalError> {
         let fail = |action| JournalError::io(&self.dir, action);
         let name = segment::unfinished_name(self.number);
         match fs::remove_file(self.dir.join(&name)) {
