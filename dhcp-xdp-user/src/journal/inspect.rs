@@ -262,7 +262,7 @@ impl Damage {
 /// What replaying comes upon, in the order that it was written.
 pub(super) enum Found {
     /// A change of this segment; the part of the damage that it was in, if it had to be put right.
-    Change { binding: Binding, segment: usize, mended: Option<usize> },
+    Change { binding: Box<Binding>, segment: usize, mended: Option<usize> },
     /// A record that is no change was put right.
     PutRight { damage: usize },
     /// At most so many changes cannot be read; the address that what is left of one names.
@@ -605,7 +605,7 @@ impl Replay<'_> {
             Record::Base { lease, hw, client_id_len, client_id } => {
                 let segment = self.segment;
                 let found = match self.parts.complete((lease.address, lease.generation), client_id, client_id_len) {
-                    Some(id) => Found::Change { binding: lease.of(&hw, &id), segment, mended },
+                    Some(id) => Found::Change { binding: Box::new(lease.of(&hw, &id)), segment, mended },
                     None => Found::Incomplete { segment, offset, address: lease.address },
                 };
                 return (self.each)(found);

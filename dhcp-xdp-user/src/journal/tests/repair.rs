@@ -151,10 +151,8 @@ fn records_that_are_gone_name_the_addresses_that_may_have_lost_their_last_change
     // The first segment's first two changes, of 0 and 1: a marker and a record each. Both come again in the last segment.
     let path = segments(&dir)[0].clone();
     let mut bytes = fs::read(&path).unwrap();
-    for at in RECORD..5 * RECORD {
-        if at % RECORD > 40 {
-            bytes[at] ^= 0xff;
-        }
+    for record in bytes[RECORD..5 * RECORD].chunks_mut(RECORD) {
+        record[41..].iter_mut().for_each(|byte| *byte ^= 0xff);
     }
     fs::write(&path, bytes).unwrap();
     let inspection = look(&dir);
