@@ -92,6 +92,15 @@ impl Server {
         Ok(serde_json::from_str(&text)?)
     }
 
+    /// `dhcp-xdp leases export`, as CSV.
+    ///
+    /// # Errors
+    /// As [`stats`](Self::stats).
+    pub fn export(&self) -> Result<String> {
+        let mut command = self.ask("leases")?;
+        command::output(command.arg("export"))
+    }
+
     fn ask(&self, what: &str) -> Result<Command> {
         let mut command = Command::new(workspace::binary("dhcp-xdp")?);
         command.args([what, "--state-dir"]).arg(&self.state);
