@@ -5,6 +5,8 @@
 
 mod clients;
 mod crash;
+mod disks;
+mod faults;
 mod frames;
 mod kea;
 mod lab;
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let together = [
         clients::tests(),
+        faults::tests(),
         frames::tests(),
         kea::tests(),
         lab::tests(),
