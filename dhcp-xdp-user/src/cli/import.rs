@@ -145,7 +145,7 @@ impl Import {
         if there.is_dir() {
             return Err(fail(io::ErrorKind::IsADirectory.into()));
         }
-        Ok((Box::new(file), there.is_file().then(|| there.len())))
+        Ok((Box::new(file), there.is_file().then_some(there.len())))
     }
 
     fn tell(&self, dir: &Path, outcome: &Outcome) -> Done {

@@ -135,7 +135,7 @@ fn lease(state: &State, address: Ipv4Addr) -> Result<LeaseView, Failure> {
         return client.lease(address).map_err(Failure::of);
     }
     let offline = Source::of_journal(state)?;
-    let found = offline.iter(now_s()).find(|binding| binding.address == address);
+    let found = offline.find(address, now_s()).map_err(Failure::of)?;
     found
         .map(|binding| LeaseView::new(&binding, None))
         .ok_or_else(|| Failure::Failed(format!("the journal has nothing about {address}")))

@@ -56,7 +56,7 @@ impl Source {
                 let counts = client.stats().ok()?.leases;
                 Some(counts.offered + counts.bound + counts.remembered + counts.declined)
             }
-            Self::Journal(offline) => Some(offline.len()),
+            Self::Journal(offline) => Some(offline.count()),
         }
     }
 
@@ -76,8 +76,11 @@ impl Source {
         match self {
             Self::Server(client) => client.leases(filter, &mut each).map_err(Failure::of)?,
             Self::Journal(offline) => {
-                let wanted = offline.iter(now_s()).filter(|binding| filter.takes(binding));
-                let _ = wanted.map(|binding| LeaseView::new(&binding, None)).try_for_each(each);
+                let mut wanted = |binding| match filter.takes(&binding) {
+                    true => each(LeaseView::new(&binding, None)),
+                    false => ControlFlow::Continue(()),
+                };
+                offline.each(now_s(), &mut wanted).map_err(Failure::of)?;
             }
         }
         failure.map_or(Ok(()), Err)

@@ -15,6 +15,7 @@ use std::{
 
 use super::{
     DirectoryDisk, Disk as _, JournalError,
+    addresses::Addresses,
     compact::Snapshot,
     lock,
     recovery::{self, End},
@@ -221,23 +222,4 @@ fn client(binding: &Binding) -> u64 {
         binding.client_id.hash(&mut hasher);
     }
     hasher.finish()
-}
-
-/// A set of addresses: a bit each, for the /16s that there are any of.
-#[derive(Default)]
-struct Addresses {
-    pages: HashMap<u16, Box<[u64; 1024]>>,
-}
-
-impl Addresses {
-    /// Whether it is new.
-    fn insert(&mut self, address: Ipv4Addr) -> bool {
-        let number = u32::from(address);
-        let page = self.pages.entry((number >> 16) as u16).or_insert_with(|| Box::new([0; 1024]));
-        let word = &mut page[(number as u16 >> 6) as usize];
-        let bit = 1 << (number & 63);
-        let is_new = *word & bit == 0;
-        *word |= bit;
-        is_new
-    }
 }

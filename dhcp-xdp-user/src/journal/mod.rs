@@ -7,6 +7,7 @@
 //! `fdatasync` each; a group starts with a marker that says how many bytes of the segment were durable by then. That is how
 //! [`recovery`] tells a torn end (bad records beyond what any marker vouches for: cut off) from damage (refused).
 
+mod addresses;
 mod compact;
 mod disk;
 mod import;
@@ -30,6 +31,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+pub use addresses::Addresses;
 pub use disk::{DirectoryDisk, Disk, SegmentFile};
 pub use import::{Import, Imported, NotImported};
 pub use inspect::{Damage, DamageKind, Ignored, Inspection, Progress, SegmentView, inspect};
