@@ -9,13 +9,17 @@ use std::net::Ipv4Addr;
 use super::{
     BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError, RestoreError, Stamp,
     binding::is_current,
-    index::Entered,
+    index::{ClientIndex, Entered},
     side::Full,
     slot::{Body, Claim, HwHead, Seen},
 };
 
 /// How often a change starts anew when others were faster, before it gives up.
 const ATTEMPTS: usize = 8;
+
+/// Small steps of expiry that a worker which finds no free address takes at most: what others have just put before the wheel
+/// comes first.
+const EXPIRE_STEPS: usize = 16;
 
 /// Why one attempt came to nothing.
 enum Retry {
@@ -119,8 +123,19 @@ impl LeaseTable {
         }
         let Some(Some(free)) = self.free.get(usize::from(client.subnet)) else { return Err(OfferError::Exhausted) };
         let take = || free.take(&self.slots, &self.used, &self.free_map, now_s);
-        let taken = take().or_else(|| if self.expire_some(now_s) { take() } else { None });
-        taken.ok_or(OfferError::Exhausted)
+        if let Some(taken) = take() {
+            return Ok(taken);
+        }
+        // All in use, unless some are overdue.
+        for _ in 0..EXPIRE_STEPS {
+            if self.expire_some(now_s) == 0 {
+                break;
+            }
+            if let Some(taken) = take() {
+                return Ok(taken);
+            }
+        }
+        Err(OfferError::Exhausted)
     }
 
     fn offer_claimed(
@@ -131,6 +146,7 @@ impl LeaseTable {
         hold_until_s: u32,
         now_s: u32,
     ) -> Result<Lease, Retry> {
+        self.forget_alike(&client.key, slot, &claim.key());
         match self.index.insert(&client.key, slot, &self.slots, &claim.key()) {
             Entered::New => {}
             other => {
@@ -154,10 +170,19 @@ impl LeaseTable {
         let (former, was_used) = (claim.key(), claim.before().state() != BindingState::Free);
         let same = was_used && former == client.key;
         self.write_side(client, slot, seen.filter(|_| same))?;
-        if was_used && !same {
+        if was_used && !same && !ClientIndex::are_alike(&former, &client.key) {
             self.index.remove_if_at(&former, slot);
         }
         Ok(())
+    }
+
+    /// Forgets a slot's former client before a new one is entered for it if their entries look alike: afterwards nobody could
+    /// tell whose is to be removed. Should the new one not get the slot after all, the former has lost a free address that it
+    /// would have been given first.
+    fn forget_alike(&self, key: &ClientKey, slot: u32, former: &ClientKey) {
+        if ClientIndex::are_alike(former, key) {
+            self.index.remove_if_at(former, slot);
+        }
     }
 
     fn write_and_publish(
@@ -245,7 +270,9 @@ impl LeaseTable {
         now_s: u32,
     ) -> Result<Bound, Retry> {
         let claim = self.slots[slot as usize].claim(seen).ok_or(Retry::Changed)?;
-        self.used.mark(slot);
+        if seen.word.state() == BindingState::Free {
+            self.used.mark(slot);
+        }
         let left = match self.point_to(client, slot, &claim, seen) {
             Ok(left) => left,
             Err(retry) => {
@@ -273,6 +300,7 @@ impl LeaseTable {
         seen: &Seen,
     ) -> Result<Option<(u32, Claim<'a>)>, Retry> {
         let key = &client.key;
+        self.forget_alike(key, slot, &seen.key);
         // Nearly always a renewal: looking is cheaper than entering.
         let at = self.index.get_holding(key, &self.slots, slot, &seen.key);
         let left = match at {
@@ -412,6 +440,7 @@ impl LeaseTable {
             return Err(RestoreError::Contended);
         }
         let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id };
+        self.forget_alike(&key, slot, &claim.key());
         if self.take_over(&client, slot, &claim, None).is_err() {
             // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
             let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);

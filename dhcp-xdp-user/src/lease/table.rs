@@ -43,7 +43,7 @@ pub struct Client<'a> {
 /// Why no address can be offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
-    /// Every address of the subnet is in use.
+    /// Every address of the subnet is in use, or is overdue and not yet freed by [`LeaseTable::expire`], which is behind.
     #[error("no free address")]
     Exhausted,
     /// Another worker is changing the same slot at this moment. The client asks again.
@@ -262,18 +262,19 @@ impl LeaseTable {
         spent
     }
 
-    /// Expires a few overdue slots for a worker that finds no free address. True if there were any. While a pool is exhausted
-    /// this costs a load a request: once nothing is overdue, nothing can be before the next second.
-    pub(super) fn expire_some(&self, now_s: u32) -> bool {
+    /// Expires a few overdue slots for a worker that finds no free address; how many it looked at. While a pool is exhausted
+    /// this costs a load a request: once nothing is overdue, nothing can be before the next second. Nothing either when the
+    /// housekeeping thread is at it.
+    pub(super) fn expire_some(&self, now_s: u32) -> usize {
         if self.barren_s.load(Ordering::Relaxed) == now_s {
-            return false;
+            return 0;
         }
-        let Ok(_alone) = self.housekeeping.try_lock() else { return false };
-        let found = self.wheel.step(&self.slots, now_s, EXPIRE_SOME, |slot| self.expire_slot(slot, now_s)) > 0;
-        if !found {
+        let Ok(_alone) = self.housekeeping.try_lock() else { return 0 };
+        let looked_at = self.wheel.step(&self.slots, now_s, EXPIRE_SOME, |slot| self.expire_slot(slot, now_s));
+        if looked_at == 0 {
             self.barren_s.store(now_s, Ordering::Relaxed);
         }
-        found
+        looked_at
     }
 
     fn copy(&self, slot: u32, now_s: u32) -> Option<Binding> {
