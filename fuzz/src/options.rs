@@ -83,5 +83,32 @@ fn area<'a>(bytes: &'a [u8], all: &mut Vec<(u8, &'a [u8])>, mut overload: Option
 
 /// The payload of each message.
 pub fn seeds() -> Vec<Seed> {
-    message::each().into_iter().map(|(name, message)| (name, message.payload())).collect()
+    let overloaded = |value: u8| {
+        let message = message::Message::new(message::DISCOVER, 1).option(52, &[value]);
+        message.with(|m| {
+            m.file = b"\x0c\x04file\xff".to_vec();
+            m.sname = b"\x0d\x02sn\xff".to_vec();
+        })
+    };
+    let plain = || message::Message::new(message::DISCOVER, 1);
+    let mut seeds: Vec<Seed> = message::each().into_iter().map(|(name, message)| (name, message.payload())).collect();
+    seeds.extend([
+        ("overload-of-file", overloaded(1).payload()),
+        ("overload-of-sname", overloaded(2).payload()),
+        ("overload-of-4", overloaded(4).payload()),
+        ("overload-twice", overloaded(1).option(52, &[2]).payload()),
+        ("overload-in-file", overloaded(1).with(|m| m.file = vec![52, 1, 2]).payload()),
+        ("option-past-the-end", plain().with(|m| m.options.extend([12, 200, 1])).payload()),
+        (
+            "pads-and-no-end",
+            plain()
+                .with(|m| m.options.extend([0, 0, 0]))
+                .payload()
+                .split_last()
+                .map_or(vec![], |(_, rest)| rest.to_vec()),
+        ),
+        ("identifier-of-1-byte", plain().option(61, &[1]).payload()),
+        ("twice-the-same", plain().option(61, b"\0a").option(61, b"\0b").payload()),
+    ]);
+    seeds
 }
