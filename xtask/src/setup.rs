@@ -42,6 +42,7 @@ use Sign::{Header, Program};
 
 const XSK: &str = "libxdp and libbpf, which xsk-rs builds";
 const CLIENT: &str = "a client of the end-to-end tests";
+const DISK: &str = "a disk that fails in the end-to-end tests";
 const JUDGE: &str = "captures in the end-to-end tests";
 
 /// For the server and its XDP program.
@@ -61,14 +62,19 @@ const RUN: [Need; 2] = [
 ];
 
 /// For `test`, besides.
-const TEST: [Need; 9] = [
+const TEST: [Need; 14] = [
     need(Program("ss"), "iproute2", "counters of sockets"),
     need(Program("ethtool"), "ethtool", "settings of interfaces"),
     need(Program("bpftool"), "bpftool", "to look at the XDP program"),
     need(Program("dhclient"), "isc-dhcp-client", CLIENT),
     need(Program("dhcpcd"), "dhcpcd-base", CLIENT),
     need(Program("dhcrelay"), "isc-dhcp-relay", "the relay agent of the end-to-end tests"),
+    need(Program("kea-dhcp4"), "kea-dhcp4-server", "the server that ours is held against"),
     need(Program("perfdhcp"), "kea-admin", "load in the end-to-end tests"),
+    need(Program("mkfs.ext4"), "e2fsprogs", DISK),
+    need(Program("chattr"), "e2fsprogs", DISK),
+    need(Program("fsfreeze"), "util-linux", DISK),
+    need(Program("setpriv"), "util-linux", "a server without root in the end-to-end tests"),
     need(Program("tcpdump"), "tcpdump", JUDGE),
     need(Program("tshark"), "tshark", JUDGE),
 ];

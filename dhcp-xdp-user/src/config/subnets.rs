@@ -290,6 +290,10 @@ fn lease_times(checker: &mut Checker<'_>, settings: Settings<'_>) -> LeaseTimes 
     }
     let t1 = settings.t1.map_or(0.5, |t1| *t1.get_ref());
     let t2 = settings.t2.map_or(0.875, |t2| *t2.get_ref());
+    let slack = settings.renewal_slack.map_or(0.0, |slack| *slack.get_ref());
+    if let Some(given) = settings.renewal_slack.filter(|_| !(0.0..=1.0).contains(&slack)) {
+        checker.error(given.span(), format!("found {slack}; expected a part of the lease time from 0 to 1, as 0.1"));
+    }
     // A cast saturates; what is no number is zero.
     let permille = |part: f64| (part * 1000.0).round() as u16;
     if !(0 < permille(t1) && permille(t1) < permille(t2) && permille(t2) < 1000) {
@@ -302,6 +306,7 @@ fn lease_times(checker: &mut Checker<'_>, settings: Settings<'_>) -> LeaseTimes 
         max_s: max_s as u32,
         t1_permille: permille(t1),
         t2_permille: permille(t2),
+        renewal_slack_permille: permille(slack),
     }
 }
 

@@ -13,6 +13,7 @@
 pub mod capabilities;
 mod device;
 mod frames;
+mod memory;
 mod program;
 mod queue;
 mod socket;
@@ -20,6 +21,7 @@ mod statistics;
 
 pub use device::{AttachedProgram, Device, DeviceError};
 pub use frames::{FrameToken, QueueFrames};
+pub use memory::advise_huge_pages;
 pub use program::{AttachMode, OBJECT, Program, ProgramConfig, ProgramError};
 pub use queue::{BindMode, OpenError, Queue, QueueConfig, open_queue};
 pub use socket::Socket;
