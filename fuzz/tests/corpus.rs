@@ -24,6 +24,18 @@ fn every_file_of_the_corpora_passes_its_target() {
 }
 
 #[test]
+fn the_commented_examples_pass_too() {
+    let target = TARGETS.iter().find(|target| target.name == "config").unwrap();
+    let folder = seeds_folder().join("../../examples");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let texts: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
+    assert!(!texts.is_empty());
+    for path in texts {
+        (target.run)(&fs::read(path).unwrap());
+    }
+}
+
+#[test]
 fn the_seeds_that_code_makes_are_those_in_the_repository() {
     for target in TARGETS {
         let mut names = BTreeSet::new();
