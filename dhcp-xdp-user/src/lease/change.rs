@@ -19,7 +19,7 @@ const ATTEMPTS: usize = 8;
 
 /// Small steps of expiry that a worker which finds no free address takes at most: what others have just put before the wheel
 /// comes first.
-const EXPIRE_STEPS: usize = 16;
+const EXPIRE_STEPS: usize = 8;
 
 /// Why one attempt came to nothing.
 enum Retry {
