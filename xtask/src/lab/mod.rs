@@ -7,6 +7,7 @@ pub mod capture;
 pub mod clients;
 pub mod counters;
 pub mod janitor;
+pub mod kea;
 pub mod namespace;
 pub mod parameter;
 pub mod perfdhcp;
@@ -16,6 +17,7 @@ pub mod server;
 pub mod veth;
 
 pub use capture::Capture;
+pub use kea::Kea;
 pub use namespace::Namespace;
 pub use parameter::Parameter;
 pub use process::Process;
