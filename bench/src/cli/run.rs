@@ -1,9 +1,10 @@
-//! The command line.
+//! `dhcp-storm run`: its arguments, and the plan that they make.
 
 use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::Args;
 
+use super::values::{Rate, mac, percent, pool, rate, scale, seconds};
 use crate::{
     engine::Plan,
     identity::MAX_CLIENTS,
@@ -13,32 +14,7 @@ use crate::{
     verdict::Pool,
 };
 
-/// Packet generator and load tester for DHCPv4 servers, on AF_XDP.
-#[derive(Debug, Parser)]
-#[command(name = "dhcp-storm", version, subcommand_required = true, arg_required_else_help = true, after_help = HELP)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Sends a load of clients to a server and judges its replies
-    #[command(after_help = RUN_HELP)]
-    Run(Box<RunArgs>),
-    /// Sends every DHCP request that comes in straight back: the limit against which a server is held
-    #[command(after_help = REFLECT_HELP)]
-    Reflect(ReflectArgs),
-}
-
-const HELP: &str = "\
-Examples:
-  dhcp-storm run --interface eth1 --rate max --duration 5
-  dhcp-storm reflect --interface eth1";
-
-const RUN_HELP: &str = "\
+pub(super) const HELP: &str = "\
 Examples:
   20,000 new clients a second for ten seconds, good if at most 1 % of their messages are lost; results also as JSON:
     dhcp-storm run --interface eth1 --clients 200000 --rate 20000 --duration 10 --max-loss 1 --json storm.json
@@ -51,13 +27,6 @@ Examples:
 
 Exit code: 0 good, 1 a reply was wrong, more was lost than --max-loss allows, no reply came at all or the run failed, 2 wrong
 usage.";
-
-const REFLECT_HELP: &str = "\
-Example:
-  dhcp-storm reflect --interface eth1 --workers 2
-
-Frames come back with MAC addresses, IP addresses and ports swapped, and as BOOTREPLY, so that a generator on the other end
-takes them in: `dhcp-storm run --scenario echo` measures round trips. Ctrl-C ends it.";
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -130,32 +99,6 @@ pub struct RunArgs {
     pub quiet: bool,
 }
 
-/// Arguments of `reflect`.
-#[derive(Debug, Args)]
-pub struct ReflectArgs {
-    /// Interface to reflect on
-    #[arg(short, long, value_name = "IF")]
-    pub interface: String,
-    /// Sockets and threads on each receive queue
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub workers: u32,
-    /// Attach the XDP program in generic mode: slower, for drivers without XDP
-    #[arg(long)]
-    pub generic: bool,
-    /// Spin instead of sleeping
-    #[arg(long)]
-    pub busy_poll: bool,
-}
-
-/// `--rate`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rate {
-    /// So many a second.
-    PerSecond(f64),
-    /// As many as go.
-    Max,
-}
-
 /// Exchanges at a time when `--window` says nothing.
 const DEFAULT_WINDOW: u32 = 256;
 
@@ -197,98 +140,17 @@ impl RunArgs {
     }
 }
 
-fn rate(text: &str) -> Result<Rate, String> {
-    if text == "max" {
-        return Ok(Rate::Max);
-    }
-    let (digits, factor) = match text.strip_suffix(['k', 'M']) {
-        Some(digits) if text.ends_with('k') => (digits, 1e3),
-        Some(digits) => (digits, 1e6),
-        None => (text, 1.0),
-    };
-    match digits.parse::<f64>() {
-        Ok(number) if number > 0.0 && number * factor <= 1e9 => Ok(Rate::PerSecond(number * factor)),
-        _ => Err("a number of exchanges a second (20000, 20k) or max".into()),
-    }
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>();
-    number.ok().filter(|number| (0.0..=100.0).contains(number)).ok_or_else(|| "a percentage from 0 to 100".into())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number = text.strip_suffix('s').unwrap_or(text).parse::<f64>();
-    match number {
-        Ok(number) if (0.0..=86_400.0).contains(&number) => Ok(Duration::from_secs_f64(number)),
-        _ => Err("a number of seconds, at most a day".into()),
-    }
-}
-
-fn scale(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if Backoff::SCALES.contains(&number) => Ok(number),
-        _ => Err(format!("a factor from {} to {}", Backoff::SCALES.start(), Backoff::SCALES.end())),
-    }
-}
-
-fn mac(text: &str) -> Result<[u8; 6], String> {
-    let octets: Option<Vec<u8>> =
-        text.split(':').map(|part| u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2)).collect();
-    octets.and_then(|octets| octets.try_into().ok()).ok_or_else(|| "six octets, as 02:00:5e:00:53:01".into())
-}
-
-fn pool(text: &str) -> Result<Pool, String> {
-    const EXPECTED: &str = "10.0.0.10-10.0.0.99, or 10.0.0.0/24";
-    let address = |text: &str| text.parse::<Ipv4Addr>().map(u32::from).map_err(|_| EXPECTED.to_owned());
-    let (first, last) = match (text.split_once('-'), text.split_once('/')) {
-        (Some((first, last)), _) => (address(first)?, address(last)?),
-        (None, Some((network, length))) => {
-            let length = length.parse::<u32>().ok().filter(|length| *length <= 32).ok_or(EXPECTED)?;
-            let hosts = u32::MAX.checked_shr(length).unwrap_or(0);
-            (address(network)? & !hosts, address(network)? | hosts)
-        }
-        (None, None) => (address(text)?, address(text)?),
-    };
-    if first <= last { Ok((first, last)) } else { Err("the first address is above the last".into()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
+    use crate::cli::{Cli, Command};
+    use clap::Parser as _;
 
     fn parse(words: &str) -> Result<Plan, String> {
         let cli = Cli::try_parse_from(words.split_whitespace()).map_err(|e| e.to_string())?;
         match cli.command {
             Command::Run(args) => args.plan([2, 0, 0, 0, 0, 1]),
-            Command::Reflect(_) => Err("not a run".into()),
-        }
-    }
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_help_has_examples_that_the_command_line_takes() {
-        let root = Cli::command();
-        for command in root.get_subcommands().filter(|sub| sub.get_name() != "help").chain([&root]) {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let examples: Vec<&str> = help.lines().map(str::trim).filter(|l| l.starts_with("dhcp-storm ")).collect();
-            assert!(help.starts_with("Example") && !examples.is_empty(), "{}: {help}", command.get_name());
-            for example in examples {
-                let words = example.split_whitespace().map(|word| word.trim_matches('\''));
-                let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{example}: {error}"));
-                if let Command::Run(args) = cli.command {
-                    args.plan([2; 6]).unwrap_or_else(|error| panic!("{example}: {error}"));
-                    if let (Rate::PerSecond(rate), false) = (args.rate, args.once) {
-                        let needed = rate * args.duration.as_secs_f64();
-                        assert!(f64::from(args.clients) >= needed, "{example}: clients would run out or come again");
-                    }
-                }
-            }
+            _ => Err("not a run".into()),
         }
     }
 
@@ -334,13 +196,5 @@ mod tests {
         ] {
             assert!(parse(&format!("dhcp-storm {words}")).is_err(), "{words}");
         }
-    }
-
-    #[test]
-    fn a_pool_is_a_range_or_a_prefix() {
-        assert_eq!(pool("10.0.0.0/30"), Ok((0x0a00_0000, 0x0a00_0003)));
-        assert_eq!(pool("10.0.0.1-10.0.0.2"), Ok((0x0a00_0001, 0x0a00_0002)));
-        assert_eq!(pool("0.0.0.0/0"), Ok((0, u32::MAX)));
-        assert_eq!(pool("10.0.0.1/32"), Ok((0x0a00_0001, 0x0a00_0001)));
     }
 }
