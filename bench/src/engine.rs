@@ -92,6 +92,8 @@ impl End {
 pub struct Outcome {
     /// Why it ended.
     pub end: End,
+    /// Why the result is not that of the whole plan, if so.
+    pub incomplete: Option<String>,
     /// Everything measured.
     pub measures: Measures,
     /// The counters at the end of the load, before the last replies were awaited: what rates are made of.
@@ -185,8 +187,14 @@ impl<'p> Engine<'p> {
             Pace::Open { .. } if !self.plan.once => self.plan.pace.due_before(load_ns.min(self.load_end_ns)),
             _ => self.starts,
         };
+        let incomplete = match &end {
+            End::Interrupted => Some("interrupted".to_owned()),
+            End::Failed(error) => Some(error.to_string()),
+            End::Duration | End::AllDone => None,
+        };
         Outcome {
             end,
+            incomplete,
             measures: self.measures,
             under_load,
             load_ns,

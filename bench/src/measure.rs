@@ -22,7 +22,7 @@ pub struct Counters {
     /// Starts that were due and found every client in an exchange still.
     pub no_idle_client: u64,
     /// Messages sent, retransmissions included, by [`Message`].
-    pub sent: [u64; Message::ALL.len()],
+    pub sent: [u64; Message::COUNT],
     /// Messages sent again.
     pub retransmitted: u64,
     /// Times that the transmit ring had no room.
@@ -78,10 +78,10 @@ pub struct Measures {
     pub counters: Counters,
     /// From the transmission of a message to its answer, by [`Message`]. A message that had to be sent again counts from its
     /// first transmission: that is what the client waits.
-    pub from_transmit: [Latency; Message::ALL.len()],
+    pub from_transmit: [Latency; Message::COUNT],
     /// In an open loop, the same from the moment at which the exchange was due: what a client waits that does not care that
     /// the generator was late (coordinated omission). Equal to `from_transmit` in a closed loop and for REQUEST.
-    pub from_schedule: [Latency; Message::ALL.len()],
+    pub from_schedule: [Latency; Message::COUNT],
     /// How late exchanges began against the schedule.
     pub lateness: Latency,
     /// When the last client was done, in nanoseconds from the begin.
@@ -102,8 +102,8 @@ impl Measures {
         let latency = || Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, 3).expect("the bounds are constants");
         Self {
             counters: Counters::default(),
-            from_transmit: [latency(), latency()],
-            from_schedule: [latency(), latency()],
+            from_transmit: std::array::from_fn(|_| latency()),
+            from_schedule: std::array::from_fn(|_| latency()),
             lateness: latency(),
             all_done_ns: None,
             examples: Vec::with_capacity(MAX_EXAMPLES),

@@ -13,7 +13,7 @@ use crate::{
     engine::{End, Outcome, Plan},
     host::{CpuTime, Host},
     measure::Latency,
-    port::xdp::{KernelCounts, Modes},
+    port::{KernelCounts, Modes},
     scenario::{AfterOffer, Scenario},
     schedule::Pace,
     template::Message,
@@ -38,13 +38,13 @@ pub struct Report {
     pub host: Host,
     /// The seed.
     pub seed: u64,
-    /// Whether the run was cut short.
-    pub partial: bool,
+    /// Whether the run went as planned to its end, with a server that answered to the end.
+    pub complete: bool,
+    /// Why it is not complete, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Why it ended: `duration`, `all_done`, `interrupted` or `failed`.
     pub ended_by: &'static str,
-    /// What failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
     /// What was asked for.
     pub settings: Settings,
     /// The figures.
@@ -188,6 +188,8 @@ impl From<&Latency> for Percentiles {
 /// What the generator's own end did and cost.
 #[derive(Debug, Serialize)]
 pub struct Generator {
+    /// `xdp` or `packet`: the sockets used.
+    pub socket: &'static str,
     /// How the XDP program was attached.
     pub xdp_mode: &'static str,
     /// How the sockets were bound.
@@ -247,12 +249,9 @@ impl Report {
             began_at_unix_s: of.began_at_unix_s,
             host: Host::this(),
             seed: plan.seed,
-            partial: outcome.end.is_partial(),
+            complete: outcome.incomplete.is_none(),
+            reason: outcome.incomplete.clone(),
             ended_by: outcome.end.name(),
-            error: match &outcome.end {
-                End::Failed(error) => Some(error.to_string()),
-                _ => None,
-            },
             settings: Settings::new(plan, of.interface, of.max_loss_percent),
             summary: Summary::new(outcome),
             violations,
@@ -263,6 +262,7 @@ impl Report {
                 .map(|(violation, evidence)| format!("{}: {evidence}", violation.name()))
                 .collect(),
             generator: Generator {
+                socket: of.modes.socket,
                 xdp_mode: of.modes.attach,
                 bind_mode: of.modes.bind,
                 queues: of.modes.queues,
@@ -280,9 +280,9 @@ impl Report {
 
     /// Whether the server stood the test: replies came, none was wrong, no more was lost than allowed, and the run did not fail.
     pub fn is_good(&self) -> bool {
-        self.error.is_none()
+        (self.complete || self.ended_by == End::Interrupted.name())
             && self.summary.violations == 0
-            && (self.answered() || self.partial)
+            && (self.answered() || !self.complete)
             && !self.lost_too_much()
     }
 
@@ -316,8 +316,7 @@ impl Report {
         let mut line = |words: std::fmt::Arguments<'_>| {
             let _ = writeln!(text, "{words}");
         };
-        if self.partial {
-            let why = self.error.as_deref().unwrap_or("interrupted");
+        if let Some(why) = &self.reason {
             line(format_args!("PARTIAL RESULT after {:.3} s: {why}", s.elapsed_s));
         }
         let what = scenario.aim();
@@ -416,7 +415,7 @@ impl Summary {
         // What is in flight when a run is cut short may still be answered.
         let unanswered = if outcome.end.is_partial() { 0 } else { u64::from(outcome.in_flight) };
         let lost = all.timeouts + unanswered;
-        let by_message = |latency: &[Latency; 2]| {
+        let by_message = |latency: &[Latency; Message::COUNT]| {
             Message::ALL.into_iter().map(|m| (m.name(), Percentiles::from(&latency[m as usize]))).collect()
         };
         Self {

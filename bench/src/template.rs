@@ -32,17 +32,42 @@ pub enum Message {
     Discover,
     /// DHCPREQUEST in SELECTING: with server identifier and requested address.
     Request,
+    /// DHCPREQUEST in INIT-REBOOT: with requested address alone.
+    Reboot,
+    /// DHCPREQUEST in RENEWING: with `ciaddr`, unicast to the server.
+    Renew,
+    /// DHCPREQUEST in REBINDING: with `ciaddr`, broadcast.
+    Rebind,
+    /// DHCPRELEASE, which has no answer.
+    Release,
+    /// DHCPDECLINE, which has none either.
+    Decline,
 }
 
 impl Message {
     /// All messages.
-    pub const ALL: [Message; 2] = [Message::Discover, Message::Request];
+    pub const ALL: [Message; 7] = [
+        Message::Discover,
+        Message::Request,
+        Message::Reboot,
+        Message::Renew,
+        Message::Rebind,
+        Message::Release,
+        Message::Decline,
+    ];
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
 
     /// The key in reports.
     pub fn name(self) -> &'static str {
         match self {
             Message::Discover => "discover",
             Message::Request => "request",
+            Message::Reboot => "init_reboot",
+            Message::Renew => "renew",
+            Message::Rebind => "rebind",
+            Message::Release => "release",
+            Message::Decline => "decline",
         }
     }
 }
@@ -138,7 +163,7 @@ impl Templates {
     pub fn write(&self, message: Message, fields: &Fields, buffer: &mut [u8]) -> usize {
         let frame = match message {
             Message::Discover => &self.discover,
-            Message::Request => &self.request,
+            _ => &self.request,
         };
         let len = frame.bytes.len();
         let Some(out) = buffer.get_mut(..len) else { return 0 };
@@ -253,7 +278,7 @@ fn frame(message: Message, look: &Look, circuit_id: Option<&(Vec<u8>, Option<usi
     const PARAMETERS: [u8; 9] = [55, 7, 1, 3, 6, 15, 51, 58, 59];
     match message {
         Message::Discover => bytes.extend([53, 1, 1]),
-        Message::Request => {
+        _ => {
             bytes.extend([53, 1, 3, 50, 4]);
             frame.requested = Some(bytes.len());
             bytes.extend([0, 0, 0, 0, 54, 4]);

@@ -2,6 +2,9 @@
 
 use std::{io, time::Duration};
 
+use dhcp_xdp::xsk::RingStats;
+use dhcp_xdp_ebpf::Verdict;
+
 pub mod xdp;
 
 /// A way to the server.
@@ -25,6 +28,28 @@ pub trait Port {
     /// # Errors
     /// The way is gone.
     fn wait(&mut self, timeout: Duration) -> io::Result<()>;
+}
+
+/// How a port came about.
+#[derive(Clone, Copy, Debug)]
+pub struct Modes {
+    /// `xdp` or `packet`: AF_XDP or AF_PACKET.
+    pub socket: &'static str,
+    /// How the XDP program is attached; `none` without one.
+    pub attach: &'static str,
+    /// How the sockets are bound.
+    pub bind: &'static str,
+    /// Receive queues.
+    pub queues: usize,
+}
+
+/// What the kernel counted on this end; all zero where it does not count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KernelCounts {
+    /// Of the sockets, summed.
+    pub rings: RingStats,
+    /// Of the XDP program, in the order of [`Verdict::ALL`].
+    pub verdicts: [u64; Verdict::COUNT as usize],
 }
 
 /// A clock that starts at 0.

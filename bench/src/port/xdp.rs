@@ -8,14 +8,14 @@ use dhcp_xdp::{
     wake::Wake,
     xsk::{Device, FrameToken, OBJECT, Program, ProgramConfig, QueueConfig, RingStats, Socket, open_queue},
 };
-use dhcp_xdp_ebpf::{Role, Verdict};
+use dhcp_xdp_ebpf::Role;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
     sys::time::TimeSpec,
 };
 
-use super::Port;
+use super::{KernelCounts, Modes, Port};
 
 /// Chunks of a queue, half of them to receive into.
 const FRAMES: u32 = 8192;
@@ -32,26 +32,6 @@ pub struct XdpPort {
     /// Socket that is looked at first for replies.
     receiver: usize,
     modes: Modes,
-}
-
-/// How the port came about.
-#[derive(Clone, Copy, Debug)]
-pub struct Modes {
-    /// How the program is attached.
-    pub attach: &'static str,
-    /// How the sockets are bound.
-    pub bind: &'static str,
-    /// Receive queues.
-    pub queues: usize,
-}
-
-/// What the kernel counted on this end.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KernelCounts {
-    /// Of the sockets, summed.
-    pub rings: RingStats,
-    /// Of the XDP program, in the order of [`Verdict::ALL`].
-    pub verdicts: [u64; Verdict::COUNT as usize],
 }
 
 impl XdpPort {
@@ -81,7 +61,7 @@ impl XdpPort {
                 sockets.push(socket);
             }
         }
-        let modes = Modes { attach: program.mode().name(), bind, queues: sockets.len() };
+        let modes = Modes { socket: "xdp", attach: program.mode().name(), bind, queues: sockets.len() };
         Ok(Self { sockets, program, tokens: ArrayVec::new(), sender: 0, receiver: 0, modes })
     }
 
