@@ -1,6 +1,6 @@
 //! The loop of a run: take replies, fire timers, begin exchanges, send.
 //!
-//! One thread. It reads the clock, allocates nothing and makes no system call but those of its [`Port`].
+//! One thread. It reads the clock, allocates nothing a packet and makes no system call but those of its [`Port`].
 
 use std::{
     collections::VecDeque,
@@ -135,7 +135,7 @@ impl<'p> Engine<'p> {
             judge: Judge::new(names.count(), plan.pool, plan.scenario == Scenario::Echo),
             names,
             plan,
-            measures: Measures::new(),
+            measures: Measures::new(plan.clients, plan.load),
             outbox: VecDeque::with_capacity(OUTBOX),
             starts: 0,
             load_end_ns: plan.load.as_nanos() as u64,
@@ -149,6 +149,7 @@ impl<'p> Engine<'p> {
         let mut under_load = None;
         let end = loop {
             let now = clock.now_ns();
+            self.measures.tick(now);
             if stop.load(Ordering::Relaxed) {
                 break End::Interrupted;
             }
@@ -181,6 +182,7 @@ impl<'p> Engine<'p> {
             }
         };
         let now = clock.now_ns();
+        self.measures.finish(now);
         self.publish(live, now);
         let (under_load, load_ns) = under_load.unwrap_or_else(|| (self.measures.counters.clone(), now));
         let offered = match self.plan.pace {
@@ -270,10 +272,7 @@ impl<'p> Engine<'p> {
     /// A client has what its scenario wants, `first` for the first time.
     fn done(&mut self, index: u32, first: bool, now: u64) {
         if first {
-            self.measures.counters.clients_done += 1;
-            if self.measures.counters.clients_done == u64::from(self.names.count()) {
-                self.measures.all_done_ns = Some(now);
-            }
+            self.measures.client_done(now);
         }
         if !self.plan.once {
             self.clients.again(index);

@@ -25,6 +25,7 @@ use crate::{
     engine::{Engine, Outcome, Plan},
     host::{self, CpuTime},
     live::{self, Live},
+    nic::Watch,
     port::{SystemClock, xdp::XdpPort},
     report::{Circumstances, Report},
 };
@@ -92,6 +93,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
             (u64::from(plan.clients) * BYTES_A_CLIENT as u64).div_ceil(1_000_000)
         );
     }
+    let watch = Watch::begin(&args.interface, args.peer_netns.as_deref())?;
     let began_at_unix_s = host::unix_time_s();
     let cpu = CpuTime::now();
     let outcome = storm(&plan, engine, &mut port, &stop, args.quiet);
@@ -108,6 +110,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
             counts: port.counts().unwrap_or_default(),
             setup_s,
             cpu: CpuTime::now().since(cpu),
+            interfaces: watch.end(),
         },
     );
     drop(port);

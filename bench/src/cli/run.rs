@@ -88,6 +88,10 @@ pub struct RunArgs {
     /// Write the results as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Network namespace of the interface's peer, if that is the other end of a veth pair: a name of `ip netns`, or a file as
+    /// /proc/4711/ns/net. Its counters are reported too. In the same namespace it is found without
+    #[arg(long, value_name = "NETNS")]
+    pub peer_netns: Option<String>,
     /// Keep the generator on this processor
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,
