@@ -149,7 +149,11 @@ impl<'p> Engine<'p> {
         let mut under_load = None;
         let end = loop {
             let now = clock.now_ns();
-            self.measures.tick(now);
+            if self.measures.tick(now)
+                && let Some(interval) = self.measures.series.intervals().last()
+            {
+                live.interval(interval);
+            }
             if stop.load(Ordering::Relaxed) {
                 break End::Interrupted;
             }

@@ -17,12 +17,15 @@
 
 pub mod cli;
 pub mod clients;
+pub mod compare;
 pub mod engine;
 pub mod host;
+pub mod html;
 pub mod identity;
 pub mod live;
 pub mod measure;
 pub mod nic;
+pub mod output;
 pub mod port;
 pub mod reflect;
 pub mod reply;

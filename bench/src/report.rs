@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use anyhow::{Context as _, bail};
 use dhcp_xdp_ebpf::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -438,12 +439,47 @@ impl Report {
         }
     }
 
+    /// From JSON.
+    ///
+    /// # Errors
+    /// It is no result of a run, or one of another schema.
+    pub fn read(json: &serde_json::Value) -> anyhow::Result<Self> {
+        match json["schema"].as_u64() {
+            None => bail!("no result of dhcp-storm: it has no `schema`"),
+            Some(schema) if schema != u64::from(SCHEMA) => {
+                bail!("a result of schema {schema}, and this version reads {SCHEMA}")
+            }
+            Some(_) => Self::deserialize(json).context("no result of a run of dhcp-storm"),
+        }
+    }
+
     /// Whether the server stood the test: replies came, none was wrong, no more was lost than allowed, and the run did not fail.
     pub fn is_good(&self) -> bool {
         (self.complete || self.ended_by == End::Interrupted.name())
             && self.summary.violations == 0
             && (self.answered() || !self.complete)
             && !self.lost_too_much()
+    }
+
+    /// The verdict in a few words, and `good`, `warn` or `bad`.
+    pub fn verdict(&self) -> (&'static str, String) {
+        match self.summary.violations {
+            _ if !self.complete => ("warn", format!("partial: {}", self.reason.as_deref().unwrap_or("cut short"))),
+            0 if !self.answered() => ("bad", "no answer".into()),
+            0 if self.lost_too_much() => ("bad", "too many lost".into()),
+            0 => ("good", "every reply that came was right".into()),
+            n => ("bad", format!("{n} wrong replies")),
+        }
+    }
+
+    /// What clients are after, in the plural: `bindings`.
+    pub fn aim(&self) -> &str {
+        if self.settings.aim.is_empty() { "bindings" } else { &self.settings.aim }
+    }
+
+    /// How many of those a second.
+    pub fn aim_per_s(&self) -> f64 {
+        if self.aim() == "bindings" { self.summary.bindings_per_s } else { self.summary.offers_per_s }
     }
 
     fn lost_too_much(&self) -> bool {
@@ -589,8 +625,10 @@ impl Summary {
         // What is in flight when a run is cut short may still be answered.
         let unanswered = if outcome.end.is_partial() { 0 } else { u64::from(outcome.in_flight) };
         let lost = all.timeouts + unanswered;
+        // What a scenario does not send would only be rows of noughts.
+        let sent = || Message::ALL.into_iter().filter(|m| all.sent[*m as usize] > 0);
         let by_message = |latency: &[Latency; Message::COUNT]| {
-            Message::ALL.into_iter().map(|m| (m.name().to_owned(), Percentiles::from(&latency[m as usize]))).collect()
+            sent().map(|m| (m.name().to_owned(), Percentiles::from(&latency[m as usize]))).collect()
         };
         Self {
             load_s,
@@ -603,7 +641,7 @@ impl Summary {
             offered: outcome.offered,
             started: all.started,
             sent: all.sent_total(),
-            sent_by_message: Message::ALL.into_iter().map(|m| (m.name().to_owned(), all.sent[m as usize])).collect(),
+            sent_by_message: sent().map(|m| (m.name().to_owned(), all.sent[m as usize])).collect(),
             received: all.received,
             offers: all.offers,
             bindings: all.acks,

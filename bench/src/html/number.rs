@@ -31,6 +31,9 @@ pub fn count(value: f64) -> String {
 
 /// A count on an axis: `20k`, `1.5M`.
 pub fn short(value: f64) -> String {
+    if !value.is_finite() {
+        return "–".into();
+    }
     let (scaled, suffix) = match value.abs() {
         m if m >= 1e9 => (value / 1e9, "G"),
         m if m >= 1e6 => (value / 1e6, "M"),
@@ -92,17 +95,8 @@ pub fn bytes(value: f64) -> String {
 
 /// A time of the calendar, from seconds since 1970, in UTC.
 pub fn date(unix_s: u64) -> String {
-    // Days to a date of the proleptic Gregorian calendar: H. Hinnant, "chrono-compatible low-level date algorithms".
-    let days = (unix_s / 86_400) as i64 + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let second = unix_s % 86_400;
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
+    let time = i64::try_from(unix_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    time.map_or_else(|| "–".into(), |time| time.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
 /// Three significant digits, no noughts after the point.
