@@ -27,6 +27,7 @@ const ENOUGH: usize = 3;
 enum Better {
     Higher,
     Lower,
+    Neither,
 }
 
 /// What became of a figure.
@@ -36,6 +37,8 @@ pub enum Change {
     Better,
     /// Worse.
     Worse,
+    /// Another, which is neither better nor worse.
+    Other,
     /// Within noise.
     Noise,
     /// One side has no such figure.
@@ -48,6 +51,7 @@ impl Change {
         match self {
             Change::Better => "better",
             Change::Worse => "worse",
+            Change::Other => "another",
             Change::Noise => "within noise",
             Change::Unknown => "not in both",
         }
@@ -58,7 +62,7 @@ impl Change {
         match self {
             Change::Better => "good",
             Change::Worse => "bad",
-            Change::Noise | Change::Unknown => "soft",
+            Change::Other | Change::Noise | Change::Unknown => "soft",
         }
     }
 }
@@ -186,6 +190,12 @@ impl Comparison {
         }
     }
 
+    /// What became of a figure, in words: with a question mark where there are too few runs to be sure.
+    pub fn said(&self, row: &Row) -> String {
+        let sure = self.runs.0.min(self.runs.1) >= ENOUGH || !matches!(row.change, Change::Better | Change::Worse);
+        format!("{}{}", row.change.name(), if sure { "" } else { "?" })
+    }
+
     /// How noise was told from difference, in words.
     pub fn method(&self) -> String {
         let (a, b) = self.runs;
@@ -197,8 +207,8 @@ impl Comparison {
             );
         }
         format!(
-            "{a} and {b} run(s): too few to know the noise, so that rates that differ by less than {} and latencies by less \
-             than {} count as the same; give {ENOUGH} or more a side",
+            "{a} and {b} run(s): too few to know the noise, so that no more is known than that rates differ by over {} and \
+             latencies by over {}; give {ENOUGH} or more a side",
             number::percent(LEAST_OF_FEW),
             number::percent(LEAST_OF_FEW * 2.0)
         )
@@ -216,7 +226,7 @@ impl Comparison {
             .iter()
             .map(|row| {
                 let [before, after, ratio] = row.words();
-                [row.name.clone(), before, after, ratio, row.change.name().to_owned()]
+                [row.name.clone(), before, after, ratio, self.said(row)]
             })
             .collect();
         let width = |i: usize| lines.iter().chain([&head]).map(|line| line[i].chars().count()).max().unwrap_or(0);
@@ -260,7 +270,12 @@ fn change(before: Spread, after: Spread, better: Better, least: f64) -> Change {
     if !apart || (after.median - before.median).abs() <= least * base {
         return Change::Noise;
     }
-    if (after.median > before.median) == (better == Better::Higher) { Change::Better } else { Change::Worse }
+    match better {
+        Better::Neither => Change::Other,
+        Better::Higher if after.median > before.median => Change::Better,
+        Better::Lower if after.median < before.median => Change::Better,
+        _ => Change::Worse,
+    }
 }
 
 /// What is compared: what the runs have.
@@ -298,7 +313,7 @@ fn figures(before: &[Report], after: &[Report]) -> Vec<Figure> {
             });
         }
     }
-    figures.push(figure("generator's processor", Better::Lower, number::percent, |run| Some(run.generator.cpu_share)));
+    figures.push(figure("generator's processor", Better::Neither, number::percent, |run| Some(run.generator.cpu_share)));
     figures
 }
 

@@ -19,7 +19,7 @@ pub fn render(comparison: &Comparison) -> String {
                         @let [before, after, ratio] = row.words();
                         tr {
                             th { (row.name) } td { (before) } td { (after) } td { (ratio) }
-                            td class=(row.change.class()) { (row.change.name()) }
+                            td class=(row.change.class()) { (comparison.said(row)) }
                         }
                     }
                 }
