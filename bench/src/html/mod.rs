@@ -14,6 +14,7 @@ use crate::{cli::ReportArgs, output::Output, report, run::Failure};
 pub mod chart;
 pub mod compare;
 pub mod number;
+pub mod peers;
 pub mod run;
 pub mod scale;
 
@@ -42,6 +43,7 @@ pub fn read(path: &Path) -> anyhow::Result<Value> {
 fn render(result: &Value) -> anyhow::Result<String> {
     match result["kind"].as_str().unwrap_or(report::KIND) {
         report::KIND => Ok(run::render(&report::Report::read(result)?)),
+        peers::KIND => Ok(peers::render(&peers::Results::read(result)?)),
         other => bail!("`{other}` is a kind of result that this version knows nothing of"),
     }
 }

@@ -97,7 +97,7 @@ fn summary(report: &Report) -> Markup {
         })
         .collect();
     html! {
-        div class="pair" {
+        div class="pair uneven" {
             (part("Summary", "Rates are over the time in which exchanges began.", &table(&["", "count", "rate"], &rows)))
             (part("Latency", latency_words(report), &table(&["", "answers", "p50", "p90", "p99", "p99.9", "max"], &latencies)))
         }

@@ -13,7 +13,7 @@ use super::{
 use crate::lab::{End, Lab, Process};
 
 /// Loads of a search: with nothing known, and with the capacity of an earlier round.
-const LOADS: (usize, usize) = (8, 6);
+const LOADS: (usize, usize) = (8, 5);
 /// What a server that cannot sync quickly can do in a load of some seconds is too little to tell: it is given longer.
 const FEW_PER_S: f64 = 200.0;
 
@@ -53,14 +53,19 @@ fn turn(generator: &Generator<'_>, subject: Subject, server: &mut Process, known
     let mut best: Option<Loaded> = None;
     let capacity_per_s = search.run(|rate| {
         server.expect_running()?;
-        let loaded = generator.open(subject, rate, length_s(rate, load_s))?;
-        let answered = loaded.loss() <= MAX_LOSS && loaded.violations == 0;
-        println!("        {rate:9.0}/s: {:7.3} % lost{}", loaded.loss() * 100.0, if answered { "" } else { ", too many" });
-        loads.push(Load { rate_per_s: rate, loss: loaded.loss(), violations: loaded.violations, answered });
-        if answered {
-            best = Some(loaded);
+        // Once more where it fails: something else on the machine may have had its moment.
+        for _ in 0..2 {
+            let loaded = generator.open(subject, rate, length_s(rate, load_s))?;
+            let answered = loaded.loss() <= MAX_LOSS && loaded.violations == 0;
+            let verdict = if answered { "" } else { ", too many" };
+            println!("        {rate:9.0}/s: {:7.3} % lost{verdict}", loaded.loss() * 100.0);
+            loads.push(Load { rate_per_s: rate, loss: loaded.loss(), violations: loaded.violations, answered });
+            if answered {
+                best = Some(loaded);
+                return Ok(true);
+            }
         }
-        Ok(answered)
+        Ok(false)
     })?;
     let at_half = capacity_per_s.map(|capacity| half(generator, subject, server, capacity / 2.0)).transpose()?;
     let witnesses = match (capacity_per_s, &best, &at_half) {

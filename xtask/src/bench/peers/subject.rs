@@ -154,7 +154,7 @@ impl Subject {
             }
             Subject::Dnsmasq => {
                 let file = write("dnsmasq.conf", &dnsmasq())?;
-                command.args(["--keep-in-foreground", "--user=root", "--conf-file"]).arg(file);
+                command.args(["--keep-in-foreground", "--user=root"]).arg(format!("--conf-file={}", file.display()));
                 command.arg(format!("--dhcp-leasefile={}", path("leases").display()));
                 command.arg(format!("--pid-file={}", path("pid").display()));
             }
