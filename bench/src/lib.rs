@@ -15,12 +15,15 @@
 //! replays a run exactly. The crate has no `unsafe`.
 #![forbid(unsafe_code)]
 
+pub mod arp;
+pub mod attack;
 pub mod cli;
 pub mod clients;
 pub mod engine;
 pub mod host;
 pub mod identity;
 pub mod live;
+pub mod look;
 pub mod measure;
 pub mod port;
 pub mod reflect;

@@ -65,26 +65,26 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
 pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     // Wrong usage first, with nothing touched: the interface's address does not matter to it.
     args.plan([0; 6]).map_err(Failure::Usage)?;
-    let device = Device::find(&args.interface)?;
+    let device = Device::find(&args.wire.interface)?;
     let plan = args.plan(device.mac).map_err(Failure::Usage)?;
     // The file before the run: a run whose result has no place is time lost.
     let json = args.json.as_deref().map(Output::open).transpose()?;
     let stop = stop_flag()?;
     host::wake_on_time();
-    if let Some(cpu) = args.cpu {
+    if let Some(cpu) = args.wire.cpu {
         host::pin(cpu)?;
     }
 
     let making = Instant::now();
     let engine = Engine::new(&plan).map_err(Failure::Usage)?;
     let setup_s = making.elapsed().as_secs_f64();
-    let mode = if args.generic { XdpMode::Generic } else { XdpMode::Auto };
+    let mode = if args.wire.generic { XdpMode::Generic } else { XdpMode::Auto };
     let mut port = XdpPort::open(&device, mode)?;
     if !args.quiet {
         let modes = port.modes();
         eprintln!(
             "{}: XDP {}, AF_XDP {}, {} queue(s); {} clients, at most {} MB",
-            args.interface,
+            args.wire.interface,
             modes.attach,
             modes.bind,
             modes.queues,
@@ -100,7 +100,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
         &outcome,
         Circumstances {
             command: command_line(),
-            interface: args.interface.clone(),
+            interface: args.wire.interface.clone(),
             max_loss_percent: args.max_loss,
             began_at_unix_s,
             modes: port.modes(),
@@ -113,9 +113,9 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     drop(port);
     let on_stdout = json.as_ref().is_some_and(|output| matches!(output, Output::Stdout));
     if on_stdout {
-        eprint!("{}", report.text(plan.scenario));
+        eprint!("{}", report.text(&plan.scenario));
     } else {
-        print!("{}", report.text(plan.scenario));
+        print!("{}", report.text(&plan.scenario));
     }
     if let Some(json) = json {
         json.write(&report)?;
