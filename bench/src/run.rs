@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use dhcp_xdp::{config::XdpMode, xsk::Device};
+use dhcp_xdp::xsk::Device;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
@@ -25,7 +25,7 @@ use crate::{
     engine::{Engine, Outcome, Plan},
     host::{self, CpuTime},
     live::{self, Live},
-    port::{SystemClock, xdp::XdpPort},
+    port::{SystemClock, Wire},
     report::{Circumstances, Report},
 };
 
@@ -78,16 +78,12 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     let making = Instant::now();
     let engine = Engine::new(&plan).map_err(Failure::Usage)?;
     let setup_s = making.elapsed().as_secs_f64();
-    let mode = if args.wire.generic { XdpMode::Generic } else { XdpMode::Auto };
-    let mut port = XdpPort::open(&device, mode)?;
+    let mut port = Wire::open(&args.wire, &device, plan.is_asked_for_addresses())?;
     if !args.quiet {
         let modes = port.modes();
         eprintln!(
-            "{}: XDP {}, AF_XDP {}, {} queue(s); {} clients, at most {} MB",
+            "{}: {modes}; {} clients, at most {} MB",
             args.wire.interface,
-            modes.attach,
-            modes.bind,
-            modes.queues,
             plan.clients,
             (u64::from(plan.clients) * BYTES_A_CLIENT as u64).div_ceil(1_000_000)
         );
@@ -104,8 +100,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
             max_loss_percent: args.max_loss,
             began_at_unix_s,
             modes: port.modes(),
-            // An interface that went away takes its counters with it; the rest of the result stays.
-            counts: port.counts().unwrap_or_default(),
+            counts: port.counts(),
             setup_s,
             cpu: CpuTime::now().since(cpu),
         },
@@ -124,7 +119,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
 }
 
 /// Runs the engine, with progress on the side.
-fn storm(plan: &Plan, engine: Engine<'_>, port: &mut XdpPort, stop: &AtomicBool, quiet: bool) -> Outcome {
+fn storm(plan: &Plan, engine: Engine<'_>, port: &mut Wire, stop: &AtomicBool, quiet: bool) -> Outcome {
     let live = Live::default();
     thread::scope(|scope| {
         let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan.clients, plan.load)));
