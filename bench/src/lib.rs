@@ -15,6 +15,8 @@
 //! replays a run exactly. The crate has no `unsafe`.
 #![forbid(unsafe_code)]
 
+pub mod arp;
+pub mod attack;
 pub mod cli;
 pub mod clients;
 pub mod compare;
@@ -23,6 +25,7 @@ pub mod host;
 pub mod html;
 pub mod identity;
 pub mod live;
+pub mod look;
 pub mod measure;
 pub mod nic;
 pub mod output;

@@ -149,7 +149,7 @@ impl Screen {
 
 fn on_terminal(live: &Live, plan: &Plan) {
     let screen = Screen::new(plan);
-    screen.time.set_prefix(plan.scenario.name());
+    screen.time.set_prefix(plan.scenario.name().to_owned());
     screen.clients.set_prefix("clients");
     screen.rate.set_prefix(plan.scenario.aim());
     screen.replies.set_prefix("replies");

@@ -13,10 +13,10 @@ use crate::{
     clients::BYTES_A_CLIENT,
     engine::{End, Outcome, Plan},
     host::{CpuTime, Host},
-    measure::Latency,
+    measure::{Hostile, Latency, Prepared},
     nic::Counted,
     port::{KernelCounts, Modes},
-    scenario::{AfterOffer, Scenario},
+    scenario::Scenario,
     schedule::Pace,
     series::{self, Counts, Interval, Quantiles},
     template::Message,
@@ -123,10 +123,12 @@ pub struct Summary {
     pub sent_per_s: f64,
     /// Frames received.
     pub received_per_s: f64,
-    /// ACKs: four-way exchanges completed.
+    /// ACKs: bindings made or extended.
     pub bindings_per_s: f64,
     /// Good OFFERs.
     pub offers_per_s: f64,
+    /// Exchanges that came to their end, whatever they were.
+    pub completed_per_s: f64,
     /// Exchanges that were due.
     pub offered: u64,
     /// Exchanges begun.
@@ -143,7 +145,7 @@ pub struct Summary {
     pub bindings: u64,
     /// Transmissions that had no answer by the time to send again, or by the end.
     pub lost: u64,
-    /// `lost` over `sent`.
+    /// `lost` over what was sent of messages that have an answer.
     pub lost_ratio: f64,
     /// Replies that were wrong.
     pub violations: u64,
@@ -170,8 +172,19 @@ pub struct Summary {
     pub late: u64,
     /// OFFERs of servers not chosen.
     pub other_server: u64,
+    /// Answers to what came over a second path.
+    pub other_path: u64,
     /// Frames that were for no client of this run.
     pub unmatched: u64,
+    /// RELEASEs sent.
+    pub released: u64,
+    /// DECLINEs sent.
+    pub declined: u64,
+    /// What attackers sent and got; in nothing else here.
+    pub hostile: Hostile,
+    /// Leases taken before the measured part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prepared: Option<Prepared>,
     /// Good replies whose UDP checksum was left to hardware.
     pub checksum_offloaded: u64,
     /// Starts that were due and found no idle client: more clients would be needed for this rate.
@@ -479,7 +492,7 @@ impl Report {
 
     /// How many of those a second.
     pub fn aim_per_s(&self) -> f64 {
-        if self.aim() == "bindings" { self.summary.bindings_per_s } else { self.summary.offers_per_s }
+        self.summary.completed_per_s
     }
 
     fn lost_too_much(&self) -> bool {
@@ -505,7 +518,7 @@ impl Report {
     }
 
     /// The summary for people.
-    pub fn text(&self, scenario: Scenario) -> String {
+    pub fn text(&self, scenario: &Scenario) -> String {
         let s = &self.summary;
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -516,10 +529,7 @@ impl Report {
             line(format_args!("PARTIAL RESULT after {:.3} s: {why}", s.elapsed_s));
         }
         let what = scenario.aim();
-        let rate = match scenario.after_offer() {
-            AfterOffer::Request => s.bindings_per_s,
-            AfterOffer::Done => s.offers_per_s,
-        };
+        let rate = s.completed_per_s;
         line(format_args!(
             "{what:<10} {rate:.0}/s of {:.0}/s offered, for {:.3} s ({} clients, seed {})",
             s.offered_per_s, s.load_s, self.settings.clients, self.seed
@@ -581,7 +591,7 @@ impl Report {
         }
         match s.violations {
             0 if !self.answered() => line(format_args!("verdict    no client had an answer: is there a server?")),
-            0 if scenario == Scenario::Echo => line(format_args!("verdict    echoes are not judged")),
+            0 if scenario.echo => line(format_args!("verdict    echoes are not judged")),
             0 => line(format_args!("verdict    every reply that came was right")),
             n => line(format_args!("verdict    {n} VIOLATIONS: {:?}", self.violations)),
         }
@@ -597,9 +607,10 @@ impl Report {
 
 impl Settings {
     fn new(plan: &Plan, interface: String, max_loss_percent: Option<f64>) -> Self {
-        let (rate_per_s, window) = match plan.pace {
-            Pace::Open { rate_per_s } => (Some(rate_per_s), None),
-            Pace::Closed { window } => (None, Some(window)),
+        let (rate_per_s, window) = match &plan.pace {
+            Pace::Open { rate_per_s } => (Some(*rate_per_s), None),
+            Pace::Closed { window } => (None, Some(*window)),
+            Pace::Curve(curve) => (Some(f64::from(curve.clients) / (curve.over_ns as f64 / 1e9).max(1e-9)), None),
         };
         Self {
             interface,
@@ -638,6 +649,7 @@ impl Summary {
             received_per_s: per_s(load.received),
             bindings_per_s: per_s(load.acks),
             offers_per_s: per_s(load.offers),
+            completed_per_s: per_s(load.completed),
             offered: outcome.offered,
             started: all.started,
             sent: all.sent_total(),
@@ -646,7 +658,7 @@ impl Summary {
             offers: all.offers,
             bindings: all.acks,
             lost,
-            lost_ratio: lost as f64 / (all.sent_total().max(1)) as f64,
+            lost_ratio: lost as f64 / (all.sent_answered().max(1)) as f64,
             violations: all.violations_total(),
             clients_done: all.clients_done,
             clients_bound: all.clients_bound,
@@ -665,7 +677,12 @@ impl Summary {
             duplicates: all.duplicates,
             late: all.late,
             other_server: all.other_server,
+            other_path: all.other_path,
             unmatched: all.unmatched,
+            released: all.released,
+            declined: all.declined,
+            hostile: all.hostile.clone(),
+            prepared: outcome.measures.prepared,
             checksum_offloaded: all.checksum_offloaded,
             no_idle_client: all.no_idle_client,
             latency_us: by_message(&outcome.measures.from_schedule),

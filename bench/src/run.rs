@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use dhcp_xdp::{config::XdpMode, xsk::Device};
+use dhcp_xdp::xsk::Device;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
@@ -26,7 +26,7 @@ use crate::{
     live::{self, Live},
     nic::Watch,
     output::{self, Output},
-    port::{SystemClock, xdp::XdpPort},
+    port::{SystemClock, Wire},
     report::{Circumstances, Report},
 };
 
@@ -66,35 +66,31 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
 pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     // Wrong usage first, with nothing touched: the interface's address does not matter to it.
     args.plan([0; 6]).map_err(Failure::Usage)?;
-    let device = Device::find(&args.interface)?;
+    let device = Device::find(&args.wire.interface)?;
     let plan = args.plan(device.mac).map_err(Failure::Usage)?;
     // The file before the run: a run whose result has no place is time lost.
     let json = args.json.as_deref().map(Output::open).transpose()?;
     let page = args.report.as_deref().map(Output::open).transpose()?;
     let stop = stop_flag()?;
     host::wake_on_time();
-    if let Some(cpu) = args.cpu {
+    if let Some(cpu) = args.wire.cpu {
         host::pin(cpu)?;
     }
 
     let making = Instant::now();
     let engine = Engine::new(&plan).map_err(Failure::Usage)?;
     let setup_s = making.elapsed().as_secs_f64();
-    let mode = if args.generic { XdpMode::Generic } else { XdpMode::Auto };
-    let mut port = XdpPort::open(&device, mode)?;
+    let mut port = Wire::open(&args.wire, &device, plan.is_asked_for_addresses())?;
     if !args.quiet {
         let modes = port.modes();
         eprintln!(
-            "{}: XDP {}, AF_XDP {}, {} queue(s); {} clients, at most {} MB",
-            args.interface,
-            modes.attach,
-            modes.bind,
-            modes.queues,
+            "{}: {modes}; {} clients, at most {} MB",
+            args.wire.interface,
             plan.clients,
             (u64::from(plan.clients) * BYTES_A_CLIENT as u64).div_ceil(1_000_000)
         );
     }
-    let watch = Watch::begin(&args.interface, args.peer_netns.as_deref())?;
+    let watch = Watch::begin(&args.wire.interface, args.peer_netns.as_deref())?;
     let began_at_unix_s = host::unix_time_s();
     let cpu = CpuTime::now();
     let outcome = storm(&plan, engine, &mut port, &stop, args.quiet);
@@ -103,12 +99,11 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
         &outcome,
         Circumstances {
             command: command_line(),
-            interface: args.interface.clone(),
+            interface: args.wire.interface.clone(),
             max_loss_percent: args.max_loss,
             began_at_unix_s,
             modes: port.modes(),
-            // An interface that went away takes its counters with it; the rest of the result stays.
-            counts: port.counts().unwrap_or_default(),
+            counts: port.counts(),
             setup_s,
             cpu: CpuTime::now().since(cpu),
             interfaces: watch.end(),
@@ -116,9 +111,9 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     );
     drop(port);
     if json.iter().chain(&page).any(Output::is_stdout) {
-        eprint!("{}", report.text(plan.scenario));
+        eprint!("{}", report.text(&plan.scenario));
     } else {
-        print!("{}", report.text(plan.scenario));
+        print!("{}", report.text(&plan.scenario));
     }
     if let Some(json) = json {
         json.write(&output::json(&report)?)?;
@@ -130,7 +125,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
 }
 
 /// Runs the engine, with progress on the side.
-fn storm(plan: &Plan, engine: Engine<'_>, port: &mut XdpPort, stop: &AtomicBool, quiet: bool) -> Outcome {
+fn storm(plan: &Plan, engine: Engine<'_>, port: &mut Wire, stop: &AtomicBool, quiet: bool) -> Outcome {
     let live = Live::default();
     thread::scope(|scope| {
         let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan)));

@@ -28,7 +28,7 @@ fn run(quirk: Quirk, plan: &Plan) -> Outcome {
 
 fn plan() -> Plan {
     Plan {
-        scenario: Scenario::Dora,
+        scenario: Scenario::find("dora").unwrap(),
         clients: 1000,
         pace: Pace::Open { rate_per_s: 1000.0 },
         load: Duration::from_secs(2),
@@ -37,7 +37,9 @@ fn plan() -> Plan {
         backoff: Backoff::new(0.01),
         look: Look::default(),
         pool: None,
+        server: None,
         seed: 42,
+        first_round: 0,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+pub mod clients;
 pub mod compare;
 pub mod reflect;
 pub mod report;
@@ -46,7 +47,8 @@ Examples:
 
 #[cfg(test)]
 mod tests {
-    use super::{values::Rate, *};
+    use super::*;
+    use crate::schedule::Pace;
     use clap::CommandFactory as _;
 
     #[test]
@@ -66,9 +68,10 @@ mod tests {
                 let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{example}: {error}"));
                 if let Command::Run(args) = cli.command {
                     args.plan([2; 6]).unwrap_or_else(|error| panic!("{example}: {error}"));
-                    if let (Rate::PerSecond(rate), false) = (args.rate, args.once) {
-                        let needed = rate * args.duration.as_secs_f64();
-                        assert!(f64::from(args.clients) >= needed, "{example}: clients would run out or come again");
+                    let plan = args.plan([2; 6]).unwrap();
+                    if let (Pace::Open { rate_per_s }, false) = (&plan.pace, plan.once) {
+                        let needed = rate_per_s * plan.load.as_secs_f64();
+                        assert!(f64::from(plan.clients) >= needed, "{example}: clients would run out or come again");
                     }
                 }
             }

@@ -1,17 +1,16 @@
 //! `dhcp-storm run`: its arguments, and the plan that they make.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::values::{Rate, mac, percent, pool, rate, scale, seconds};
+use super::{
+    clients::{ClientArgs, WireArgs},
+    values::{Rate, percent, rate, seconds},
+};
 use crate::{
     engine::Plan,
-    identity::MAX_CLIENTS,
-    scenario::Scenario,
-    schedule::{Backoff, Pace},
-    template::{Look, Relay, Templates},
-    verdict::Pool,
+    schedule::{Curve, Pace},
 };
 
 pub(super) const HELP: &str = "\
@@ -24,66 +23,39 @@ Examples:
     dhcp-storm run --interface eth1 --rate max --window 512 --duration 5 --report storm.html
   A city comes back: each client once, until all are bound, or five minutes are over:
     dhcp-storm run --interface eth1 --clients 1000000 --rate max --once --duration 300
-  Through a relay agent that the generator plays:
-    dhcp-storm run --interface eth1 --relay 10.9.0.1 --server 10.0.0.1 --circuit-id 'olt-1/{index}'
+  The same along a curve, with a share of INIT-REBOOT and doubled relay paths (`dhcp-storm scenarios` has more):
+    dhcp-storm run --interface eth1 --scenario power-return --clients 200000 --duration 60
+  Through two relay agents that the generator plays, each client in a VLAN pair of its own:
+    dhcp-storm run --interface eth1 --relay 10.9.0.1,10.9.0.2 --server 10.0.0.1 --circuit-id 'olt-1/{index}' --vlan 100-199.1-4000
 
-Exit code: 0 good, 1 a reply was wrong, more was lost than --max-loss allows, no reply came at all or the run failed, 2 wrong
-usage.";
+Exit code: 0 good; 1 a reply was wrong, more was lost than --max-loss allows, no reply came at all, the server fell silent or the
+run failed; 2 wrong usage. What a run found up to then is printed and written in each case but the last.";
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Interface to send and receive on
-    #[arg(short, long, value_name = "IF")]
-    pub interface: String,
-    /// What clients do
-    #[arg(long, value_enum, default_value = "dora")]
-    pub scenario: Scenario,
-    /// Simulated clients, at most 10 million; each takes at most 80 bytes of memory
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CLIENTS)))]
-    pub clients: u32,
+    /// The way to the server.
+    #[command(flatten)]
+    pub wire: WireArgs,
+    /// The clients.
+    #[command(flatten)]
+    pub clients: ClientArgs,
     /// Exchanges begun a second, whether or not the server keeps up (20000, 20k); or max: as many as the window lets through
-    #[arg(long, value_name = "R|max", default_value = "max", value_parser = rate)]
-    pub rate: Rate,
-    /// Exchanges at a time with --rate max [default: 256]
+    /// [default: the scenario's, or max]
+    #[arg(long, value_name = "R|max", value_parser = rate)]
+    pub rate: Option<Rate>,
+    /// Exchanges at a time with --rate max [default: the scenario's, or 256]
     #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub window: Option<u32>,
-    /// How long exchanges are begun, in seconds
-    #[arg(long, value_name = "S", default_value = "10", value_parser = seconds)]
-    pub duration: Duration,
-    /// How long the last replies are awaited after that, at most, in seconds
-    #[arg(long, value_name = "S", default_value = "1", value_parser = seconds)]
-    pub drain: Duration,
+    /// How long exchanges are begun, in seconds [default: the scenario's, or 10]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub duration: Option<Duration>,
+    /// How long the last replies are awaited after that, at most, in seconds [default: the scenario's, or 1]
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    pub drain: Option<Duration>,
     /// Each client takes part once; the run ends when all are done. Otherwise a client that is done begins again in its turn
     #[arg(long)]
     pub once: bool,
-    /// Chooses MAC addresses, transaction identifiers and jitter: the same seed sends the same
-    #[arg(long, value_name = "X", default_value_t = 1)]
-    pub seed: u64,
-    /// Factor on the retransmission times of RFC 2131 4.1 (4, 8, 16, 32, 64 s), for short runs: 0.001 to 10
-    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = scale)]
-    pub backoff_scale: f64,
-    /// Leave the broadcast flag clear, so that replies come to the client's MAC address: for a veth or a promiscuous interface
-    #[arg(long)]
-    pub unicast_replies: bool,
-    /// Send a client identifier (option 61) and expect it back (RFC 6842)
-    #[arg(long)]
-    pub client_id: bool,
-    /// Play a relay agent with this address: hops 1, option 82, unicast to --server
-    #[arg(long, value_name = "GIADDR", requires = "server")]
-    pub relay: Option<Ipv4Addr>,
-    /// The server's address, for --relay
-    #[arg(long, value_name = "IP", requires = "relay")]
-    pub server: Option<Ipv4Addr>,
-    /// The server's (or its router's) MAC address, for --relay; otherwise frames go to the Ethernet broadcast address
-    #[arg(long, value_name = "MAC", requires = "relay", value_parser = mac)]
-    pub server_mac: Option<[u8; 6]>,
-    /// Agent circuit identifier for --relay; {index} stands for the client's number. Empty: no option 82
-    #[arg(long, value_name = "PATTERN", requires = "relay", default_value = "dhcp-storm/{index}")]
-    pub circuit_id: String,
-    /// Addresses outside this pool are violations: FIRST-LAST or CIDR
-    #[arg(long, value_name = "POOL", value_parser = pool)]
-    pub expect_pool: Option<Pool>,
     /// Exit with 1 when more than so many percent of the messages are lost
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub max_loss: Option<f64>,
@@ -97,19 +69,13 @@ pub struct RunArgs {
     /// /proc/4711/ns/net. Its counters are reported too. In the same namespace it is found without
     #[arg(long, value_name = "NETNS")]
     pub peer_netns: Option<String>,
-    /// Keep the generator on this processor
-    #[arg(long, value_name = "N")]
-    pub cpu: Option<usize>,
-    /// Attach the XDP program in generic mode: slower, for drivers without XDP
-    #[arg(long)]
-    pub generic: bool,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
 }
 
 /// Exchanges at a time when `--window` says nothing.
-const DEFAULT_WINDOW: u32 = 256;
+pub(super) const DEFAULT_WINDOW: u32 = 256;
 
 impl RunArgs {
     /// The plan that these arguments ask for, with the interface's own MAC address where it is needed.
@@ -117,35 +83,26 @@ impl RunArgs {
     /// # Errors
     /// What does not fit together, in one line: wrong usage.
     pub fn plan(&self, interface_mac: [u8; 6]) -> Result<Plan, String> {
-        let pace = match (self.rate, self.window) {
-            (Rate::PerSecond(_), Some(_)) => return Err("--window is for --rate max".into()),
-            (Rate::PerSecond(rate_per_s), None) => Pace::Open { rate_per_s },
-            (Rate::Max, window) => Pace::Closed { window: window.unwrap_or(DEFAULT_WINDOW) },
+        let mut plan = self.clients.plan(interface_mac)?;
+        plan.load = self.duration.unwrap_or(plan.load);
+        plan.drain = self.drain.unwrap_or(plan.drain);
+        plan.once |= self.once;
+        let curve = &plan.scenario.curve;
+        plan.pace = match (self.rate, self.window) {
+            (Some(Rate::PerSecond(_)), Some(_)) => return Err("--window is for --rate max".into()),
+            (Some(Rate::PerSecond(rate_per_s)), None) => Pace::Open { rate_per_s },
+            (None, None) if !curve.is_empty() => Pace::Curve(Curve {
+                points: curve.clone(),
+                clients: plan.clients,
+                over_ns: plan.load.as_nanos() as u64,
+            }),
+            (None, None) => plan.pace,
+            (_, window) => {
+                let window = window.or(plan.scenario.defaults.window).unwrap_or(DEFAULT_WINDOW);
+                Pace::Closed { window }
+            }
         };
-        let relay = match (self.relay, self.server) {
-            (Some(giaddr), Some(server)) => Some(Relay { giaddr, server, circuit_id: self.circuit_id.clone() }),
-            _ => None,
-        };
-        let look = Look {
-            destination_mac: self.server_mac.unwrap_or([0xff; 6]),
-            source_mac: relay.is_some().then_some(interface_mac),
-            broadcast: !self.unicast_replies && relay.is_none(),
-            client_id: self.client_id,
-            relay,
-        };
-        Templates::new(&look).map_err(|error| format!("--circuit-id: {error}"))?;
-        Ok(Plan {
-            scenario: self.scenario,
-            clients: self.clients,
-            pace,
-            load: self.duration,
-            drain: self.drain,
-            once: self.once,
-            backoff: Backoff::new(self.backoff_scale),
-            look,
-            pool: self.expect_pool,
-            seed: self.seed,
-        })
+        Ok(plan)
     }
 }
 
@@ -170,7 +127,7 @@ mod tests {
         assert_eq!((plan.clients, plan.load), (5, Duration::from_secs(2)));
         assert!(plan.look.broadcast);
         let plan = parse("dhcp-storm run --interface e --scenario discover-only --rate max --window 7").unwrap();
-        assert_eq!((plan.pace, plan.scenario), (Pace::Closed { window: 7 }, Scenario::DiscoverOnly));
+        assert_eq!((plan.pace, plan.scenario.name()), (Pace::Closed { window: 7 }, "discover-only"));
     }
 
     #[test]
@@ -194,7 +151,14 @@ mod tests {
             "run -i e --clients 10000001",
             "run -i e --duration inf",
             "run -i e --relay 10.0.0.2",
-            "run -i e --server-mac 02:00:00:00:00:09",
+            "run -i e --scenario nonsense",
+            "run -i e --scenario ./nonsense.toml",
+            "run -i e --vlan 0",
+            "run -i e --vlan 100-99",
+            "run -i e --outer-8100",
+            "run -i e --relay 10.0.0.2, --server 10.0.0.1",
+            "run -i e --relay 10.0.0.2 --server 10.0.0.1 --circuit-id {foo}",
+            "run -i e --socket tcp",
             "run -i e --backoff-scale 0",
             "run -i e --max-loss 101",
             "run -i e --max-loss -1",

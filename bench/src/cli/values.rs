@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use crate::{schedule::Backoff, verdict::Pool};
+use crate::{look::Tags, schedule::Backoff, verdict::Pool};
 
 /// `--rate`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,6 +72,14 @@ pub fn mac(text: &str) -> Result<[u8; 6], String> {
     let octets: Option<Vec<u8>> =
         text.split(':').map(|part| u8::from_str_radix(part, 16).ok().filter(|_| part.len() == 2)).collect();
     octets.and_then(|octets| octets.try_into().ok()).ok_or_else(|| "six octets, as 02:00:5e:00:53:01".into())
+}
+
+/// VLAN tags.
+///
+/// # Errors
+/// What would be right.
+pub fn vlan(text: &str) -> Result<Tags, String> {
+    text.parse()
 }
 
 /// A range of addresses, a prefix, or one address.

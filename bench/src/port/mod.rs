@@ -1,11 +1,21 @@
-//! Where frames leave and come in: AF_XDP in a run, memory in tests.
+//! Where frames leave and come in: AF_XDP or AF_PACKET in a run, memory in tests.
 
-use std::{io, time::Duration};
+use std::{io, os::fd::BorrowedFd, time::Duration};
 
+use arrayvec::ArrayVec;
 use dhcp_xdp::xsk::RingStats;
 use dhcp_xdp_ebpf::Verdict;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, ppoll},
+    sys::time::TimeSpec,
+};
 
+pub mod packet;
+pub mod wire;
 pub mod xdp;
+
+pub use wire::Wire;
 
 /// A way to the server.
 pub trait Port {
@@ -43,6 +53,15 @@ pub struct Modes {
     pub queues: usize,
 }
 
+impl std::fmt::Display for Modes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.socket {
+            "xdp" => write!(f, "XDP {}, AF_XDP {}, {} queue(s)", self.attach, self.bind, self.queues),
+            _ => write!(f, "AF_PACKET"),
+        }
+    }
+}
+
 /// What the kernel counted on this end; all zero where it does not count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KernelCounts {
@@ -50,6 +69,24 @@ pub struct KernelCounts {
     pub rings: RingStats,
     /// Of the XDP program, in the order of [`Verdict::ALL`].
     pub verdicts: [u64; Verdict::COUNT as usize],
+}
+
+/// Most sockets of a port.
+const MAX_POLLED: usize = 256;
+
+/// Waits until one of some sockets is readable, or `timeout` is over.
+fn wait_for_any(sockets: &[BorrowedFd<'_>], timeout: Duration) -> io::Result<()> {
+    let mut polled: ArrayVec<PollFd<'_>, MAX_POLLED> =
+        sockets.iter().take(MAX_POLLED).map(|socket| PollFd::new(*socket, PollFlags::POLLIN)).collect();
+    match ppoll(&mut polled, Some(TimeSpec::from_duration(timeout)), None) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let gone = PollFlags::POLLERR | PollFlags::POLLNVAL | PollFlags::POLLHUP;
+    if polled.iter().any(|fd| fd.revents().is_some_and(|events| events.intersects(gone))) {
+        return Err(io::Error::other("the interface is down or gone"));
+    }
+    Ok(())
 }
 
 /// A clock that starts at 0.
