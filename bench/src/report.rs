@@ -296,6 +296,8 @@ pub struct Series {
     pub offers_per_s: Vec<f64>,
     /// Good ACKs.
     pub bindings_per_s: Vec<f64>,
+    /// Exchanges that came to their end.
+    pub completed_per_s: Vec<f64>,
     /// Transmissions without an answer when it was time to send again, which is seconds after they left.
     pub lost_per_s: Vec<f64>,
     /// Wrong replies.
@@ -349,6 +351,7 @@ impl From<&series::Series> for Series {
             received_per_s: rate(|c| c.received),
             offers_per_s: rate(|c| c.offers),
             bindings_per_s: rate(|c| c.bindings),
+            completed_per_s: rate(|c| c.completed),
             lost_per_s: rate(|c| c.lost),
             violations_per_s: rate(|c| c.violations),
             latency_us: latency.collect(),
@@ -488,6 +491,11 @@ impl Report {
     /// What clients are after, in the plural: `bindings`.
     pub fn aim(&self) -> &str {
         if self.settings.aim.is_empty() { "bindings" } else { &self.settings.aim }
+    }
+
+    /// What all clients are once the scenario is through with them.
+    pub fn fate(&self) -> String {
+        if self.summary.clients_bound > 0 { "were bound".into() } else { format!("had {}", self.aim()) }
     }
 
     /// How many of those a second.

@@ -34,6 +34,8 @@ pub struct Counts {
     pub offers: u64,
     /// Good ACKs.
     pub bindings: u64,
+    /// Exchanges that came to their end.
+    pub completed: u64,
     /// Transmissions whose answer did not come before it was time to send again.
     pub lost: u64,
     /// Replies that were wrong.
@@ -48,6 +50,7 @@ impl From<&Counters> for Counts {
             received: counters.received,
             offers: counters.offers,
             bindings: counters.acks,
+            completed: counters.completed,
             lost: counters.timeouts,
             violations: counters.violations_total(),
         }
@@ -62,6 +65,7 @@ impl Counts {
             received: with(self.received, other.received),
             offers: with(self.offers, other.offers),
             bindings: with(self.bindings, other.bindings),
+            completed: with(self.completed, other.completed),
             lost: with(self.lost, other.lost),
             violations: with(self.violations, other.violations),
         }

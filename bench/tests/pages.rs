@@ -82,7 +82,7 @@ fn the_page_of_a_run_is_one_file_with_its_plots_and_figures() {
     let page = html::run::render(&report);
     assert_self_contained(&page);
     let text = |what: &str| assert!(page.contains(what), "{what} is not in\n{page}");
-    for what in ["Rate", "Latency over time: DISCOVER", "Latency over time: REQUEST", "Time until all had bindings"] {
+    for what in ["Rate", "Latency over time: DISCOVER", "Latency over time: REQUEST", "Time until all were bound"] {
         text(what);
     }
     text("&lt;&amp;");

@@ -71,14 +71,16 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// A ratio: `×1.32`.
+/// A ratio: `×1.32`, `1/424`.
 pub fn times(ratio: f64) -> String {
     match ratio {
         r if !r.is_finite() => "–".into(),
         r if r >= 100.0 => format!("×{}", count(r)),
         r if r >= 10.0 => format!("×{r:.1}"),
-        r if r >= 0.095 => format!("×{r:.2}"),
-        r => format!("×{r:.1e}"),
+        r if r >= 0.2 => format!("×{r:.2}"),
+        r if r >= 0.1 => format!("1/{:.1}", 1.0 / r),
+        r if r > 0.0 => format!("1/{}", count((1.0 / r).round())),
+        _ => "×0".into(),
     }
 }
 
@@ -152,6 +154,7 @@ mod tests {
     #[test]
     fn ratios_and_shares_read_well() {
         assert_eq!((times(1.324), times(12.34), times(345.6)), ("×1.32".into(), "×12.3".into(), "×346".into()));
+        assert_eq!((times(0.107), times(0.00236), times(0.0)), ("1/9.3".into(), "1/424".into(), "×0".into()));
         assert_eq!((percent(0.0), percent(0.0005), percent(0.123)), ("0 %".into(), "0.050 %".into(), "12 %".into()));
         assert_eq!(bytes(12_345_678.0), "12.3 MB");
     }

@@ -67,7 +67,7 @@ fn figures(report: &Report) -> Markup {
     let lost = if s.lost == 0 { "" } else { "warn" };
     all.push(Tile::new("messages lost", &number::percent(s.lost_ratio)).class(lost));
     if let Some(seconds) = s.time_to_all_done_s {
-        all.push(Tile::new(format!("until all had {aim}"), &number::seconds(seconds)));
+        all.push(Tile::new(format!("until all {}", report.fate()), &number::seconds(seconds)));
     }
     let wrong = if s.violations == 0 { "good" } else { "bad" };
     all.push(Tile::new("wrong replies", &number::count(s.violations as f64)).class(wrong));
@@ -83,7 +83,7 @@ fn summary(report: &Report) -> Markup {
         row("messages sent", s.sent, per_s(s.sent_per_s)),
         row("frames received", s.received, per_s(s.received_per_s)),
         row("good OFFERs", s.offers, per_s(s.offers_per_s)),
-        row("bindings", s.bindings, per_s(s.bindings_per_s)),
+        row("good ACKs", s.bindings, per_s(s.bindings_per_s)),
         row("lost", s.lost, number::percent(s.lost_ratio)),
         row("sent again", s.retransmitted, String::new()),
     ];
@@ -126,11 +126,7 @@ fn rates(report: &Report) -> Markup {
     };
     let mut lines = vec![line("messages sent", "c6", &series.sent_per_s, false)];
     lines.push(line("exchanges begun", "c2", &series.started_per_s, false));
-    if series.bindings_per_s.iter().any(|v| *v > 0.0) {
-        lines.push(line("bindings", "c1", &series.bindings_per_s, true));
-    } else {
-        lines.push(line(report.aim(), "c1", &series.offers_per_s, true));
-    }
+    lines.push(line(report.aim(), "c1", &series.completed_per_s, true));
     for (name, class, values) in
         [("lost", "c5", &series.lost_per_s), ("wrong replies", "c4", &series.violations_per_s)]
     {
@@ -198,7 +194,7 @@ fn bound(report: &Report) -> Markup {
     let clients = f64::from(report.settings.clients.max(1));
     let points = curve.time_s.iter().zip(&curve.clients_done).map(|(t, n)| (*t, Some(*n as f64 / clients * 100.0)));
     let line = Line {
-        name: format!("clients that had {}", report.aim()),
+        name: format!("clients that {}", report.fate()),
         class: "c3",
         points: std::iter::once((0.0, Some(0.0))).chain(points).collect(),
         area: true,
@@ -208,7 +204,7 @@ fn bound(report: &Report) -> Markup {
         title: "Clients done over time".into(),
         x: Axis { label: "seconds from the begin", format: number::short, scale: Scale::exact(end) },
         y: Axis { label: "clients", format: |v| format!("{v:.0} %"), scale: Scale::Linear { to: 100.0, step: 20.0 } },
-        lines: vec![line],
+        lines: came_back(report, clients).into_iter().chain([line]).collect(),
     };
     let reached: Vec<String> = [("p50", "50 %"), ("p90", "90 %"), ("p99", "99 %"), ("all", "all")]
         .into_iter()
@@ -219,7 +215,22 @@ fn bound(report: &Report) -> Markup {
         .collect();
     let of = number::count(clients);
     let words = format!("Of {of} clients: {}.", if reached.is_empty() { "not half".into() } else { reached.join(", ") });
-    part(&format!("Time until all had {}", report.aim()), &words, &plot.render())
+    part(&format!("Time until all {}", report.fate()), &words, &plot.render())
+}
+
+/// Where each client takes part once: how many had begun.
+fn came_back(report: &Report, clients: f64) -> Option<Line> {
+    let series = &report.series;
+    report.settings.once.then(|| {
+        let (mut begun, mut before) = (0.0, 0.0);
+        let points = series.time_s.iter().zip(&series.started_per_s).map(|(time, rate)| {
+            begun += rate * (time - before);
+            before = *time;
+            (*time, Some((begun / clients * 100.0).min(100.0)))
+        });
+        let points = std::iter::once((0.0, Some(0.0))).chain(points).collect();
+        Line { name: "clients that had begun".into(), class: "c2", points, area: false }
+    })
 }
 
 fn replies(report: &Report) -> Markup {

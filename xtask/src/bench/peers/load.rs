@@ -11,7 +11,11 @@ use super::{
     result::{Latency, Settings},
     subject::{RELAY, SERVER, Subject},
 };
-use crate::lab::{End, Lab, Process, counters, perfdhcp, wait_for};
+use crate::{
+    lab::{End, Lab, Process, counters, perfdhcp, wait_for},
+    signals::Stop,
+    workspace,
+};
 
 /// How long replies are awaited after the last exchange began, at most.
 const DRAIN_S: &str = "1";
@@ -25,6 +29,7 @@ pub struct Generator<'a> {
     server_mac: String,
     clients: u32,
     load_s: f64,
+    loads: u32,
     host: RefCell<Value>,
 }
 
@@ -66,12 +71,17 @@ pub struct Witnessed {
 impl<'a> Generator<'a> {
     /// At this end, towards the server with this MAC address.
     pub fn new(lab: &'a Lab, end: End<'a>, server_mac: String, settings: &Settings) -> Self {
-        Self { lab, end, server_mac, clients: settings.clients, load_s: settings.load_s, host: RefCell::default() }
+        Self { lab, end, server_mac, clients: settings.clients, load_s: settings.load_s, loads: settings.loads, host: RefCell::default() }
     }
 
     /// How long a load takes.
     pub fn load_s(&self) -> f64 {
         self.load_s
+    }
+
+    /// Most loads of a search.
+    pub fn loads(&self) -> u32 {
+        self.loads
     }
 
     /// The machine, as the generator described it.
@@ -119,7 +129,7 @@ impl<'a> Generator<'a> {
 
     fn storm<S: AsRef<str>>(&self, subject: Subject, words: &[S], load_s: f64) -> Result<Loaded> {
         let json = self.lab.path("storm.json");
-        let mut command = self.end.namespace.command(crate::workspace::binary("dhcp-storm")?)?;
+        let mut command = self.end.namespace.command(workspace::binary("dhcp-storm")?)?;
         command.args(["run", "--quiet", "--interface", self.end.interface, "--scenario", subject.scenario()]);
         command.args(["--relay", RELAY, "--server", SERVER, "--server-mac", &self.server_mac, "--circuit-id", ""]);
         command.args(["--drain", DRAIN_S, "--json"]).arg(&json).args(words.iter().map(AsRef::as_ref));
@@ -149,7 +159,7 @@ impl<'a> Generator<'a> {
         // After its last packet it waits for replies for as long as dhcp-storm does, given in microseconds.
         let words = ["-l", self.end.interface, "-r", &rate, "-p", &period, "-R", &clients, "-W", "1000000"];
         let report = perfdhcp::run(self.end.namespace, &words, Duration::from_secs_f64(period_s + 30.0))?;
-        crate::signals::Stop::check()?;
+        Stop::check()?;
         Ok(Witnessed {
             sent_per_s: report.discover_offer.sent as f64 / period_s,
             // Its own rate is over the time in which it waited too.

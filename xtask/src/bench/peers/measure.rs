@@ -12,8 +12,8 @@ use super::{
 };
 use crate::lab::{End, Lab, Process};
 
-/// Loads of a search: with nothing known, and with the capacity of an earlier round.
-const LOADS: (usize, usize) = (8, 5);
+/// With the capacity of an earlier round at hand a search needs so many loads fewer.
+const KNOWN: u32 = 3;
 /// What a server that cannot sync quickly can do in a load of some seconds is too little to tell: it is given longer.
 const FEW_PER_S: f64 = 200.0;
 
@@ -41,12 +41,13 @@ pub fn measure(
 
 fn turn(generator: &Generator<'_>, subject: Subject, server: &mut Process, known: Option<f64>) -> Result<Outcome> {
     let load_s = generator.load_s();
+    let loads = generator.loads();
     let search = match known {
-        Some(rate) => Search { first: rate, step: 1.15, loads: LOADS.1 },
+        Some(rate) => Search { first: rate, step: 1.15, loads: loads.saturating_sub(KNOWN).max(1) },
         None => {
             let closed = generator.closed(subject, load_s)?;
             println!("        closed loop: {:.0}/s", closed.done_per_s);
-            Search { first: closed.done_per_s * 0.8, step: 1.3, loads: LOADS.0 }
+            Search { first: closed.done_per_s * 0.8, step: 1.3, loads }
         }
     };
     let mut loads: Vec<Load> = Vec::new();

@@ -50,6 +50,9 @@ pub struct Peers {
     /// How long a load takes, in seconds.
     #[arg(long, value_name = "S")]
     pub load_s: Option<f64>,
+    /// Most loads of a search, each at another rate.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=30))]
+    pub loads: u32,
     /// Results in JSON [default: peers.json in cargo's target folder].
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -80,6 +83,7 @@ impl Peers {
             quick: self.quick,
             clients: self.clients,
             load_s: self.load_s(),
+            loads: self.loads,
             max_loss: search::MAX_LOSS,
             pool: subject::POOL.to_owned(),
         }
@@ -117,8 +121,8 @@ pub fn peers(options: &Peers) -> Result<ExitCode> {
     let results = measured?;
     write(options, &results)?;
     print!("{}", results.text());
-    if let Some(reason) = results.reason.as_deref().filter(|reason| *reason == STOPPED) {
-        return Err(Stopped).with_context(|| reason.to_owned());
+    if results.reason.as_deref() == Some(STOPPED) {
+        bail!(Stopped);
     }
     Ok(if results.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

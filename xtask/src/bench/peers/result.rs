@@ -51,6 +51,8 @@ pub struct Settings {
     pub clients: u32,
     /// How long a load takes.
     pub load_s: f64,
+    /// Most loads of a search.
+    pub loads: u32,
     /// Share of the exchanges of a load that may stay without an answer.
     pub max_loss: f64,
     /// Addresses that the servers lease.
@@ -365,7 +367,7 @@ mod tests {
     }
 
     fn results() -> Results {
-        let settings = Settings { rounds: 3, quick: false, clients: 100, load_s: 1.0, max_loss: 0.001, pool: "p".into() };
+        let settings = Settings { rounds: 3, quick: false, clients: 100, load_s: 1.0, loads: 8, max_loss: 0.001, pool: "p".into() };
         let mut results = Results::new("c".into(), 0, settings, &[Subject::DhcpXdpSync, Subject::Kea]);
         for capacity in [900.0, 1000.0, 1300.0] {
             results.subjects[0].add(outcome(capacity, capacity / 2.0, capacity / 2.0));

@@ -17,7 +17,7 @@ pub struct Search {
     /// Factor from one rate to the next while nothing bounds them from above.
     pub step: f64,
     /// Most loads.
-    pub loads: usize,
+    pub loads: u32,
 }
 
 impl Search {
@@ -52,7 +52,7 @@ impl Search {
 mod tests {
     use super::*;
 
-    fn find(first: f64, capacity: f64, loads: usize) -> (Option<f64>, usize) {
+    fn find(first: f64, capacity: f64, loads: u32) -> (Option<f64>, u32) {
         let mut tried = 0;
         let found = Search { first, step: 1.4, loads }.run(|rate| {
             tried += 1;
