@@ -1,6 +1,6 @@
 //! The loop of a run: take replies, fire timers, begin exchanges, send.
 //!
-//! One thread. It reads the clock, allocates nothing and makes no system call but those of its [`Port`].
+//! One thread. It reads the clock, allocates nothing a packet and makes no system call but those of its [`Port`].
 
 use std::{
     collections::VecDeque,
@@ -215,7 +215,7 @@ impl<'p> Engine<'p> {
             judge: Judge::new(names.count(), expected),
             names,
             plan,
-            measures: Measures::new(),
+            measures: Measures::new(plan.clients, plan.load),
             outbox: VecDeque::with_capacity(OUTBOX),
             stage: Stage::Load,
             starts: 0,
@@ -236,6 +236,7 @@ impl<'p> Engine<'p> {
             Err(end) => end,
         };
         let now = clock.now_ns();
+        self.measures.finish(now - self.epoch_ns);
         self.publish(live, now);
         let elapsed_ns = now - self.epoch_ns;
         let (under_load, load_ns) = under_load.unwrap_or_else(|| (self.measures.counters.clone(), elapsed_ns));
@@ -297,7 +298,8 @@ impl<'p> Engine<'p> {
         };
         let clients = self.clients.settle((now / 1_000_000_000) as u32);
         self.outbox.clear();
-        self.measures.begin(Prepared { wanted, clients, took_s: now as f64 / 1e9 });
+        let prepared = Prepared { wanted, clients, took_s: now as f64 / 1e9 };
+        self.measures.begin(prepared, self.plan.clients, self.plan.load);
         (self.epoch_ns, self.starts, self.stage) = (now, 0, Stage::Load);
         self.load_end_ns = now + self.plan.load.as_nanos() as u64;
         if clients == 0 {
@@ -321,6 +323,11 @@ impl<'p> Engine<'p> {
         self.heard.at_ns = self.heard.at_ns.max(self.epoch_ns);
         loop {
             let now = clock.now_ns();
+            if self.measures.tick(now - self.epoch_ns)
+                && let Some(interval) = self.measures.series.intervals().last()
+            {
+                live.interval(interval);
+            }
             if now >= self.load_end_ns && self.stage == Stage::Load {
                 self.stage = Stage::Drain;
                 *under_load = Some((self.measures.counters.clone(), now - self.epoch_ns));
@@ -469,10 +476,7 @@ impl<'p> Engine<'p> {
         }
         counters.completed += 1;
         if self.clients.mark_done(index) {
-            counters.clients_done += 1;
-            if counters.clients_done == u64::from(self.names.count()) {
-                self.measures.all_done_ns = Some(now - self.epoch_ns);
-            }
+            self.measures.client_done(now - self.epoch_ns);
         }
         match self.plan.scenario.hold {
             Some(hold) if self.clients.get(index).phase == Phase::Bound => {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use dhcp_storm::{
     cli::{Cli, Command},
-    reflect,
+    compare, html, reflect,
     run::{self, Failure},
 };
 
@@ -16,6 +16,8 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Reflect(args) => reflect::reflect(args),
+        Command::Report(args) => html::report(args),
+        Command::Compare(args) => compare::compare(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,9 +1,12 @@
 //! What a run measures: counters and latencies.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    series::{Curve, Series},
     template::Message,
     verdict::{Evidence, Violation},
 };
@@ -16,7 +19,7 @@ const LOWEST_NS: u64 = 100;
 const HIGHEST_NS: u64 = 3_600_000_000_000;
 
 /// What attackers did and got, apart from the good clients.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hostile {
     /// Frames of garbage sent.
     pub garbage_sent: u64,
@@ -113,7 +116,7 @@ impl Counters {
 }
 
 /// The leases that clients took before a scenario began.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Prepared {
     /// Clients that were to hold one.
     pub wanted: u32,
@@ -144,17 +147,16 @@ pub struct Measures {
     pub all_done_ns: Option<u64>,
     /// The first violations.
     pub examples: Vec<(Violation, Evidence)>,
-}
-
-impl Default for Measures {
-    fn default() -> Self {
-        Self::new()
-    }
+    /// Counters and latencies (`from_schedule`) over time.
+    pub series: Series,
+    /// When how many clients were done.
+    pub curve: Curve,
+    clients: u64,
 }
 
 impl Measures {
-    /// Nothing measured.
-    pub fn new() -> Self {
+    /// Nothing measured, of so many clients whose exchanges are to begin for so long.
+    pub fn new(clients: u32, load: Duration) -> Self {
         let latency = || Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, 3).expect("the bounds are constants");
         Self {
             counters: Counters::default(),
@@ -164,12 +166,36 @@ impl Measures {
             prepared: None,
             all_done_ns: None,
             examples: Vec::with_capacity(MAX_EXAMPLES),
+            series: Series::new(u64::try_from(load.as_nanos()).unwrap_or(u64::MAX)),
+            curve: Curve::new(clients),
+            clients: clients.into(),
+        }
+    }
+
+    /// Time has gone on. Returns whether an interval of the series is over.
+    #[inline]
+    pub fn tick(&mut self, now_ns: u64) -> bool {
+        self.series.tick(now_ns, &self.counters)
+    }
+
+    /// The run is over.
+    pub fn finish(&mut self, now_ns: u64) {
+        self.series.finish(now_ns, &self.counters);
+    }
+
+    /// One more client has what its scenario wants.
+    #[inline]
+    pub fn client_done(&mut self, now_ns: u64) {
+        self.counters.clients_done += 1;
+        self.curve.done(self.counters.clients_done, now_ns);
+        if self.counters.clients_done == self.clients {
+            self.all_done_ns = Some(now_ns);
         }
     }
 
     /// Begins to measure; violations found in preparation stay.
-    pub fn begin(&mut self, prepared: Prepared) {
-        let before = std::mem::replace(self, Self::new());
+    pub fn begin(&mut self, prepared: Prepared, clients: u32, load: Duration) {
+        let before = std::mem::replace(self, Self::new(clients, load));
         self.counters.violations = before.counters.violations;
         self.examples = before.examples;
         self.prepared = Some(prepared);
@@ -181,6 +207,7 @@ impl Measures {
         self.counters.answered[message as usize] += 1;
         self.from_transmit[message as usize].saturating_record(waited_ns);
         self.from_schedule[message as usize].saturating_record(waited_ns + lateness_ns);
+        self.series.answered(message, waited_ns + lateness_ns);
     }
 
     /// A reply was wrong.

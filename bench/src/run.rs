@@ -1,8 +1,7 @@
 //! `dhcp-storm run`: from arguments to report.
 
 use std::{
-    fs::File,
-    io::{self, Write},
+    io,
     path::Path,
     sync::{
         Arc,
@@ -12,7 +11,6 @@ use std::{
     time::Instant,
 };
 
-use anyhow::Context as _;
 use dhcp_xdp::xsk::Device;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -24,7 +22,10 @@ use crate::{
     clients::BYTES_A_CLIENT,
     engine::{Engine, Outcome, Plan},
     host::{self, CpuTime},
+    html,
     live::{self, Live},
+    nic::Watch,
+    output::{self, Output},
     port::{SystemClock, Wire},
     report::{Circumstances, Report},
 };
@@ -69,6 +70,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     let plan = args.plan(device.mac).map_err(Failure::Usage)?;
     // The file before the run: a run whose result has no place is time lost.
     let json = args.json.as_deref().map(Output::open).transpose()?;
+    let page = args.report.as_deref().map(Output::open).transpose()?;
     let stop = stop_flag()?;
     host::wake_on_time();
     if let Some(cpu) = args.wire.cpu {
@@ -88,6 +90,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
             (u64::from(plan.clients) * BYTES_A_CLIENT as u64).div_ceil(1_000_000)
         );
     }
+    let watch = Watch::begin(&args.wire.interface, args.peer_netns.as_deref())?;
     let began_at_unix_s = host::unix_time_s();
     let cpu = CpuTime::now();
     let outcome = storm(&plan, engine, &mut port, &stop, args.quiet);
@@ -103,17 +106,20 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
             counts: port.counts(),
             setup_s,
             cpu: CpuTime::now().since(cpu),
+            interfaces: watch.end(),
         },
     );
     drop(port);
-    let on_stdout = json.as_ref().is_some_and(|output| matches!(output, Output::Stdout));
-    if on_stdout {
+    if json.iter().chain(&page).any(Output::is_stdout) {
         eprint!("{}", report.text(&plan.scenario));
     } else {
         print!("{}", report.text(&plan.scenario));
     }
     if let Some(json) = json {
-        json.write(&report)?;
+        json.write(&output::json(&report)?)?;
+    }
+    if let Some(page) = page {
+        page.write(&html::run::render(&report))?;
     }
     Ok(report.is_good())
 }
@@ -122,7 +128,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
 fn storm(plan: &Plan, engine: Engine<'_>, port: &mut Wire, stop: &AtomicBool, quiet: bool) -> Outcome {
     let live = Live::default();
     thread::scope(|scope| {
-        let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan.clients, plan.load)));
+        let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan)));
         let outcome = engine.run(port, &SystemClock::start(), stop, &live);
         live.over.store(true, Ordering::Release);
         if let Some(shown) = shown {
@@ -137,32 +143,4 @@ fn command_line() -> String {
     let program = words.next().unwrap_or_default();
     let name = Path::new(&program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or(program);
     std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ")
-}
-
-/// Where the JSON goes.
-enum Output {
-    Stdout,
-    File(File, String),
-}
-
-impl Output {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        if path == Path::new("-") {
-            return Ok(Self::Stdout);
-        }
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self::File(file, path.display().to_string()))
-    }
-
-    fn write(self, report: &Report) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string_pretty(report)?;
-        text.push('\n');
-        match self {
-            Self::Stdout => io::stdout().write_all(text.as_bytes())?,
-            Self::File(mut file, path) => {
-                file.write_all(text.as_bytes()).with_context(|| format!("cannot write {path}"))?;
-            }
-        }
-        Ok(())
-    }
 }

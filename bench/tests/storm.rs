@@ -535,6 +535,7 @@ fn report_with(plan: &Plan, outcome: &Outcome, max_loss_percent: Option<f64>) ->
         counts: KernelCounts::default(),
         setup_s: 0.0,
         cpu: CpuTime::default(),
+        interfaces: Vec::new(),
     };
     Report::new(plan, outcome, circumstances)
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the project's figures, each from one command that anyone can run.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Subcommand;
 
@@ -8,6 +10,10 @@ use crate::{
     ebpf, group,
     setup::{self, Purpose},
 };
+
+pub mod peers;
+
+use peers::Peers;
 
 /// What to measure.
 #[derive(Clone, Debug, Subcommand)]
@@ -26,19 +32,27 @@ pub enum Bench {
         #[arg(last = true)]
         words: Vec<String>,
     },
+    /// This server and its neighbours side by side: capacity, latency, memory, processor time; Kea, dnsmasq, ISC dhcpd.
+    #[command(after_help = peers::EXAMPLES)]
+    Peers(Peers),
 }
 
 /// Builds it with optimisations and runs it.
 ///
 /// # Errors
 /// Something could not be installed, built or started, or the benchmark failed.
-pub fn bench(bench: &Bench) -> Result<()> {
+pub fn bench(bench: &Bench) -> Result<ExitCode> {
+    if let Bench::Peers(options) = bench {
+        return peers::peers(options);
+    }
     setup::setup(Purpose::Build, false)?;
     ebpf::build(false)?;
     match bench {
-        Bench::Table { words } => micro("table", words),
-        Bench::Journal { words } => micro("journal", words),
+        Bench::Table { words } => micro("table", words)?,
+        Bench::Journal { words } => micro("journal", words)?,
+        Bench::Peers(_) => {}
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A benchmark of the package `dhcp-storm`.

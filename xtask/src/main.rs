@@ -35,11 +35,14 @@ const RUN_EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Find or install what the build and the tests need (on Debian and Ubuntu).
-    #[command(after_help = "Example:\n  cargo xtask setup --check")]
+    #[command(after_help = "Examples:\n  cargo xtask setup --check\n  cargo xtask setup --bench")]
     Setup {
         /// Only say what is missing; exit code 1 when something is.
         #[arg(long)]
         check: bool,
+        /// For `bench peers`: the servers of others, too, none of them started.
+        #[arg(long)]
+        bench: bool,
     },
     /// Build the XDP program's object file.
     #[command(after_help = "Example:\n  cargo xtask build-ebpf --force")]
@@ -96,7 +99,9 @@ fn main() -> ExitCode {
 
 fn execute(task: Task) -> Result<ExitCode> {
     match task {
-        Task::Setup { check } => setup::setup(Purpose::Test, check)?,
+        Task::Setup { check, bench } => {
+            setup::setup(if bench { Purpose::Bench } else { Purpose::Test }, check)?;
+        }
         Task::BuildEbpf { force } => {
             let object = ebpf::build(force)?;
             println!("The XDP program is in {}", object.display());
@@ -106,7 +111,7 @@ fn execute(task: Task) -> Result<ExitCode> {
         Task::Run(options) => run::run(&options)?,
         Task::Lab(options) => run::lab(options.once)?,
         Task::Test(options) => return suite::test(&options),
-        Task::Bench(bench) => bench::bench(&bench)?,
+        Task::Bench(bench) => return bench::bench(&bench),
         Task::Audit => audit::audit()?,
     }
     Ok(ExitCode::SUCCESS)

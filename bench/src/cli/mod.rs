@@ -3,11 +3,15 @@
 use clap::{Parser, Subcommand};
 
 pub mod clients;
+pub mod compare;
 pub mod reflect;
+pub mod report;
 pub mod run;
 pub mod values;
 
+pub use compare::CompareArgs;
 pub use reflect::ReflectArgs;
+pub use report::ReportArgs;
 pub use run::RunArgs;
 
 /// Packet generator and load tester for DHCPv4 servers, on AF_XDP.
@@ -28,6 +32,12 @@ pub enum Command {
     /// Sends every DHCP request that comes in straight back: the limit against which a server is held
     #[command(after_help = reflect::HELP)]
     Reflect(ReflectArgs),
+    /// Makes a page of results in JSON: plots, tables, no other file needed
+    #[command(after_help = report::HELP)]
+    Report(ReportArgs),
+    /// Holds results against each other: what became better, worse, or differs no more than runs do
+    #[command(after_help = compare::HELP)]
+    Compare(CompareArgs),
 }
 
 const HELP: &str = "\

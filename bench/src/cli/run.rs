@@ -19,6 +19,8 @@ Examples:
     dhcp-storm run --interface eth1 --clients 200000 --rate 20000 --duration 10 --max-loss 1 --json storm.json
   As fast as the server goes, 512 exchanges at a time:
     dhcp-storm run --interface eth1 --rate max --window 512 --duration 5
+  The same with plots of how it went, on a page:
+    dhcp-storm run --interface eth1 --rate max --window 512 --duration 5 --report storm.html
   A city comes back: each client once, until all are bound, or five minutes are over:
     dhcp-storm run --interface eth1 --clients 1000000 --rate max --once --duration 300
   The same along a curve, with a share of INIT-REBOOT and doubled relay paths (`dhcp-storm scenarios` has more):
@@ -60,6 +62,13 @@ pub struct RunArgs {
     /// Write the results as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the results as a page with plots, one file that needs no other; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Network namespace of the interface's peer, if that is the other end of a veth pair: a name of `ip netns`, or a file as
+    /// /proc/4711/ns/net. Its counters are reported too. In the same namespace it is found without
+    #[arg(long, value_name = "NETNS")]
+    pub peer_netns: Option<String>,
     /// Show no progress
     #[arg(short, long)]
     pub quiet: bool,
