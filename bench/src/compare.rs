@@ -177,7 +177,9 @@ impl Comparison {
             .filter(|row| row.before.is_some() || row.after.is_some())
             .collect();
         // What is 0 everywhere says nothing but that.
-        rows.retain(|row| [row.before, row.after].iter().flatten().any(|s| s.most != 0.0) || row.name == "wrong replies");
+        rows.retain(|row| {
+            [row.before, row.after].iter().flatten().any(|s| s.most != 0.0) || row.name == "wrong replies"
+        });
         let commands = |side: &[Report]| {
             let all: BTreeSet<&String> = side.iter().map(|run| &run.command).collect();
             all.into_iter().cloned().collect()
@@ -234,7 +236,11 @@ impl Comparison {
         for line in [&head].into_iter().chain(&lines) {
             let [name, before, after, ratio, change] = line;
             let [n, b, a, r, _] = widths;
-            let _ = writeln!(text, "{}", format!("{name:<n$}  {before:>b$}  {after:>a$}  {ratio:>r$}  {change}").trim_end());
+            let _ = writeln!(
+                text,
+                "{}",
+                format!("{name:<n$}  {before:>b$}  {after:>a$}  {ratio:>r$}  {change}").trim_end()
+            );
         }
         let _ = writeln!(text, "{}", self.method());
         text
@@ -313,7 +319,8 @@ fn figures(before: &[Report], after: &[Report]) -> Vec<Figure> {
             });
         }
     }
-    figures.push(figure("generator's processor", Better::Neither, number::percent, |run| Some(run.generator.cpu_share)));
+    figures
+        .push(figure("generator's processor", Better::Neither, number::percent, |run| Some(run.generator.cpu_share)));
     figures
 }
 

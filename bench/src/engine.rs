@@ -298,7 +298,8 @@ impl<'p> Engine<'p> {
         };
         let clients = self.clients.settle((now / 1_000_000_000) as u32);
         self.outbox.clear();
-        self.measures.begin(Prepared { wanted, clients, took_s: now as f64 / 1e9 });
+        let prepared = Prepared { wanted, clients, took_s: now as f64 / 1e9 };
+        self.measures.begin(prepared, self.plan.clients, self.plan.load);
         (self.epoch_ns, self.starts, self.stage) = (now, 0, Stage::Load);
         self.load_end_ns = now + self.plan.load.as_nanos() as u64;
         if clients == 0 {
@@ -322,6 +323,11 @@ impl<'p> Engine<'p> {
         self.heard.at_ns = self.heard.at_ns.max(self.epoch_ns);
         loop {
             let now = clock.now_ns();
+            if self.measures.tick(now - self.epoch_ns)
+                && let Some(interval) = self.measures.series.intervals().last()
+            {
+                live.interval(interval);
+            }
             if now >= self.load_end_ns && self.stage == Stage::Load {
                 self.stage = Stage::Drain;
                 *under_load = Some((self.measures.counters.clone(), now - self.epoch_ns));
@@ -356,11 +362,6 @@ impl<'p> Engine<'p> {
     ) -> Result<(), End> {
         if stop.load(Ordering::Relaxed) {
             return Err(End::Interrupted);
-        }
-        if self.measures.tick(now - self.epoch_ns)
-            && let Some(interval) = self.measures.series.intervals().last()
-        {
-            live.interval(interval);
         }
         let mut worked = self.receive(port, now);
         worked |= self.expire(now);

@@ -176,7 +176,13 @@ fn draw(screen: &Screen, plan: &Plan, look: &Look, rates: &[f64], elapsed: Durat
     screen.clients.set_position(look.clients_done);
     screen.clients.set_message(format!("{} of {}", count(look.clients_done), count(plan.clients.into())));
     let rate = rates.last().copied().unwrap_or(0.0);
-    screen.rate.set_message(format!("{:<32} {}/s   p50 {}   p99 {}", sparks(rates), number::count(rate), look.p50, look.p99));
+    screen.rate.set_message(format!(
+        "{:<32} {}/s   p50 {}   p99 {}",
+        sparks(rates),
+        number::count(rate),
+        look.p50,
+        look.p99
+    ));
     screen.replies.set_message(format!(
         "{} to {} messages, {} lost, {} wrong",
         count(look.received),

@@ -152,7 +152,6 @@ pub struct Measures {
     /// When how many clients were done.
     pub curve: Curve,
     clients: u32,
-    load: Duration,
 }
 
 impl Measures {
@@ -170,7 +169,6 @@ impl Measures {
             series: Series::new(u64::try_from(load.as_nanos()).unwrap_or(u64::MAX)),
             curve: Curve::new(clients),
             clients,
-            load,
         }
     }
 
@@ -196,8 +194,8 @@ impl Measures {
     }
 
     /// Begins to measure; violations found in preparation stay.
-    pub fn begin(&mut self, prepared: Prepared) {
-        let before = std::mem::replace(self, Self::new(self.clients, self.load));
+    pub fn begin(&mut self, prepared: Prepared, clients: u32, load: Duration) {
+        let before = std::mem::replace(self, Self::new(clients, load));
         self.counters.violations = before.counters.violations;
         self.examples = before.examples;
         self.prepared = Some(prepared);

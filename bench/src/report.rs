@@ -128,6 +128,7 @@ pub struct Summary {
     /// Good OFFERs.
     pub offers_per_s: f64,
     /// Exchanges that came to their end, whatever they were.
+    #[serde(default)]
     pub completed_per_s: f64,
     /// Exchanges that were due.
     pub offered: u64,
@@ -173,17 +174,21 @@ pub struct Summary {
     /// OFFERs of servers not chosen.
     pub other_server: u64,
     /// Answers to what came over a second path.
+    #[serde(default)]
     pub other_path: u64,
     /// Frames that were for no client of this run.
     pub unmatched: u64,
     /// RELEASEs sent.
+    #[serde(default)]
     pub released: u64,
     /// DECLINEs sent.
+    #[serde(default)]
     pub declined: u64,
     /// What attackers sent and got; in nothing else here.
+    #[serde(default)]
     pub hostile: Hostile,
     /// Leases taken before the measured part.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepared: Option<Prepared>,
     /// Good replies whose UDP checksum was left to hardware.
     pub checksum_offloaded: u64,
@@ -276,7 +281,8 @@ pub struct Curve {
 
 impl From<&series::Curve> for Curve {
     fn from(curve: &series::Curve) -> Self {
-        let (clients_done, time_s) = curve.points().iter().map(|(done, ns)| (*done, rounded(*ns as f64 / 1e9, 1e6))).unzip();
+        let (clients_done, time_s) =
+            curve.points().iter().map(|(done, ns)| (*done, rounded(*ns as f64 / 1e9, 1e6))).unzip();
         Self { time_s, clients_done }
     }
 }
@@ -450,7 +456,10 @@ impl Report {
                 rx_dropped: of.counts.rings.rx_dropped,
                 rx_ring_full: of.counts.rings.rx_ring_full,
                 fill_ring_empty: of.counts.rings.fill_ring_empty,
-                xdp_verdicts: Verdict::ALL.iter().map(|v| (v.name().to_owned(), of.counts.verdicts[*v as usize])).collect(),
+                xdp_verdicts: Verdict::ALL
+                    .iter()
+                    .map(|v| (v.name().to_owned(), of.counts.verdicts[*v as usize]))
+                    .collect(),
             },
         }
     }
@@ -574,6 +583,19 @@ impl Report {
             "replies    {} duplicate, {} NAK, {} late, {} of other servers, {} unmatched",
             s.duplicates, s.naks, s.late, s.other_server, s.unmatched
         ));
+        if let Some(p) = &s.prepared {
+            line(format_args!("before     {} of {} leases were taken, in {:.1} s", p.clients, p.wanted, p.took_s));
+        }
+        if s.released + s.declined > 0 {
+            line(format_args!("farewells  {} RELEASE, {} DECLINE sent", s.released, s.declined));
+        }
+        let h = &s.hostile;
+        if h.garbage_sent + h.starvation_sent + h.spoofing_sent > 0 {
+            line(format_args!(
+                "attackers  {} of garbage, {} of starvation, {} spoofed sent; they were given {} leases and {} refusals",
+                h.garbage_sent, h.starvation_sent, h.spoofing_sent, h.acks, h.naks
+            ));
+        }
         let lost_here = self.generator.rx_dropped + self.generator.rx_ring_full;
         if lost_here > 0 {
             line(format_args!("generator  {lost_here} replies dropped on this end: they count as lost"));

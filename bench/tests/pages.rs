@@ -141,9 +141,7 @@ fn the_series_sums_up_to_the_counts_and_the_curve_ends_with_the_last_client() {
 fn a_comparison_says_what_became_worse_and_why_it_may_not_count() {
     let good = report(Quirk::None, &plan());
     let slow = Quirk::Slow(Duration::from_millis(5));
-    let seeds = |quirk: Quirk| -> Vec<Report> {
-        (1..=3).map(|seed| report(quirk, &Plan { seed, ..plan() })).collect()
-    };
+    let seeds = |quirk: Quirk| -> Vec<Report> { (1..=3).map(|seed| report(quirk, &Plan { seed, ..plan() })).collect() };
     let comparison = Comparison::of(&seeds(Quirk::None), &seeds(slow));
     let row = |name: &str| comparison.rows.iter().find(|row| row.name == name).unwrap_or_else(|| panic!("{name}"));
     assert_eq!(row("REQUEST p50").change, Change::Worse);

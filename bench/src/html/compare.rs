@@ -26,26 +26,29 @@ pub fn render(comparison: &Comparison) -> String {
             }
         }
     };
-    page("Comparison: dhcp-storm", &html! {
-        header {
-            h1 {
-                "Comparison"
-                span class="badge good" { (better) " better" }
-                span class=(if worse > 0 { "badge bad" } else { "badge soft" }) { (worse) " worse" }
+    page(
+        "Comparison: dhcp-storm",
+        &html! {
+            header {
+                h1 {
+                    "Comparison"
+                    span class="badge good" { (better) " better" }
+                    span class=(if worse > 0 { "badge bad" } else { "badge soft" }) { (worse) " worse" }
+                }
+                p { (a) " run(s) before, " (b) " after" }
             }
-            p { (a) " run(s) before, " (b) " after" }
-        }
-        @if !comparison.warnings.is_empty() {
-            section {
-                h2 class="warn" { "Perhaps not comparable" }
-                ul class="plain" { @for warning in &comparison.warnings { li { (warning) } } }
+            @if !comparison.warnings.is_empty() {
+                section {
+                    h2 class="warn" { "Perhaps not comparable" }
+                    ul class="plain" { @for warning in &comparison.warnings { li { (warning) } } }
+                }
             }
-        }
-        (part("Figures", &format!("{}.", comparison.method()), &table))
-        footer {
-            @for (side, commands) in [("before", &comparison.commands.0), ("after", &comparison.commands.1)] {
-                @for command in commands { p { (side) ": " code { (command) } } }
+            (part("Figures", &format!("{}.", comparison.method()), &table))
+            footer {
+                @for (side, commands) in [("before", &comparison.commands.0), ("after", &comparison.commands.1)] {
+                    @for command in commands { p { (side) ": " code { (command) } } }
+                }
             }
-        }
-    })
+        },
+    )
 }

@@ -137,17 +137,20 @@ impl Subject {
 
 /// The page.
 pub fn render(results: &Results) -> String {
-    page("DHCPv4 servers side by side", &html! {
-        (heading(results))
-        (figures(results))
-        (summary(results))
-        (capacity(results))
-        (latency(results, "request", "Latency of the ACK at half the capacity"))
-        (latency(results, "discover", "Latency of the OFFER at half the capacity"))
-        (cost(results))
-        (witnesses(results))
-        (method(results))
-    })
+    page(
+        "DHCPv4 servers side by side",
+        &html! {
+            (heading(results))
+            (figures(results))
+            (summary(results))
+            (capacity(results))
+            (latency(results, "request", "Latency of the ACK at half the capacity"))
+            (latency(results, "discover", "Latency of the OFFER at half the capacity"))
+            (cost(results))
+            (witnesses(results))
+            (method(results))
+        },
+    )
 }
 
 fn heading(results: &Results) -> Markup {
@@ -289,7 +292,10 @@ fn latency(results: &Results, message: &str, heading: &str) -> Markup {
             let l = subject.median.latency_us.get(message)?;
             let points = [("p50", l.p50), ("p90", l.p90), ("p99", l.p99), ("p999", l.p999), ("pmax", l.max)];
             let shown = ["p50", "p90", "p99", "p99.9", "max"];
-            let points = points.into_iter().zip(shown).map(|((class, us), name)| (us, class, format!("{name} {}", number::micros(us))));
+            let points = points
+                .into_iter()
+                .zip(shown)
+                .map(|((class, us), name)| (us, class, format!("{name} {}", number::micros(us))));
             Some(Row {
                 name: subject.label.clone(),
                 class: "c6",
@@ -302,7 +308,11 @@ fn latency(results: &Results, message: &str, heading: &str) -> Markup {
         return html! {};
     }
     let values = rows.iter().flat_map(|row| &row.points).map(|(v, ..)| *v);
-    let x = Axis { label: "from when the exchange was due, or the REQUEST left", format: number::micros, scale: Scale::log(values) };
+    let x = Axis {
+        label: "from when the exchange was due, or the REQUEST left",
+        format: number::micros,
+        scale: Scale::log(values),
+    };
     let legend = vec![("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9"), ("pmax", "max")];
     let plot = Rows { title: heading.to_owned(), x, rows, legend }.render();
     let words = "Each server at half of its own capacity, so at very different rates. Medians of the rounds; at the right p50 · p99.";
@@ -389,7 +399,8 @@ fn witnesses(results: &Results) -> Markup {
 
 fn method(results: &Results) -> Markup {
     let s = &results.settings;
-    let units: Vec<&str> = results.subjects.iter().filter(|s| s.unit != "exchanges").map(|s| s.label.as_str()).collect();
+    let units: Vec<&str> =
+        results.subjects.iter().filter(|s| s.unit != "exchanges").map(|s| s.label.as_str()).collect();
     html! {
         footer {
             p {

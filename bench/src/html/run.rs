@@ -26,17 +26,20 @@ const MESSAGES: [&str; 6] = ["c1", "c2", "c3", "c4", "c5", "c6"];
 /// The page.
 pub fn render(report: &Report) -> String {
     let title = format!("{} on {}: dhcp-storm", report.settings.scenario, report.settings.interface);
-    page(&title, &html! {
-        (heading(report))
-        (figures(report))
-        (summary(report))
-        (rates(report))
-        @for (message, percentile) in &report.series.latency_us { (latency(report, message, percentile)) }
-        (distribution(report))
-        (bound(report))
-        div class="pair" { (replies(report)) (generator(report)) }
-        (circumstances(report))
-    })
+    page(
+        &title,
+        &html! {
+            (heading(report))
+            (figures(report))
+            (summary(report))
+            (rates(report))
+            @for (message, percentile) in &report.series.latency_us { (latency(report, message, percentile)) }
+            (distribution(report))
+            (bound(report))
+            div class="pair" { (replies(report)) (generator(report)) }
+            (circumstances(report))
+        },
+    )
 }
 
 fn heading(report: &Report) -> Markup {
@@ -127,8 +130,7 @@ fn rates(report: &Report) -> Markup {
     let mut lines = vec![line("messages sent", "c6", &series.sent_per_s, false)];
     lines.push(line("exchanges begun", "c2", &series.started_per_s, false));
     lines.push(line(report.aim(), "c1", &series.completed_per_s, true));
-    for (name, class, values) in
-        [("lost", "c5", &series.lost_per_s), ("wrong replies", "c4", &series.violations_per_s)]
+    for (name, class, values) in [("lost", "c5", &series.lost_per_s), ("wrong replies", "c4", &series.violations_per_s)]
     {
         if values.iter().any(|v| *v > 0.0) {
             lines.push(line(name, class, values, false));
@@ -137,7 +139,11 @@ fn rates(report: &Report) -> Markup {
     let most = lines.iter().flat_map(|l| &l.points).filter_map(|(_, y)| *y).fold(0.0, f64::max);
     let y = Axis { label: "a second", format: number::short, scale: Scale::linear(most) };
     let plot = Plot { title: "Rates over time".into(), x: time_axis(report), y, lines };
-    part("Rate", "A message is lost when its time to be sent again comes, so that losses show later than they happen.", &plot.render())
+    part(
+        "Rate",
+        "A message is lost when its time to be sent again comes, so that losses show later than they happen.",
+        &plot.render(),
+    )
 }
 
 fn latency(report: &Report, message: &str, percentile: &Percentile) -> Markup {
@@ -155,7 +161,11 @@ fn latency(report: &Report, message: &str, percentile: &Percentile) -> Markup {
     let y = Axis { label: "latency", format: number::micros, scale: Scale::log(values) };
     let title = format!("{} to its answer", message.to_uppercase());
     let plot = Plot { title: format!("Latency percentiles over time, {title}"), x: time_axis(report), y, lines };
-    part(&format!("Latency over time: {title}"), "Percentiles of the answers that came in each interval.", &plot.render())
+    part(
+        &format!("Latency over time: {title}"),
+        "Percentiles of the answers that came in each interval.",
+        &plot.render(),
+    )
 }
 
 /// Nines of a quantile: 0.9 is 1, 0.99 is 2.
@@ -164,12 +174,18 @@ fn nines(quantile: f64) -> f64 {
 }
 
 fn distribution(report: &Report) -> Markup {
-    let known = |points: &[(f64, f64)]| points.iter().filter(|(q, _)| *q < 1.0).map(|(q, us)| (nines(*q), Some(*us))).collect();
+    let known =
+        |points: &[(f64, f64)]| points.iter().filter(|(q, _)| *q < 1.0).map(|(q, us)| (nines(*q), Some(*us))).collect();
     let lines: Vec<Line> = report
         .distribution_us
         .iter()
         .zip(MESSAGES.iter().cycle())
-        .map(|((message, points), class)| Line { name: message.to_uppercase(), class, points: known(points), area: false })
+        .map(|((message, points), class)| Line {
+            name: message.to_uppercase(),
+            class,
+            points: known(points),
+            area: false,
+        })
         .collect();
     if lines.is_empty() {
         return html! {};
@@ -214,7 +230,8 @@ fn bound(report: &Report) -> Markup {
         })
         .collect();
     let of = number::count(clients);
-    let words = format!("Of {of} clients: {}.", if reached.is_empty() { "not half".into() } else { reached.join(", ") });
+    let words =
+        format!("Of {of} clients: {}.", if reached.is_empty() { "not half".into() } else { reached.join(", ") });
     part(&format!("Time until all {}", report.fate()), &words, &plot.render())
 }
 
@@ -249,12 +266,16 @@ fn replies(report: &Report) -> Markup {
     if s.no_idle_client > 0 {
         all.push(count("starts without an idle client", s.no_idle_client));
     }
-    part("Replies", "", &html! {
-        (facts(&all))
-        @if !report.violation_examples.is_empty() {
-            ul class="plain bad" { @for example in &report.violation_examples { li { (example) } } }
-        }
-    })
+    part(
+        "Replies",
+        "",
+        &html! {
+            (facts(&all))
+            @if !report.violation_examples.is_empty() {
+                ul class="plain bad" { @for example in &report.violation_examples { li { (example) } } }
+            }
+        },
+    )
 }
 
 fn generator(report: &Report) -> Markup {
@@ -275,7 +296,12 @@ fn generator(report: &Report) -> Markup {
         ("clients made in", number::seconds(g.setup_s)),
     ];
     if report.settings.rate_per_s.is_some() {
-        let words = format!("p50 {}, p99 {}, max {}", number::micros(lateness.p50), number::micros(lateness.p99), number::micros(lateness.max));
+        let words = format!(
+            "p50 {}, p99 {}, max {}",
+            number::micros(lateness.p50),
+            number::micros(lateness.p99),
+            number::micros(lateness.max)
+        );
         all.push(("behind its schedule", words));
     }
     let interfaces: Vec<Vec<String>> = report
@@ -288,10 +314,14 @@ fn generator(report: &Report) -> Markup {
             [name].into_iter().chain([c.tx_packets, c.rx_packets, dropped].map(|n| number::count(n as f64))).collect()
         })
         .collect();
-    part("Generator", "", &html! {
-        (facts(&all))
-        @if !interfaces.is_empty() { (table(&["interface", "frames sent", "received", "dropped"], &interfaces)) }
-    })
+    part(
+        "Generator",
+        "",
+        &html! {
+            (facts(&all))
+            @if !interfaces.is_empty() { (table(&["interface", "frames sent", "received", "dropped"], &interfaces)) }
+        },
+    )
 }
 
 fn circumstances(report: &Report) -> Markup {

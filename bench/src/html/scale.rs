@@ -70,9 +70,7 @@ impl Scale {
     /// Values to write beside the axis.
     pub fn marks(self) -> Vec<f64> {
         match self {
-            Self::Linear { to, step } => {
-                (0..=(to / step + 1e-9).floor() as usize).map(|i| i as f64 * step).collect()
-            }
+            Self::Linear { to, step } => (0..=(to / step + 1e-9).floor() as usize).map(|i| i as f64 * step).collect(),
             Self::Log { from, to } => {
                 let decades = (to / from).log10().round() as i32;
                 let within: &[f64] = if decades <= 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };

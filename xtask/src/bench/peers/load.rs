@@ -71,7 +71,15 @@ pub struct Witnessed {
 impl<'a> Generator<'a> {
     /// At this end, towards the server with this MAC address.
     pub fn new(lab: &'a Lab, end: End<'a>, server_mac: String, settings: &Settings) -> Self {
-        Self { lab, end, server_mac, clients: settings.clients, load_s: settings.load_s, loads: settings.loads, host: RefCell::default() }
+        Self {
+            lab,
+            end,
+            server_mac,
+            clients: settings.clients,
+            load_s: settings.load_s,
+            loads: settings.loads,
+            host: RefCell::default(),
+        }
     }
 
     /// How long a load takes.
@@ -95,7 +103,19 @@ impl<'a> Generator<'a> {
     /// None did in time.
     pub fn wait_for_answer(&self, subject: Subject, server: &mut Process) -> Result<()> {
         // A seed of its own, so that its client is none of the load's.
-        let words = ["--clients", "1", "--once", "--rate", "max", "--duration", "20", "--backoff-scale", "0.05", "--seed", "99"];
+        let words = [
+            "--clients",
+            "1",
+            "--once",
+            "--rate",
+            "max",
+            "--duration",
+            "20",
+            "--backoff-scale",
+            "0.05",
+            "--seed",
+            "99",
+        ];
         let answered = self.storm(subject, &words, 25.0);
         server.expect_running()?;
         if answered?.done == 0 {

@@ -209,7 +209,13 @@ impl Measured {
             let of = |figure: fn(&Latency) -> f64| {
                 median(halves().filter_map(|half| half.latency_us.get(message)).map(figure)).unwrap_or_default()
             };
-            Latency { p50: of(|l| l.p50), p90: of(|l| l.p90), p99: of(|l| l.p99), p999: of(|l| l.p999), max: of(|l| l.max) }
+            Latency {
+                p50: of(|l| l.p50),
+                p90: of(|l| l.p90),
+                p99: of(|l| l.p99),
+                p999: of(|l| l.p999),
+                max: of(|l| l.max),
+            }
         };
         let most = rounds.iter().map(|round| round.witnesses.len()).max().unwrap_or(0);
         let seen = |at: usize| rounds.iter().filter_map(move |round| round.witnesses.get(at));
@@ -291,7 +297,8 @@ impl Results {
         );
         for subject in &self.subjects {
             let m = &subject.median;
-            let figure = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".into(), |v| format!("{v:.digits$}"));
+            let figure =
+                |value: Option<f64>, digits: usize| value.map_or_else(|| "-".into(), |v| format!("{v:.digits$}"));
             // The answer that binds; a reflector has but one.
             let latency = m.latency_us.get("request").or(m.latency_us.get("discover"));
             let _ = writeln!(
@@ -367,7 +374,15 @@ mod tests {
     }
 
     fn results() -> Results {
-        let settings = Settings { rounds: 3, quick: false, clients: 100, load_s: 1.0, loads: 8, max_loss: 0.001, pool: "p".into() };
+        let settings = Settings {
+            rounds: 3,
+            quick: false,
+            clients: 100,
+            load_s: 1.0,
+            loads: 8,
+            max_loss: 0.001,
+            pool: "p".into(),
+        };
         let mut results = Results::new("c".into(), 0, settings, &[Subject::DhcpXdpSync, Subject::Kea]);
         for capacity in [900.0, 1000.0, 1300.0] {
             results.subjects[0].add(outcome(capacity, capacity / 2.0, capacity / 2.0));

@@ -41,14 +41,8 @@ pub enum Subject {
 
 impl Subject {
     /// All, in the order of the report.
-    pub const ALL: [Subject; 6] = [
-        Subject::Reflector,
-        Subject::DhcpXdpSync,
-        Subject::DhcpXdpOff,
-        Subject::Kea,
-        Subject::Dnsmasq,
-        Subject::Dhcpd,
-    ];
+    pub const ALL: [Subject; 6] =
+        [Subject::Reflector, Subject::DhcpXdpSync, Subject::DhcpXdpOff, Subject::Kea, Subject::Dnsmasq, Subject::Dhcpd];
 
     /// The key in results, and the name on the command line.
     pub fn name(self) -> &'static str {
