@@ -247,10 +247,17 @@ impl Comparison {
     }
 }
 
+/// Takes a figure out of a run, if the run has it.
+type Take = Box<dyn Fn(&Report) -> Option<f64>>;
+/// Takes a figure out of a distribution.
+type Quantile = fn(&Percentiles) -> f64;
+/// What should be alike in all runs, and where a report says it.
+type Circumstance = (&'static str, fn(&Report) -> String);
+
 /// A figure of a run.
 struct Figure {
     name: String,
-    value: Box<dyn Fn(&Report) -> Option<f64>>,
+    value: Take,
     better: Better,
     format: fn(f64) -> String,
     /// How much more it differs between runs than a rate does.
@@ -304,7 +311,7 @@ fn figures(before: &[Report], after: &[Report]) -> Vec<Figure> {
         figure("until all were done", Better::Lower, number::seconds, |run| time_to(run, "all")),
     ];
     let messages: BTreeSet<&String> = runs().flat_map(|run| run.summary.latency_us.keys()).collect();
-    let percentiles: [(&str, fn(&Percentiles) -> f64); 5] =
+    let percentiles: [(&str, Quantile); 5] =
         [("p50", |p| p.p50), ("p90", |p| p.p90), ("p99", |p| p.p99), ("p99.9", |p| p.p999), ("max", |p| p.max)];
     for message in messages {
         for (name, of) in percentiles {
@@ -331,7 +338,7 @@ fn time_to(run: &Report, share: &str) -> Option<f64> {
 
 /// What differs between the runs that should not.
 fn warnings(before: &[Report], after: &[Report]) -> Vec<String> {
-    let circumstances: [(&str, fn(&Report) -> String); 14] = [
+    let circumstances: [Circumstance; 14] = [
         ("scenario", |r| r.settings.scenario.clone()),
         ("clients", |r| r.settings.clients.to_string()),
         ("rate", |r| r.settings.rate_per_s.map_or_else(|| "max".into(), number::count)),

@@ -242,11 +242,15 @@ fn summary(results: &Results) -> Markup {
     part("Summary", &words, &content)
 }
 
+/// The words of an axis: its label, how its marks are written, and how values are.
+type Words = (&'static str, Written, Written);
+type Written = fn(f64) -> String;
+
 /// A plot of one figure of each server: all rounds, and their median.
 fn rows(
     results: &Results,
     title: &str,
-    axis: (&'static str, fn(f64) -> String, fn(f64) -> String),
+    axis: Words,
     median: impl Fn(&Subject) -> Option<f64>,
     rounds: impl Fn(&Round) -> Option<f64>,
 ) -> Markup {
