@@ -159,7 +159,7 @@ fn results(folder: &tempfile::TempDir) -> Result<(Value, String)> {
 }
 
 fn peers() -> Result<()> {
-    let (folder, mut run) = small_bench("reflector,dhcp-xdp-sync,dnsmasq", &["--quick"])?;
+    let (folder, mut run) = small_bench("reflector,dhcp-xdp-sync,kea,dnsmasq", &["--quick"])?;
     let status = run.end()?;
     ensure!(status.success(), "{status}; it said:\n{}", run.said);
     run.expect_nothing_left()?;
@@ -167,7 +167,7 @@ fn peers() -> Result<()> {
     ensure!(json["schema"] == 1 && json["kind"] == "peers" && json["complete"] == true, "{json}");
     ensure!(json["host"]["kernel"].is_string() && json["settings"]["clients"] == 500, "{json}");
     let subjects = json["subjects"].as_array().context("no subjects")?;
-    ensure!(subjects.len() == 3, "{json}");
+    ensure!(subjects.len() == 4, "{json}");
     for subject in subjects {
         let (name, median) = (&subject["name"], &subject["median"]);
         ensure!(median["capacity_per_s"].as_f64() > Some(1.0), "{name}: {subject}");

@@ -12,13 +12,15 @@ use super::{
     subject::{RELAY, SERVER, Subject},
 };
 use crate::{
-    lab::{End, Lab, Process, counters, perfdhcp, wait_for},
+    lab::{End, Lab, Parameter, Process, counters, perfdhcp, wait_for},
     signals::Stop,
     workspace,
 };
 
 /// How long replies are awaited after the last exchange began, at most.
 const DRAIN_S: &str = "1";
+/// Room in perfdhcp's socket, bytes: the usual 208 KiB hold some milliseconds of replies.
+const ROOM: u64 = 8 << 20;
 /// Exchanges at a time in a closed loop.
 const WINDOW: &str = "64";
 
@@ -171,6 +173,8 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// It is not installed or printed no report.
     pub fn witness(&self, rate: f64, load_s: f64) -> Result<Witnessed> {
+        // Only now: the servers' sockets are as they come.
+        let _room = Parameter::at_least(self.lab, "net/core/rmem_default", ROOM)?;
         // It takes whole seconds and rates.
         let (rate, period_s) = (rate.round().max(1.0), load_s.ceil().max(1.0));
         let before = counters::udp(self.end.namespace)?.buffer_full;
