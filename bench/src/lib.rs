@@ -17,6 +17,8 @@
 
 pub mod arp;
 pub mod attack;
+pub mod capacity;
+pub mod capture;
 pub mod cli;
 pub mod clients;
 pub mod compare;
@@ -31,6 +33,7 @@ pub mod nic;
 pub mod output;
 pub mod port;
 pub mod reflect;
+pub mod replay;
 pub mod reply;
 pub mod report;
 pub mod run;
@@ -38,5 +41,6 @@ pub mod scenario;
 pub mod schedule;
 pub mod series;
 pub mod template;
+pub mod txbench;
 pub mod verdict;
 pub mod wheel;

@@ -129,6 +129,11 @@ pub struct Prepared {
 /// A latency distribution, in nanoseconds.
 pub type Latency = Histogram<u64>;
 
+/// An empty distribution of latencies.
+pub fn new_latency() -> Latency {
+    Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, 3).expect("the bounds are constants")
+}
+
 /// Counters, latencies and examples of violations.
 pub struct Measures {
     /// Counters so far.
@@ -157,7 +162,7 @@ pub struct Measures {
 impl Measures {
     /// Nothing measured, of so many clients whose exchanges are to begin for so long.
     pub fn new(clients: u32, load: Duration) -> Self {
-        let latency = || Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, 3).expect("the bounds are constants");
+        let latency = new_latency;
         Self {
             counters: Counters::default(),
             from_transmit: std::array::from_fn(|_| latency()),

@@ -125,7 +125,7 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
 }
 
 /// Runs the engine, with progress on the side.
-fn storm(plan: &Plan, engine: Engine<'_>, port: &mut Wire, stop: &AtomicBool, quiet: bool) -> Outcome {
+pub(crate) fn storm(plan: &Plan, engine: Engine<'_>, port: &mut Wire, stop: &AtomicBool, quiet: bool) -> Outcome {
     let live = Live::default();
     thread::scope(|scope| {
         let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan)));
@@ -138,7 +138,7 @@ fn storm(plan: &Plan, engine: Engine<'_>, port: &mut Wire, stop: &AtomicBool, qu
     })
 }
 
-fn command_line() -> String {
+pub(crate) fn command_line() -> String {
     let mut words = std::env::args();
     let program = words.next().unwrap_or_default();
     let name = Path::new(&program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or(program);

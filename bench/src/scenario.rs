@@ -3,9 +3,16 @@
 //! The files of `bench/scenarios/` are in the program under their names; any other can be named by its path. What a file
 //! says, flags override.
 
-use std::{collections::BTreeMap, fs, io::Read as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read as _, Write as _},
+    path::Path,
+};
 
 use serde::Deserialize;
+
+use crate::run::Failure;
 
 /// Longest scenario file.
 const MAX_FILE: u64 = 64 * 1024;
@@ -298,6 +305,29 @@ impl Scenario {
             _ => "exchanges",
         }
     }
+}
+
+/// Prints all scenarios inside, or the file of one.
+///
+/// # Errors
+/// There is none of that name.
+pub fn list(name: Option<&str>) -> Result<bool, Failure> {
+    let mut text = String::new();
+    match name {
+        Some(name) => {
+            let known = Scenario::text_of(name);
+            text.push_str(known.ok_or_else(|| Failure::Usage(format!("there is no scenario `{name}`")))?);
+        }
+        None => {
+            for name in Scenario::names() {
+                let scenario = Scenario::find(name).map_err(Failure::Usage)?;
+                text.push_str(&format!("{name:<14} {}\n", scenario.about));
+            }
+        }
+    }
+    // Who reads it may have had enough: that is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(true)
 }
 
 /// Percentages to parts, and whether they rise from (0, 0) to (100, 100).

@@ -2,17 +2,25 @@
 
 use clap::{Parser, Subcommand};
 
+pub mod capacity;
 pub mod clients;
 pub mod compare;
 pub mod reflect;
+pub mod replay;
 pub mod report;
 pub mod run;
+pub mod scenarios;
+pub mod txbench;
 pub mod values;
 
+pub use capacity::CapacityArgs;
 pub use compare::CompareArgs;
 pub use reflect::ReflectArgs;
+pub use replay::ReplayArgs;
 pub use report::ReportArgs;
 pub use run::RunArgs;
+pub use scenarios::ScenariosArgs;
+pub use txbench::TxbenchArgs;
 
 /// Packet generator and load tester for DHCPv4 servers, on AF_XDP.
 #[derive(Debug, Parser)]
@@ -29,6 +37,18 @@ pub enum Command {
     /// Sends a load of clients to a server and judges its replies
     #[command(after_help = run::HELP)]
     Run(Box<RunArgs>),
+    /// Finds the highest rate at which at most so much is lost
+    #[command(after_help = capacity::HELP)]
+    Capacity(Box<CapacityArgs>),
+    /// Sends the client messages of a capture again
+    #[command(after_help = replay::HELP)]
+    Replay(ReplayArgs),
+    /// Lists the scenarios, or shows one
+    #[command(after_help = scenarios::HELP)]
+    Scenarios(ScenariosArgs),
+    /// Holds the generator against a bare transmit loop on the same interface
+    #[command(after_help = txbench::HELP)]
+    Txbench(TxbenchArgs),
     /// Sends every DHCP request that comes in straight back: the limit against which a server is held
     #[command(after_help = reflect::HELP)]
     Reflect(ReflectArgs),

@@ -32,6 +32,28 @@ pub fn rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+/// A number of exchanges a second, `k` and `M` for thousands and millions.
+///
+/// # Errors
+/// What would be right.
+pub fn per_second(text: &str) -> Result<f64, String> {
+    match rate(text) {
+        Ok(Rate::PerSecond(number)) => Ok(number),
+        _ => Err("a number of exchanges a second (20000, 20k)".into()),
+    }
+}
+
+/// A factor on the speed of a capture.
+///
+/// # Errors
+/// What would be right.
+pub fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (0.001..=1e6).contains(&number) => Ok(number),
+        _ => Err("a factor from 0.001 to 1000000".into()),
+    }
+}
+
 /// A percentage.
 ///
 /// # Errors
