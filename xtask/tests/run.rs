@@ -147,7 +147,7 @@ fn small_bench(only: &str, more: &[&str]) -> Result<(tempfile::TempDir, Run)> {
     let (json, html) = (path("peers.json"), path("peers.html"));
     // What it needs is built and there.
     let mut words = vec!["bench", "peers", "--ready", "--only", only, "--json", &json, "--html", &html];
-    words.extend(["--clients", "500", "--load-s", "0.3", "--loads", "3"]);
+    words.extend(["--clients", "500", "--load-s", "0.3", "--search-s", "4"]);
     words.extend(more);
     let run = Run::start(&words)?;
     Ok((folder, run))

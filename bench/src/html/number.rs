@@ -112,7 +112,7 @@ fn three(value: f64) -> String {
 }
 
 fn trimmed(value: f64) -> String {
-    trim(format!("{value:.2}"))
+    if value >= 100.0 { format!("{value:.0}") } else { trim(format!("{value:.2}")) }
 }
 
 fn trim(text: String) -> String {

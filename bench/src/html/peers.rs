@@ -14,7 +14,7 @@ use super::{
     scale::Scale,
     table, tiles,
 };
-use crate::host::Host;
+use crate::{compare::Spread, host::Host};
 
 /// What such results are called.
 pub const KIND: &str = "peers";
@@ -43,7 +43,7 @@ struct Settings {
     quick: bool,
     clients: u32,
     load_s: f64,
-    max_loss: f64,
+    max_loss_percent: f64,
     pool: String,
 }
 
@@ -129,6 +129,12 @@ impl Subject {
         }
     }
 
+    /// Least and most capacity of the rounds.
+    fn range(&self) -> Option<(f64, f64)> {
+        let spread = Spread::of(self.rounds.iter().filter_map(|round| round.capacity_per_s))?;
+        Some((spread.least, spread.most))
+    }
+
     /// Latency of the answer that ends an exchange.
     fn last_latency(&self) -> Option<Latency> {
         self.median.latency_us.get("request").or(self.median.latency_us.get("discover")).copied()
@@ -185,7 +191,7 @@ fn figures(results: &Results) -> Markup {
             all.push(Tile::new("ACK p99, at half of that", &number::micros(latency.p99)));
         }
         if let Some(cpu) = own.median.cpu_s_per_million {
-            all.push(Tile::new("processor for a million bindings", &number::seconds(cpu)));
+            all.push(Tile::new("processor for a million bindings", &whole_seconds(cpu)));
         }
         if let Some(memory) = own.median.memory_bytes {
             all.push(Tile::new("peak memory", &number::bytes(memory)));
@@ -202,12 +208,13 @@ fn summary(results: &Results) -> Markup {
         let cells = [
             format!("{} {}", s.label, s.version),
             m.capacity_per_s.map_or_else(dash, number::count),
+            s.range().map_or_else(dash, |(least, most)| format!("{} – {}", number::short(least), number::short(most))),
             m.ratio.map_or_else(dash, number::times),
             time(|l| l.p50),
             time(|l| l.p99),
             time(|l| l.p999),
             m.memory_bytes.map_or_else(dash, number::bytes),
-            m.cpu_s_per_million.map_or_else(dash, number::seconds),
+            m.cpu_s_per_million.map_or_else(dash, whole_seconds),
         ];
         html! {
             tr class=(if s.name == REFERENCE { "strong" } else { "" }) {
@@ -221,7 +228,7 @@ fn summary(results: &Results) -> Markup {
             table {
                 thead {
                     tr {
-                        th {} th { "capacity /s" } th { "ratio" } th { "p50" } th { "p99" } th { "p99.9" } th { "memory" }
+                        th {} th { "capacity /s" } th { "of the rounds" } th { "ratio" } th { "p50" } th { "p99" } th { "p99.9" } th { "memory" }
                         th { "CPU per million" } th class="words" { "by the time of the ACK, a lease is" }
                     }
                 }
@@ -233,11 +240,11 @@ fn summary(results: &Results) -> Markup {
         }
     };
     let words = format!(
-        "Medians of {} round(s). Capacity: exchanges from DISCOVER to ACK a second of which at most {} stay without their answer \
+        "Medians of {} round(s). Capacity: exchanges from DISCOVER to ACK a second with at most {} of the messages lost \
          (the reflector, the limit of this machine: round trips). Latency of the ACK and processor time: at half of that. \
          Ratio: to dhcp-xdp, sync.",
         results.settings.rounds,
-        number::percent(results.settings.max_loss)
+        number::percent(results.settings.max_loss_percent / 100.0)
     );
     part("Summary", &words, &content)
 }
@@ -245,6 +252,11 @@ fn summary(results: &Results) -> Markup {
 /// The words of an axis: its label, how its marks are written, and how values are.
 type Words = (&'static str, Written, Written);
 type Written = fn(f64) -> String;
+
+/// Not in minutes: all are to have one unit.
+fn whole_seconds(value_s: f64) -> String {
+    format!("{} s", number::count(value_s))
+}
 
 /// A plot of one figure of each server: all rounds, and their median.
 fn rows(
@@ -334,7 +346,7 @@ fn cost(results: &Results) -> Markup {
     let cpu = rows(
         results,
         "Processor time",
-        ("processor time of a million exchanges", number::seconds, number::seconds),
+        ("processor time of a million exchanges", whole_seconds, whole_seconds),
         |s| s.median.cpu_s_per_million,
         |r| r.cpu_s_per_million,
     );
@@ -359,9 +371,8 @@ fn witnesses(results: &Results) -> Markup {
     for subject in &results.subjects {
         for (at, name) in ["half", "capacity"].into_iter().enumerate() {
             let seen: Vec<&Witness> = subject.rounds.iter().filter_map(|round| round.witnesses.get(at)).collect();
-            let of = |figure: fn(&Witness) -> f64| {
-                crate::compare::Spread::of(seen.iter().map(|w| figure(w))).map(|spread| spread.median)
-            };
+            let of =
+                |figure: fn(&Witness) -> f64| Spread::of(seen.iter().map(|w| figure(w))).map(|spread| spread.median);
             let Some(offered) = of(|w| w.offered_per_s) else { continue };
             let count = |figure: fn(&Witness) -> f64| of(figure).map_or_else(String::new, number::count);
             let ratio = of(|w| w.done_per_s / w.storm_per_s).map_or_else(String::new, number::percent);
@@ -408,7 +419,8 @@ fn method(results: &Results) -> Markup {
     html! {
         footer {
             p {
-                "Loads take " (number::seconds(s.load_s)) ", twice that below 200 a second; one that fails is tried once more. "
+                "The capacity is that of " code { "dhcp-storm capacity" } " with trials of " (number::seconds(s.load_s)) "; loads at half of "
+                "it take as long, below 200 a second twice that. "
                 "Clients come again when all have had their turn: after the first pass a server finds most of them in its "
                 "leases. Each turn begins with an empty lease file. Server and generator share this machine's processors. "
                 @if !units.is_empty() { (units.join(", ")) " is counted in round trips of two messages, all others in exchanges of four." }

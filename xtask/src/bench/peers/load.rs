@@ -1,13 +1,12 @@
 //! Loads: `dhcp-storm run`, and `perfdhcp`, from the clients' end. Both play the same relay agent, without option 82, for the
 //! same number of clients, which come again when all have had their turn.
 
-use std::{cell::RefCell, fs, time::Duration};
+use std::{cell::RefCell, fs, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::{
-    patience,
     result::{Latency, Settings},
     subject::{RELAY, SERVER, Subject},
 };
@@ -21,8 +20,14 @@ use crate::{
 const DRAIN_S: &str = "1";
 /// Room in perfdhcp's socket, bytes: the usual 208 KiB hold some milliseconds of replies.
 const ROOM: u64 = 8 << 20;
-/// Exchanges at a time in a closed loop.
-const WINDOW: &str = "64";
+/// Percentage of the messages that may stay without an answer at the capacity.
+pub const MAX_LOSS_PERCENT: f64 = 0.1;
+/// How close the search brings the rates that a server stands and does not, in percent.
+const PRECISION: &str = "4";
+/// A search begins at this part of what an earlier one found.
+const BELOW_KNOWN: f64 = 0.8;
+/// Time for a load, and for a search, to end beyond what it should take.
+const GRACE_S: f64 = 40.0;
 
 /// The clients' end.
 pub struct Generator<'a> {
@@ -31,7 +36,7 @@ pub struct Generator<'a> {
     server_mac: String,
     clients: u32,
     load_s: f64,
-    loads: u32,
+    search_s: f64,
     host: RefCell<Value>,
 }
 
@@ -57,6 +62,19 @@ impl Loaded {
     }
 }
 
+/// What a search came to.
+#[derive(Debug)]
+pub struct Searched {
+    /// The highest rate that the server stood.
+    pub capacity_per_s: Option<f64>,
+    /// Whether it stood it twice.
+    pub confirmed: bool,
+    /// What kept it from being more.
+    pub limited_by: String,
+    /// The trials.
+    pub trials: Value,
+}
+
 /// What perfdhcp saw.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Witnessed {
@@ -79,7 +97,7 @@ impl<'a> Generator<'a> {
             server_mac,
             clients: settings.clients,
             load_s: settings.load_s,
-            loads: settings.loads,
+            search_s: settings.search_s,
             host: RefCell::default(),
         }
     }
@@ -87,11 +105,6 @@ impl<'a> Generator<'a> {
     /// How long a load takes.
     pub fn load_s(&self) -> f64 {
         self.load_s
-    }
-
-    /// Most loads of a search.
-    pub fn loads(&self) -> u32 {
-        self.loads
     }
 
     /// The machine, as the generator described it.
@@ -104,21 +117,11 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// None did in time.
     pub fn wait_for_answer(&self, subject: Subject, server: &mut Process) -> Result<()> {
+        let mut command = self.storm(subject, "run")?;
         // A seed of its own, so that its client is none of the load's.
-        let words = [
-            "--clients",
-            "1",
-            "--once",
-            "--rate",
-            "max",
-            "--duration",
-            "20",
-            "--backoff-scale",
-            "0.05",
-            "--seed",
-            "99",
-        ];
-        let answered = self.storm(subject, &words, 25.0);
+        command.args(["--quiet", "--clients", "1", "--once", "--rate", "max", "--duration", "20", "--drain", "0"]);
+        command.args(["--backoff-scale", "0.05", "--seed", "99"]);
+        let answered = self.result(&mut command, 20.0).and_then(|r| read(&r, subject).with_context(|| strange(&r)));
         server.expect_running()?;
         if answered?.done == 0 {
             bail!("no client got an answer in 20 s; {}", server.last_words());
@@ -126,13 +129,26 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// As many exchanges as the server goes through with a window's worth at a time.
+    /// `dhcp-storm capacity`, from below what is `known` of it, if anything.
     ///
     /// # Errors
     /// The generator failed.
-    pub fn closed(&self, subject: Subject, load_s: f64) -> Result<Loaded> {
-        let words = ["--rate", "max", "--window", WINDOW, "--duration", &load_s.to_string()];
-        self.storm(subject, &self.with_clients(&words), load_s)
+    pub fn capacity(&self, subject: Subject, known: Option<f64>) -> Result<Searched> {
+        let mut command = self.storm(subject, "capacity")?;
+        command.args(["--clients", &self.clients.to_string(), "--trial", &self.load_s.to_string()]);
+        command.args(["--time-limit", &self.search_s.to_string(), "--precision", PRECISION]);
+        command.args(["--max-loss", &MAX_LOSS_PERCENT.to_string(), "--drain", DRAIN_S]);
+        if let Some(known) = known {
+            command.args(["--from", &format!("{:.3}", (known * BELOW_KNOWN).max(1.0))]);
+        }
+        let result = self.result(&mut command, self.search_s)?;
+        let capacity = &result["capacity"];
+        Ok(Searched {
+            capacity_per_s: capacity["capacity_per_s"].as_f64(),
+            confirmed: capacity["confirmed"] == true,
+            limited_by: capacity["limited_by"].as_str().unwrap_or_default().to_owned(),
+            trials: capacity["trials"].clone(),
+        })
     }
 
     /// So many exchanges a second, whether the server keeps up or not.
@@ -140,32 +156,47 @@ impl<'a> Generator<'a> {
     /// # Errors
     /// The generator failed.
     pub fn open(&self, subject: Subject, rate: f64, load_s: f64) -> Result<Loaded> {
-        let words = ["--rate", &format!("{rate:.3}"), "--duration", &load_s.to_string()];
-        self.storm(subject, &self.with_clients(&words), load_s)
+        let mut command = self.storm(subject, "run")?;
+        command.args(["--quiet", "--clients", &self.clients.to_string(), "--rate", &format!("{rate:.3}")]);
+        command.args(["--duration", &load_s.to_string(), "--drain", DRAIN_S]);
+        let result = self.result(&mut command, load_s)?;
+        read(&result, subject).with_context(|| strange(&result))
     }
 
-    fn with_clients(&self, words: &[&str]) -> Vec<String> {
-        let clients = ["--clients".to_owned(), self.clients.to_string()];
-        clients.into_iter().chain(words.iter().map(|word| (*word).to_owned())).collect()
-    }
-
-    fn storm<S: AsRef<str>>(&self, subject: Subject, words: &[S], load_s: f64) -> Result<Loaded> {
-        let json = self.lab.path("storm.json");
+    /// A command of dhcp-storm's, with all that is the same in each.
+    fn storm(&self, subject: Subject, what: &str) -> Result<Command> {
         let mut command = self.end.namespace.command(workspace::binary("dhcp-storm")?)?;
-        command.args(["run", "--quiet", "--interface", self.end.interface, "--scenario", subject.scenario()]);
+        command.args([what, "--interface", self.end.interface, "--scenario", subject.scenario()]);
         command.args(["--relay", RELAY, "--server", SERVER, "--server-mac", &self.server_mac, "--circuit-id", ""]);
-        command.args(["--drain", DRAIN_S, "--json"]).arg(&json).args(words.iter().map(AsRef::as_ref));
-        // What the last load left there is not what this one says.
-        let _ = fs::remove_file(&json);
-        let mut process = Process::spawn(&mut command, self.lab.path("storm.log"))?;
-        wait_for("the load to end", patience(load_s), || process.ended())?;
+        Ok(command)
+    }
+
+    /// Runs it and gives its JSON; what it says of its trials is shown as it comes.
+    fn result(&self, command: &mut Command, takes_s: f64) -> Result<Value> {
+        let (json, log) = (self.lab.path("storm.json"), self.lab.path("storm.log"));
+        // What the last one left there is not what this one says.
+        for old in [&json, &log] {
+            let _ = fs::remove_file(old);
+        }
+        let mut process = Process::spawn(command.arg("--json").arg(&json), &log)?;
+        let mut shown = 0;
+        wait_for("dhcp-storm to end", Duration::from_secs_f64(takes_s + GRACE_S), || {
+            let ended = process.ended()?;
+            let said = process.log();
+            let lines = said.lines().filter(|line| line.starts_with("trial "));
+            for line in lines.clone().skip(shown) {
+                println!("        {line}");
+            }
+            shown = lines.count();
+            Ok(ended)
+        })?;
         let text = fs::read_to_string(&json).with_context(|| process.last_words())?;
         let result: Value = serde_json::from_str(&text).with_context(|| process.last_words())?;
         if result["complete"] == false && result["ended_by"] == "failed" {
             bail!("dhcp-storm: {}", result["reason"]);
         }
         self.host.replace(result["host"].clone());
-        read(&result, subject).with_context(|| format!("dhcp-storm wrote strange JSON: {}", result["summary"]))
+        Ok(result)
     }
 
     /// perfdhcp at a rate; gives what it reached.
@@ -192,6 +223,10 @@ impl<'a> Generator<'a> {
             own_losses: counters::udp(self.end.namespace)?.buffer_full - before,
         })
     }
+}
+
+fn strange(result: &Value) -> String {
+    format!("dhcp-storm wrote strange JSON: {}", result["summary"])
 }
 
 fn read(result: &Value, subject: Subject) -> Option<Loaded> {

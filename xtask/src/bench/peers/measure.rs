@@ -5,15 +5,12 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result};
 
 use super::{
-    load::{Generator, Loaded},
-    result::{AtHalf, Load, Outcome, Witness},
-    search::{MAX_LOSS, Search},
+    load::Generator,
+    result::{AtHalf, Outcome, Witness},
     subject::Subject,
 };
 use crate::lab::{End, Lab, Process};
 
-/// With the capacity of an earlier round at hand a search needs so many loads fewer.
-const KNOWN: u32 = 3;
 /// What a server that cannot sync quickly can do in a load of some seconds is too little to tell: it is given longer.
 const FEW_PER_S: f64 = 200.0;
 
@@ -41,43 +38,29 @@ pub fn measure(
 
 fn turn(generator: &Generator<'_>, subject: Subject, server: &mut Process, known: Option<f64>) -> Result<Outcome> {
     let load_s = generator.load_s();
-    let loads = generator.loads();
-    let search = match known {
-        Some(rate) => Search { first: rate, step: 1.15, loads: loads.saturating_sub(KNOWN).max(1) },
-        None => {
-            let closed = generator.closed(subject, load_s)?;
-            println!("        closed loop: {:.0}/s", closed.done_per_s);
-            Search { first: closed.done_per_s * 0.8, step: 1.3, loads }
-        }
-    };
-    let mut loads: Vec<Load> = Vec::new();
-    let mut best: Option<Loaded> = None;
-    let capacity_per_s = search.run(|rate| {
-        server.expect_running()?;
-        // Once more where it fails: something else on the machine may have had its moment.
-        for _ in 0..2 {
-            let loaded = generator.open(subject, rate, length_s(rate, load_s))?;
-            let answered = loaded.loss() <= MAX_LOSS && loaded.violations == 0;
-            let verdict = if answered { "" } else { ", too many" };
-            println!("        {rate:9.0}/s: {:7.3} % lost{verdict}", loaded.loss() * 100.0);
-            loads.push(Load { rate_per_s: rate, loss: loaded.loss(), violations: loaded.violations, answered });
-            if answered {
-                best = Some(loaded);
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    })?;
-    let at_half = capacity_per_s.map(|capacity| half(generator, subject, server, capacity / 2.0)).transpose()?;
-    let witnesses = match (capacity_per_s, &best, &at_half) {
-        (Some(capacity), Some(best), Some((half, _))) if subject != Subject::Reflector => {
-            let at_half = witness(generator, half.rate_per_s, half.done_per_s, load_s)?;
-            vec![at_half, witness(generator, capacity, best.done_per_s, load_s)?]
-        }
+    let searched = generator.capacity(subject, known)?;
+    server.expect_running()?;
+    let at_half =
+        searched.capacity_per_s.map(|capacity| half(generator, subject, server, capacity / 2.0)).transpose()?;
+    let witnesses = match (searched.capacity_per_s, &at_half) {
+        (Some(capacity), Some((half, _))) if subject != Subject::Reflector => vec![
+            witness(generator, half.rate_per_s, half.done_per_s, load_s)?,
+            // That is what makes it the capacity: all but a thousandth of it was completed.
+            witness(generator, capacity, capacity, load_s)?,
+        ],
         _ => Vec::new(),
     };
     let (at_half, cpu_s_per_million) = at_half.unzip();
-    Ok(Outcome { capacity_per_s, loads, at_half, cpu_s_per_million, memory_bytes: peak_memory(server)?, witnesses })
+    Ok(Outcome {
+        capacity_per_s: searched.capacity_per_s,
+        confirmed: searched.confirmed,
+        limited_by: searched.limited_by,
+        trials: searched.trials,
+        at_half,
+        cpu_s_per_million,
+        memory_bytes: peak_memory(server)?,
+        witnesses,
+    })
 }
 
 /// A load takes longer where little happens in a second.

@@ -6,9 +6,10 @@
 
 use std::{
     env, fs,
+    ops::RangeInclusive,
     path::PathBuf,
     process::{Command, ExitCode},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail};
@@ -25,7 +26,6 @@ use crate::{
 mod load;
 mod measure;
 mod result;
-mod search;
 mod subject;
 
 use load::Generator;
@@ -50,9 +50,9 @@ pub struct Peers {
     /// How long a load takes, in seconds.
     #[arg(long, value_name = "S")]
     pub load_s: Option<f64>,
-    /// Most loads of a search, each at another rate.
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=30))]
-    pub loads: u32,
+    /// How long the search for a capacity may take, in seconds [default: 15 loads].
+    #[arg(long, value_name = "S")]
+    pub search_s: Option<f64>,
     /// Results in JSON [default: peers.json in cargo's target folder].
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -70,11 +70,19 @@ pub const EXAMPLES: &str = "Examples:
   cargo xtask bench peers --quick --only dhcp-xdp-sync,kea --html /tmp/peers.html";
 
 /// Shortest and longest load, in seconds.
-const LOAD_S: std::ops::RangeInclusive<f64> = 0.1..=60.0;
+const LOAD_S: RangeInclusive<f64> = 0.1..=60.0;
+/// Shortest and longest search.
+const SEARCH_S: RangeInclusive<f64> = 1.0..=3600.0;
+/// Loads that a search takes about.
+const SEARCH_LOADS: f64 = 15.0;
 
 impl Peers {
     fn load_s(&self) -> f64 {
         self.load_s.unwrap_or(if self.quick { 0.8 } else { 2.0 })
+    }
+
+    fn search_s(&self) -> f64 {
+        self.search_s.unwrap_or(self.load_s() * SEARCH_LOADS)
     }
 
     fn settings(&self) -> Settings {
@@ -83,8 +91,8 @@ impl Peers {
             quick: self.quick,
             clients: self.clients,
             load_s: self.load_s(),
-            loads: self.loads,
-            max_loss: search::MAX_LOSS,
+            search_s: self.search_s(),
+            max_loss_percent: load::MAX_LOSS_PERCENT,
             pool: subject::POOL.to_owned(),
         }
     }
@@ -101,6 +109,9 @@ impl Peers {
 pub fn peers(options: &Peers) -> Result<ExitCode> {
     if !LOAD_S.contains(&options.load_s()) {
         bail!("--load-s: from {} to {} seconds", LOAD_S.start(), LOAD_S.end());
+    }
+    if !SEARCH_S.contains(&options.search_s()) {
+        bail!("--search-s: from {} to {} seconds", SEARCH_S.start(), SEARCH_S.end());
     }
     if !options.ready {
         setup::setup(Purpose::Bench, false)?;
@@ -206,11 +217,6 @@ fn unix_time_s() -> u64 {
 fn command_line() -> String {
     let words = env::args().skip(1).filter(|word| word != "--ready");
     std::iter::once("cargo xtask".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
-}
-
-/// Time for a load of so many seconds to end.
-fn patience(load_s: f64) -> Duration {
-    Duration::from_secs_f64(load_s + 30.0)
 }
 
 #[cfg(test)]

@@ -51,10 +51,10 @@ pub struct Settings {
     pub clients: u32,
     /// How long a load takes.
     pub load_s: f64,
-    /// Most loads of a search.
-    pub loads: u32,
-    /// Share of the exchanges of a load that may stay without an answer.
-    pub max_loss: f64,
+    /// How long a search for a capacity may take.
+    pub search_s: f64,
+    /// Percentage of the messages of a load that may stay without an answer.
+    pub max_loss_percent: f64,
     /// Addresses that the servers lease.
     pub pool: String,
 }
@@ -86,8 +86,12 @@ pub struct Measured {
 pub struct Outcome {
     /// The highest rate with next to no loss.
     pub capacity_per_s: Option<f64>,
-    /// The loads of the search for it.
-    pub loads: Vec<Load>,
+    /// Whether it was reached twice.
+    pub confirmed: bool,
+    /// What kept it from being more, in a word of `dhcp-storm capacity`.
+    pub limited_by: String,
+    /// The trials of the search, as `dhcp-storm capacity` describes them.
+    pub trials: Value,
     /// At half the capacity.
     pub at_half: Option<AtHalf>,
     /// Processor time of a million exchanges at half the capacity.
@@ -96,19 +100,6 @@ pub struct Outcome {
     pub memory_bytes: u64,
     /// What perfdhcp saw at half the capacity, and at it.
     pub witnesses: Vec<Witness>,
-}
-
-/// A load of the search.
-#[derive(Clone, Debug, Serialize)]
-pub struct Load {
-    /// Exchanges begun a second.
-    pub rate_per_s: f64,
-    /// Share of them that were not completed.
-    pub loss: f64,
-    /// Wrong replies.
-    pub violations: u64,
-    /// Whether that was good enough.
-    pub answered: bool,
 }
 
 /// A load at half the capacity.
@@ -317,9 +308,8 @@ impl Results {
         let _ = writeln!(
             text,
             "Medians of {} round(s). Capacity: exchanges (DISCOVER to ACK; for the reflector round trips) a second with at most \
-             {} % lost. Latency of the ACK, processor time and peak memory: at half of it.",
-            self.settings.rounds,
-            self.settings.max_loss * 100.0
+             {} % lost. Latency of the ACK and processor time: at half of it. Memory: the most it ever had.",
+            self.settings.rounds, self.settings.max_loss_percent
         );
         for subject in &self.subjects {
             if let Some(error) = &subject.error {
@@ -352,7 +342,9 @@ mod tests {
         let latency = Latency { p50: 1.0, p90: 2.0, p99: capacity, p999: 4.0, max: 5.0 };
         Outcome {
             capacity_per_s: Some(capacity),
-            loads: Vec::new(),
+            confirmed: true,
+            limited_by: "server".into(),
+            trials: Value::Null,
             at_half: Some(AtHalf {
                 rate_per_s: capacity / 2.0,
                 done_per_s: capacity / 2.0,
@@ -379,8 +371,8 @@ mod tests {
             quick: false,
             clients: 100,
             load_s: 1.0,
-            loads: 8,
-            max_loss: 0.001,
+            search_s: 9.0,
+            max_loss_percent: 0.1,
             pool: "p".into(),
         };
         let mut results = Results::new("c".into(), 0, settings, &[Subject::DhcpXdpSync, Subject::Kea]);
