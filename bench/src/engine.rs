@@ -626,6 +626,9 @@ impl<'p> Engine<'p> {
                 (!all && window_is_open(PREPARE_WINDOW)).then_some(0)
             }
             (Stage::Drain, _) if !self.comes_back() => None,
+            (Stage::Drain, pace) if self.starts < u64::from(self.names.count()) => {
+                Some(now.saturating_sub(self.epoch_ns + pace.due_ns(self.starts)))
+            }
             (Stage::Drain, _) => Some(0),
             (Stage::Load, Pace::Closed { window }) => window_is_open(*window).then_some(0),
             // A client that begins anew after a failure has no place in the schedule.
@@ -636,9 +639,11 @@ impl<'p> Engine<'p> {
         }
     }
 
-    /// Whether a client that failed is to begin anew although the load is over: where each is to be served once.
+    /// Whether a client is to begin although the load is over: where each is to be served once, one that failed, or, along a
+    /// curve, one whose time came while this program was not given a processor.
     fn comes_back(&self) -> bool {
-        self.plan.once && self.starts >= u64::from(self.names.count()) && self.clients.any_idle()
+        let all_were_due = matches!(self.plan.pace, Pace::Curve(_)) || self.starts >= u64::from(self.names.count());
+        self.plan.once && all_were_due && self.clients.any_idle()
     }
 
     /// What begins next.

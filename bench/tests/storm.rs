@@ -370,6 +370,17 @@ fn after_a_power_cut_all_come_back_along_the_curve_over_both_paths() {
 }
 
 #[test]
+fn clients_whose_time_came_while_nobody_looked_still_come_back_when_the_load_is_over() {
+    let points = vec![(0.0, 0.0), (1.0, 1.0)];
+    let pace = Pace::Curve(Curve { points, clients: 100, over_ns: 1_000_000_000 });
+    // The last ten are due after the loop has left the load behind: as after a stall.
+    let plan = Plan { pace, load: Duration::from_millis(900), once: true, ..plan() };
+    let outcome = run(&plan, Quirk::None);
+    assert!(matches!(outcome.end, End::AllDone), "{:?}", outcome.end);
+    assert_eq!((outcome.measures.counters.started, outcome.measures.counters.clients_done), (100, 100));
+}
+
+#[test]
 fn good_clients_are_judged_apart_from_attackers() {
     let clock = TestClock::default();
     let mut server = FakeServer::new(Quirk::None, &clock);

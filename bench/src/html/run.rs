@@ -23,6 +23,11 @@ const PERCENTILES: [Column; 5] = [
 /// Colours of messages, in the order in which they come.
 const MESSAGES: [&str; 6] = ["c1", "c2", "c3", "c4", "c5", "c6"];
 
+/// A message as the RFCs write it.
+fn named(message: &str) -> String {
+    message.to_uppercase().replace('_', "-")
+}
+
 /// The page.
 pub fn render(report: &Report) -> String {
     let title = format!("{} on {}: dhcp-storm", report.settings.scenario, report.settings.interface);
@@ -65,7 +70,7 @@ fn figures(report: &Report) -> Markup {
     let aim = report.aim();
     let mut all = vec![Tile::new(format!("{aim} a second"), &number::count(report.aim_per_s()))];
     for (message, p) in s.latency_us.iter().filter(|(_, p)| p.count > 0).take(2) {
-        all.push(Tile::new(format!("{} p99", message.to_uppercase()), &number::micros(p.p99)));
+        all.push(Tile::new(format!("{} p99", named(message)), &number::micros(p.p99)));
     }
     let lost = if s.lost == 0 { "" } else { "warn" };
     all.push(Tile::new("messages lost", &number::percent(s.lost_ratio)).class(lost));
@@ -96,7 +101,7 @@ fn summary(report: &Report) -> Markup {
         .filter(|(_, p)| p.count > 0)
         .map(|(message, p)| {
             let times = [p.p50, p.p90, p.p99, p.p999, p.max].map(number::micros);
-            [vec![message.to_uppercase(), number::count(p.count as f64)], times.to_vec()].concat()
+            [vec![named(message), number::count(p.count as f64)], times.to_vec()].concat()
         })
         .collect();
     html! {
@@ -159,7 +164,7 @@ fn latency(report: &Report, message: &str, percentile: &Percentile) -> Markup {
         .collect();
     let values = lines.iter().flat_map(|l| &l.points).filter_map(|(_, y)| *y);
     let y = Axis { label: "latency", format: number::micros, scale: Scale::log(values) };
-    let title = format!("{} to its answer", message.to_uppercase());
+    let title = format!("{} to its answer", named(message));
     let plot = Plot { title: format!("Latency percentiles over time, {title}"), x: time_axis(report), y, lines };
     part(
         &format!("Latency over time: {title}"),
@@ -181,7 +186,7 @@ fn distribution(report: &Report) -> Markup {
         .iter()
         .zip(MESSAGES.iter().cycle())
         .map(|((message, points), class)| Line {
-            name: message.to_uppercase(),
+            name: named(message),
             class,
             points: known(points),
             area: false,
