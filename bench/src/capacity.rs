@@ -24,10 +24,13 @@ use crate::{
 const WINDOW: u32 = 256;
 /// How much higher each trial of the ramp is.
 const RAMP: f64 = 1.5;
-/// A trial in which less than this part of what was due began says nothing of the server.
+/// A trial in which less than this part of what was due began says nothing of the server, but for what was due in the last
+/// [`LAST_S`].
 const KEPT_PACE: f64 = 0.99;
-/// A server that completes less than this part of what was due within the trial is behind.
+/// A server that completes less than this part of what was due by the end of the load is behind, but for the same.
 const KEPT_UP: f64 = 0.97;
+/// What is due in the last moment of a trial may still be on its way.
+const LAST_S: f64 = 0.05;
 /// How far down a result is brought that fails when it is tried once more.
 const STEP_DOWN: f64 = 0.93;
 /// Tries to confirm a result.
@@ -269,13 +272,14 @@ fn judge(outcome: &Outcome, report: &Report, max_loss_percent: f64) -> Stood {
     let s = &report.summary;
     let began = outcome.measures.counters.started as f64 + attacks(outcome);
     let lost = s.lost_ratio * 100.0 > max_loss_percent || s.violations > 0 || report.reason.is_some();
+    let last = s.offered_per_s * LAST_S + 1.0;
     // Clients that all wait for the server are the server's matter.
     let due = outcome.offered as f64 - s.no_idle_client as f64;
-    if !lost && began < due * KEPT_PACE {
+    if !lost && began < due * KEPT_PACE - last {
         return Stood::Untested;
     }
     let completed = s.completed_per_s * s.load_s + attacks(outcome);
-    let kept_up = completed >= outcome.offered as f64 * KEPT_UP && s.no_idle_client == 0;
+    let kept_up = completed >= outcome.offered as f64 * KEPT_UP - last && s.no_idle_client == 0;
     if lost || !kept_up { Stood::Badly } else { Stood::Well }
 }
 

@@ -72,8 +72,9 @@ const SERVICES: [(&str, &str); 2] =
     [("kea-dhcp4-server", "kea-dhcp4-server.service"), ("isc-dhcp-server", "isc-dhcp-server.service")];
 
 /// For `test`, besides.
-const TEST: [Need; 11] = [
+const TEST: [Need; 12] = [
     need(Program("dnsmasq"), "dnsmasq-base", PEER),
+    need(Program("dhcpd"), "isc-dhcp-server", PEER),
     need(Program("ss"), "iproute2", "counters of sockets"),
     need(Program("ethtool"), "ethtool", "settings of interfaces"),
     need(Program("bpftool"), "bpftool", "to look at the XDP program"),

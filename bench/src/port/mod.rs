@@ -71,6 +71,14 @@ pub struct KernelCounts {
     pub verdicts: [u64; Verdict::COUNT as usize],
 }
 
+/// An error of a socket, in words where it says that the interface is not there.
+fn gone(error: io::Error) -> io::Error {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV) => io::Error::other("the interface is down or gone"),
+        _ => error,
+    }
+}
+
 /// Most sockets of a port.
 const MAX_POLLED: usize = 256;
 

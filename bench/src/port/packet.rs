@@ -23,7 +23,7 @@ use nix::{
 };
 use socket2::{SockFilter, SockRef};
 
-use super::{KernelCounts, Modes, Port, wait_for_any};
+use super::{KernelCounts, Modes, Port, gone, wait_for_any};
 
 /// Room for a frame.
 const CHUNK: usize = 2048;
@@ -135,7 +135,7 @@ impl Port for PacketPort {
 
     fn flush(&mut self) -> io::Result<()> {
         if let Some(error) = self.failed {
-            return Err(gone(error));
+            return Err(gone(error.into()));
         }
         let mut sent = 0;
         while sent < self.tx_lens.len() {
@@ -143,7 +143,7 @@ impl Port for PacketPort {
                 Ok(0) | Err(Errno::EAGAIN | Errno::ENOBUFS) => break,
                 Ok(count) => sent += count,
                 Err(Errno::EINTR) => {}
-                Err(error) => return Err(gone(error)),
+                Err(error) => return Err(gone(error.into())),
             }
         }
         // What found no room goes first the next time.
@@ -180,13 +180,6 @@ impl Port for PacketPort {
 impl AsFd for PacketPort {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-fn gone(error: Errno) -> io::Error {
-    match error {
-        Errno::ENETDOWN | Errno::ENXIO | Errno::ENODEV => io::Error::other("the interface is down or gone"),
-        error => error.into(),
     }
 }
 

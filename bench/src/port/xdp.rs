@@ -11,7 +11,7 @@ use dhcp_xdp::{
 use dhcp_xdp_ebpf::Role;
 
 use super::{
-    KernelCounts, MAX_POLLED, Modes, Port,
+    KernelCounts, MAX_POLLED, Modes, Port, gone,
     packet::{Hears, PacketPort},
     wait_for_any,
 };
@@ -123,7 +123,7 @@ impl Port for XdpPort {
 
     fn flush(&mut self) -> io::Result<()> {
         for socket in &mut self.sockets {
-            socket.flush()?;
+            socket.flush().map_err(gone)?;
             socket.service();
         }
         // The next turn's frames leave on the next queue.

@@ -12,6 +12,7 @@ mod load;
 mod net;
 mod rings;
 mod site;
+mod storm;
 mod stress;
 mod xdp;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         lab::tests(),
         lifecycle::tests(),
         rings::tests(),
+        storm::tests(),
         stress::tests(),
         xdp::tests(),
     ];

@@ -28,9 +28,10 @@ mod measure;
 mod result;
 mod subject;
 
+pub use subject::Subject;
+
 use load::Generator;
 use result::{Results, Settings};
-use subject::Subject;
 
 /// How to compare.
 #[derive(Args, Clone, Debug)]
