@@ -768,5 +768,6 @@ impl<'p> Engine<'p> {
         live.clients_done.store(counters.clients_done, Ordering::Relaxed);
         live.timeouts.store(counters.timeouts, Ordering::Relaxed);
         live.violations.store(counters.violations_total(), Ordering::Relaxed);
+        live.preparing.store(self.stage == Stage::Preparing, Ordering::Relaxed);
     }
 }

@@ -37,6 +37,8 @@ pub struct Live {
     pub p50_ns: AtomicU64,
     /// 99th percentile likewise.
     pub p99_ns: AtomicU64,
+    /// Clients take the leases that the scenario begins with; what is measured begins after that.
+    pub preparing: AtomicBool,
     /// The run is over.
     pub over: AtomicBool,
 }
@@ -54,6 +56,7 @@ impl Live {
 
 /// One look at the counters.
 struct Look {
+    preparing: bool,
     done: u64,
     clients_done: u64,
     sent: u64,
@@ -72,6 +75,7 @@ impl Look {
             ns => number::micros(ns as f64 / 1e3),
         };
         Self {
+            preparing: live.preparing.load(Ordering::Relaxed),
             done: load(&live.done),
             clients_done: load(&live.clients_done),
             sent: load(&live.sent),
@@ -105,8 +109,9 @@ fn in_lines(live: &Live, plan: &Plan) {
         let rate = look.done.saturating_sub(last_done) as f64 / (now - last_at).as_secs_f64();
         (last_done, last_at) = (look.done, now);
         eprintln!(
-            "{:6.1} s  {rate:.0}/s  clients {}/{}  sent {}  received {}  p50 {}  p99 {}  timeouts {}  violations {}",
+            "{:6.1} s  {}{rate:.0}/s  clients {}/{}  sent {}  received {}  p50 {}  p99 {}  timeouts {}  violations {}",
             began.elapsed().as_secs_f64(),
+            if look.preparing { "preparing, " } else { "" },
             look.clients_done,
             plan.clients,
             look.sent,
@@ -138,10 +143,10 @@ impl Screen {
             all.add(bar)
         };
         Self {
-            time: bar("{prefix:>10} {bar:40.cyan/dim} {msg}", plan.load.as_millis() as u64),
-            clients: bar("{prefix:>10} {bar:40.green/dim} {msg}", plan.clients.into()),
-            rate: bar("{prefix:>10} {msg}", 1),
-            replies: bar("{prefix:>10} {msg}", 1),
+            time: bar("{prefix:>12} {bar:40.cyan/dim} {msg}", plan.load.as_millis() as u64),
+            clients: bar("{prefix:>12} {bar:40.green/dim} {msg}", plan.clients.into()),
+            rate: bar("{prefix:>12} {msg}", 1),
+            replies: bar("{prefix:>12} {msg}", 1),
             all,
         }
     }
@@ -153,7 +158,7 @@ fn on_terminal(live: &Live, plan: &Plan) {
     screen.clients.set_prefix("clients");
     screen.rate.set_prefix(plan.scenario.aim());
     screen.replies.set_prefix("replies");
-    let began = Instant::now();
+    let mut began = Instant::now();
     let mut rates: Vec<f64> = Vec::with_capacity(SPARKS + 1);
     let (mut last_done, mut last_at) = (0, began);
     while !live.over.load(Ordering::Acquire) {
@@ -164,6 +169,9 @@ fn on_terminal(live: &Live, plan: &Plan) {
             rates.remove(0);
         }
         (last_done, last_at) = (look.done, now);
+        if look.preparing {
+            began = now;
+        }
         draw(&screen, plan, &look, &rates, began.elapsed());
     }
     let _ = screen.all.clear();
@@ -172,7 +180,11 @@ fn on_terminal(live: &Live, plan: &Plan) {
 fn draw(screen: &Screen, plan: &Plan, look: &Look, rates: &[f64], elapsed: Duration) {
     let count = |n: u64| number::count(n as f64);
     screen.time.set_position(elapsed.as_millis() as u64);
-    screen.time.set_message(format!("{:.1} of {:.0} s", elapsed.as_secs_f64(), plan.load.as_secs_f64()));
+    screen.time.set_message(if look.preparing {
+        "clients take the leases that the scenario begins with".to_owned()
+    } else {
+        format!("{:.1} of {:.0} s", elapsed.as_secs_f64(), plan.load.as_secs_f64())
+    });
     screen.clients.set_position(look.clients_done);
     screen.clients.set_message(format!("{} of {}", count(look.clients_done), count(plan.clients.into())));
     let rate = rates.last().copied().unwrap_or(0.0);

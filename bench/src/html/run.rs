@@ -185,12 +185,7 @@ fn distribution(report: &Report) -> Markup {
         .distribution_us
         .iter()
         .zip(MESSAGES.iter().cycle())
-        .map(|((message, points), class)| Line {
-            name: named(message),
-            class,
-            points: known(points),
-            area: false,
-        })
+        .map(|((message, points), class)| Line { name: named(message), class, points: known(points), area: false })
         .collect();
     if lines.is_empty() {
         return html! {};

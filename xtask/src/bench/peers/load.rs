@@ -26,6 +26,8 @@ pub const MAX_LOSS_PERCENT: f64 = 0.1;
 const PRECISION: &str = "4";
 /// A search begins at this part of what an earlier one found.
 const BELOW_KNOWN: f64 = 0.8;
+/// Where a second search begins, exchanges a second.
+const SLOWLY: f64 = 10.0;
 /// Time for a load, and for a search, to end beyond what it should take.
 const GRACE_S: f64 = 40.0;
 
@@ -129,17 +131,28 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    /// `dhcp-storm capacity`, from below what is `known` of it, if anything.
+    /// `dhcp-storm capacity`, from below what is `known` of it, if anything. A server that the first look for where to begin
+    /// drowned, or that stood nothing near it, is asked once more, from a few exchanges a second and for longer.
     ///
     /// # Errors
     /// The generator failed.
     pub fn capacity(&self, subject: Subject, known: Option<f64>) -> Result<Searched> {
+        let from = known.map(|known| (known * BELOW_KNOWN).max(1.0));
+        let found = self.search(subject, from, self.load_s)?;
+        if found.capacity_per_s.is_some() {
+            return Ok(found);
+        }
+        println!("        once more, slowly");
+        self.search(subject, Some(SLOWLY), self.load_s * 2.0)
+    }
+
+    fn search(&self, subject: Subject, from: Option<f64>, trial_s: f64) -> Result<Searched> {
         let mut command = self.storm(subject, "capacity")?;
-        command.args(["--clients", &self.clients.to_string(), "--trial", &self.load_s.to_string()]);
+        command.args(["--clients", &self.clients.to_string(), "--trial", &trial_s.to_string()]);
         command.args(["--time-limit", &self.search_s.to_string(), "--precision", PRECISION]);
         command.args(["--max-loss", &MAX_LOSS_PERCENT.to_string(), "--drain", DRAIN_S]);
-        if let Some(known) = known {
-            command.args(["--from", &format!("{:.3}", (known * BELOW_KNOWN).max(1.0))]);
+        if let Some(from) = from {
+            command.args(["--from", &format!("{from:.3}")]);
         }
         let result = self.result(&mut command, self.search_s)?;
         let capacity = &result["capacity"];
