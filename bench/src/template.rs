@@ -255,7 +255,12 @@ impl Patch<'_> {
     /// Writes bytes over zeros at `at`.
     #[inline]
     fn put<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
-        self.put_all(at, &bytes);
+        const { assert!(N.is_multiple_of(2)) };
+        self.out[at..at + N].copy_from_slice(&bytes);
+        // Few words: they do not overflow, and the loop is none once it is compiled.
+        let sum: u32 = bytes.as_chunks::<2>().0.iter().map(|word| u32::from(u16::from_be_bytes(*word))).sum();
+        // At an odd offset each byte counts in the other half of its word.
+        self.sum += if at.is_multiple_of(2) { sum } else { u32::from(fold(sum).swap_bytes()) };
     }
 
     /// The same of any length.
@@ -263,7 +268,6 @@ impl Patch<'_> {
     fn put_all(&mut self, at: usize, bytes: &[u8]) {
         self.out[at..at + bytes.len()].copy_from_slice(bytes);
         let sum = sum_of(bytes);
-        // At an odd offset each byte counts in the other half of its word.
         self.sum += u32::from(if at.is_multiple_of(2) { sum } else { sum.swap_bytes() });
     }
 

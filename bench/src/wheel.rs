@@ -43,18 +43,19 @@ impl Line {
 pub struct Wheel {
     heads: Box<[u32]>,
     links: Box<[Link]>,
-    tick_ns: u64,
+    /// A tick is two to the power of this, in nanoseconds.
+    tick_shift: u32,
     /// The tick whose slot is next to be emptied.
     cursor: u64,
 }
 
 impl Wheel {
-    /// A wheel that stands at time 0.
+    /// A wheel that stands at time 0, with a tick of `tick_ns` or the next power of two above: to divide by it is to shift.
     pub fn new(clients: u32, tick_ns: u64) -> Self {
         Self {
             heads: vec![NONE; SLOTS as usize].into(),
             links: vec![Link { prev: NONE, next: NONE }; clients as usize].into(),
-            tick_ns: tick_ns.max(1),
+            tick_shift: tick_ns.max(1).next_power_of_two().trailing_zeros(),
             cursor: 0,
         }
     }
@@ -95,13 +96,15 @@ impl Wheel {
 
     /// The longest delay that is kept; a longer one is cut.
     pub fn horizon_ns(&self) -> u64 {
-        (u64::from(SLOTS) - 2) * self.tick_ns
+        (u64::from(SLOTS) - 2) << self.tick_shift
     }
 
     /// Sets a client's timer, in place of the one that it may have.
+    #[inline]
     pub fn set(&mut self, client: u32, now_ns: u64, delay_ns: u64) {
         self.cancel(client);
-        let due = now_ns.saturating_add(delay_ns).div_ceil(self.tick_ns);
+        let due_ns = now_ns.saturating_add(delay_ns);
+        let due = (due_ns >> self.tick_shift) + u64::from(due_ns & ((1 << self.tick_shift) - 1) != 0);
         let due = due.clamp(self.cursor, self.cursor + u64::from(SLOTS) - 1);
         let slot = (due % u64::from(SLOTS)) as u32;
         let first = self.heads[slot as usize];
@@ -113,6 +116,7 @@ impl Wheel {
     }
 
     /// Removes a client's timer, if it has one.
+    #[inline]
     pub fn cancel(&mut self, client: u32) {
         let Link { prev, next } = self.links[client as usize];
         if prev == NONE {
@@ -131,7 +135,7 @@ impl Wheel {
 
     /// Takes one timer that is due, or `None` when there is none up to now.
     pub fn pop(&mut self, now_ns: u64) -> Option<u32> {
-        let now = now_ns / self.tick_ns;
+        let now = now_ns >> self.tick_shift;
         while self.cursor <= now {
             let first = self.heads[(self.cursor % u64::from(SLOTS)) as usize];
             if first != NONE {
@@ -155,7 +159,7 @@ mod tests {
         let mut wheel = Wheel::new(2, 1_000);
         wheel.set(1, 500, 10_000);
         assert_eq!(wheel.pop(10_400), None);
-        assert_eq!(wheel.pop(11_500), Some(1));
+        assert_eq!(wheel.pop(11_600), Some(1));
         assert_eq!(wheel.pop(1_000_000), None);
     }
 
@@ -164,7 +168,7 @@ mod tests {
         let mut wheel = Wheel::new(1, 1_000);
         wheel.set(0, 0, 64_000);
         wheel.set(0, 0, 4_000);
-        assert_eq!(wheel.pop(4_000), Some(0));
+        assert_eq!(wheel.pop(4_096), Some(0));
         assert_eq!(wheel.pop(100_000), None);
     }
 
@@ -180,7 +184,7 @@ mod tests {
         wheel.set(1, 0, 5_000);
         let rest: Vec<u32> = std::iter::from_fn(|| wheel.call_up(&mut line)).collect();
         assert_eq!(rest, [2, 3, 0]);
-        assert_eq!(wheel.pop(5_000), Some(1), "a timer goes its own way");
+        assert_eq!(wheel.pop(5_120), Some(1), "a timer goes its own way");
         assert!(other.is_empty() && wheel.call_up(&mut other).is_none());
     }
 
@@ -198,16 +202,16 @@ mod tests {
                     1 => now += amount,
                     _ => {
                         wheel.set(client, now, amount);
-                        model.insert(client, (now + amount).div_ceil(1_000).max(next_tick));
+                        model.insert(client, (now + amount).div_ceil(1_024).max(next_tick));
                     }
                 }
                 let mut fired = Vec::new();
                 while let Some(client) = wheel.pop(now) { fired.push(client); }
                 fired.sort_unstable();
                 let expected: Vec<u32> =
-                    model.iter().filter(|(_, due)| **due <= now / 1_000).map(|(c, _)| *c).collect();
+                    model.iter().filter(|(_, due)| **due <= now / 1_024).map(|(c, _)| *c).collect();
                 prop_assert_eq!(&fired, &expected);
-                next_tick = now / 1_000 + 1;
+                next_tick = now / 1_024 + 1;
                 model.retain(|c, _| !expected.contains(c));
             }
         }
