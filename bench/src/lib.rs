@@ -17,6 +17,7 @@
 
 pub mod arp;
 pub mod attack;
+pub mod book;
 pub mod capacity;
 pub mod capture;
 pub mod cli;

@@ -11,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use anyhow::Context as _;
 use dhcp_xdp::xsk::Device;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -18,6 +19,7 @@ use signal_hook::{
 };
 
 use crate::{
+    book::{Book, Watched},
     cli::RunArgs,
     clients::BYTES_A_CLIENT,
     engine::{Engine, Outcome, Plan},
@@ -26,7 +28,7 @@ use crate::{
     live::{self, Live},
     nic::Watch,
     output::{self, Output},
-    port::{SystemClock, Wire},
+    port::{Port, SystemClock, Wire},
     report::{Circumstances, Report},
 };
 
@@ -71,6 +73,11 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     // The file before the run: a run whose result has no place is time lost.
     let json = args.json.as_deref().map(Output::open).transpose()?;
     let page = args.report.as_deref().map(Output::open).transpose()?;
+    let book = args
+        .ledger
+        .as_deref()
+        .map(|path| Book::create(path).with_context(|| format!("cannot write {}", path.display())));
+    let mut book = book.transpose()?;
     let stop = stop_flag()?;
     host::wake_on_time();
     if let Some(cpu) = args.wire.cpu {
@@ -93,7 +100,10 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     let watch = Watch::begin(&args.wire.interface, args.peer_netns.as_deref())?;
     let began_at_unix_s = host::unix_time_s();
     let cpu = CpuTime::now();
-    let outcome = storm(&plan, engine, &mut port, &stop, args.quiet);
+    let outcome = match &mut book {
+        Some(book) => storm(&plan, engine, &mut Watched { port: &mut port, book }, &stop, args.quiet),
+        None => storm(&plan, engine, &mut port, &stop, args.quiet),
+    };
     let report = Report::new(
         &plan,
         &outcome,
@@ -121,11 +131,12 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     if let Some(page) = page {
         page.write(&html::run::render(&report))?;
     }
+    book.map_or(Ok(()), Book::finish).context("the ledger is not whole")?;
     Ok(report.is_good())
 }
 
 /// Runs the engine, with progress on the side.
-pub(crate) fn storm(plan: &Plan, engine: Engine<'_>, port: &mut Wire, stop: &AtomicBool, quiet: bool) -> Outcome {
+pub(crate) fn storm(plan: &Plan, engine: Engine<'_>, port: &mut impl Port, stop: &AtomicBool, quiet: bool) -> Outcome {
     let live = Live::default();
     thread::scope(|scope| {
         let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan)));

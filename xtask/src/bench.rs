@@ -7,6 +7,7 @@ use clap::Subcommand;
 
 use crate::{
     cargo::cargo,
+    durability::{self, Durability},
     ebpf, group,
     setup::{self, Purpose},
 };
@@ -35,6 +36,9 @@ pub enum Bench {
     /// This server and its neighbours side by side: capacity, latency, memory, processor time; Kea, dnsmasq, ISC dhcpd.
     #[command(after_help = peers::EXAMPLES)]
     Peers(Peers),
+    /// End to end, leases a second with every ACK on stable storage first, against those without. Needs root.
+    #[command(after_help = "Example:\n  cargo xtask bench durability --rounds 5 --json durability.json")]
+    Durability(Durability),
 }
 
 /// Builds it with optimisations and runs it.
@@ -42,21 +46,19 @@ pub enum Bench {
 /// # Errors
 /// Something could not be installed, built or started, or the benchmark failed.
 pub fn bench(bench: &Bench) -> Result<ExitCode> {
-    if let Bench::Peers(options) = bench {
-        return peers::peers(options);
-    }
-    setup::setup(Purpose::Build, false)?;
-    ebpf::build(false)?;
     match bench {
         Bench::Table { words } => micro("table", words)?,
         Bench::Journal { words } => micro("journal", words)?,
-        Bench::Peers(_) => {}
+        Bench::Durability(options) => durability::bench(options)?,
+        Bench::Peers(options) => return peers::peers(options),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// A benchmark of the package `dhcp-storm`.
 fn micro(name: &str, words: &[String]) -> Result<()> {
+    setup::setup(Purpose::Build, false)?;
+    ebpf::build(false)?;
     let mut cargo = cargo();
     cargo.args(["bench", "--locked", "--package", "dhcp-storm", "--bench", name, "--"]).args(words);
     group::run(&mut cargo)

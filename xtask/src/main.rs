@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 use xtask::{
     audit,
     bench::{self, Bench},
-    cargo, ebpf, lab,
+    cargo, ebpf,
+    fuzz::{self, Fuzz},
+    lab,
     run::{self, Run},
     setup::{self, Purpose},
     signals::Stopped,
@@ -43,6 +45,9 @@ enum Task {
         /// For `bench peers`: the servers of others, too, none of them started.
         #[arg(long)]
         bench: bool,
+        /// Also what `fuzz` needs.
+        #[arg(long)]
+        fuzz: bool,
     },
     /// Build the XDP program's object file.
     #[command(after_help = "Example:\n  cargo xtask build-ebpf --force")]
@@ -76,6 +81,9 @@ enum Task {
     /// Measure: each figure of the README comes from one of these.
     #[command(subcommand, after_help = "Example:\n  cargo xtask bench table")]
     Bench(Bench),
+    /// Fuzz: arbitrary frames, messages, configurations, journals and requests, each against what must hold.
+    #[command(after_help = "Examples:\n  cargo xtask fuzz --seconds 10\n  cargo xtask fuzz batch --seconds 600")]
+    Fuzz(Fuzz),
     /// Check the dependencies with cargo-deny and cargo-machete.
     #[command(after_help = "Example:\n  cargo xtask audit")]
     Audit,
@@ -99,8 +107,11 @@ fn main() -> ExitCode {
 
 fn execute(task: Task) -> Result<ExitCode> {
     match task {
-        Task::Setup { check, bench } => {
+        Task::Setup { check, bench, fuzz } => {
             setup::setup(if bench { Purpose::Bench } else { Purpose::Test }, check)?;
+            if fuzz {
+                setup::setup_fuzz(check)?;
+            }
         }
         Task::BuildEbpf { force } => {
             let object = ebpf::build(force)?;
@@ -112,6 +123,7 @@ fn execute(task: Task) -> Result<ExitCode> {
         Task::Lab(options) => run::lab(options.once)?,
         Task::Test(options) => return suite::test(&options),
         Task::Bench(bench) => return bench::bench(&bench),
+        Task::Fuzz(options) => fuzz::fuzz(&options)?,
         Task::Audit => audit::audit()?,
     }
     Ok(ExitCode::SUCCESS)

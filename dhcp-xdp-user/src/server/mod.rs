@@ -39,10 +39,11 @@ use interface::{Interface, Running};
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// How often housekeeping runs.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// Overdue slots that one step of expiry frees at most, and steps a second at most: a million leases that end at once are
-/// freed over some seconds, without holding anybody up. (A slot that is overdue already reads as expired.)
+/// Slots that one step of expiry looks at at most, and steps a second at most: a million leases that begin and a million that
+/// end in a second are dealt with in some tenths of one, without holding anybody up. (A slot that is overdue already reads as
+/// expired.)
 const EXPIRE_STEP: usize = 1024;
-const EXPIRE_STEPS: usize = 256;
+const EXPIRE_STEPS: usize = 2048;
 
 /// What the server's threads and its statistics share.
 struct Shared {
@@ -249,6 +250,12 @@ impl Shared {
             interface.look_for_silence();
             if interface.lost_device() {
                 self.fail(format!("{}: the interface is gone", interface.name()));
+            } else if interface.lost_program() {
+                // Not put back: whoever took it off meant to.
+                self.fail(format!(
+                    "{}: somebody took the XDP program off, so that no request arrives; restart to put it back",
+                    interface.name()
+                ));
             }
         }
     }
@@ -260,8 +267,12 @@ impl Shared {
 
     /// Something serves no more. The first failure is kept for whoever watches the server.
     fn fail(&self, failure: String) {
-        log::error!("{failure}");
-        lock(&self.failure).get_or_insert(failure);
+        let mut first = lock(&self.failure);
+        // Said once, however often it is found.
+        if first.as_ref() != Some(&failure) {
+            log::error!("{failure}");
+        }
+        first.get_or_insert(failure);
     }
 
     /// How the loop of a worker runs.

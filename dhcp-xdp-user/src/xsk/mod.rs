@@ -10,8 +10,10 @@
 //! one is taken ([`Socket::alloc`]), and is used up by handing the chunk on ([`Socket::transmit`], [`Socket::recycle`]).
 //! So nobody outside this room can write to a chunk that is not theirs, whatever they do.
 
+pub mod capabilities;
 mod device;
 mod frames;
+mod memory;
 mod program;
 mod queue;
 mod socket;
@@ -19,6 +21,7 @@ mod statistics;
 
 pub use device::{AttachedProgram, Device, DeviceError};
 pub use frames::{FrameToken, QueueFrames};
+pub use memory::advise_huge_pages;
 pub use program::{AttachMode, OBJECT, Program, ProgramConfig, ProgramError};
 pub use queue::{BindMode, OpenError, Queue, QueueConfig, open_queue};
 pub use socket::Socket;
