@@ -16,7 +16,11 @@ use crate::{
     wire::{dhcp::MessageType, options::code},
 };
 
+mod access;
+mod levels;
+mod long_options;
 mod replies;
+mod selection;
 
 const BROADCAST_FLAG: u16 = 0x8000;
 
