@@ -17,8 +17,10 @@ pub(super) struct Layers<'c> {
 }
 
 impl<'c> Layers<'c> {
-    pub fn new(reply: &Reply, subnet: &'c Subnet, config: &'c Config) -> Self {
-        Self { overlays: reply.overlays.resolve(config), base: subnet.options_at(reply.your_address), subnet }
+    /// `ciaddr` is the client's own address, for a reply that gives it none.
+    pub fn new(reply: &Reply, ciaddr: Ipv4Addr, subnet: &'c Subnet, config: &'c Config) -> Self {
+        let address = if reply.your_address.is_unspecified() { ciaddr } else { reply.your_address };
+        Self { overlays: reply.overlays.resolve(config), base: subnet.options_at(address), subnet }
     }
 
     /// The option with this code.

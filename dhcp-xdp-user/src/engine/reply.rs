@@ -47,7 +47,7 @@ pub fn write_reply(request: &Request<'_>, reply: &Reply, config: &Config, messag
     let subnet = config.subnets.get(usize::from(reply.subnet))?;
     let limit = limit(request, reply).min(message.len());
     let message = message.get_mut(..limit)?;
-    let layers = Layers::new(reply, subnet, config);
+    let layers = Layers::new(reply, request.ciaddr, subnet, config);
     let is_nak = reply.message_type == MessageType::Nak;
     let is_bootp = reply.message_type == MessageType::Bootp;
     let boot_file = layers.boot_file(request.architecture);

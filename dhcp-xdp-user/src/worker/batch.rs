@@ -232,7 +232,7 @@ impl<R: Recorder> Processor<R> {
     fn decide(&mut self, now_s: u32, read: &Parsed<'_>) -> Result<Answer, DropReason> {
         let Parsed { datagram, request, place } = read;
         let changes_nothing = match request.message_type {
-            MessageType::Discover => !request.rapid_commit,
+            MessageType::Discover => !request.rapid_commit || !self.commits_rapidly(place.subnet),
             message_type => message_type == MessageType::Inform,
         };
         if !changes_nothing && !self.recorder.has_room() {
@@ -271,6 +271,10 @@ impl<R: Recorder> Processor<R> {
             reply,
             wait,
         })
+    }
+
+    fn commits_rapidly(&self, subnet: u16) -> bool {
+        self.config.subnets.get(usize::from(subnet)).is_some_and(|subnet| subnet.rapid_commit)
     }
 
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try

@@ -34,6 +34,9 @@ fn a_pools_options_count_more_than_its_subnets() {
     assert_eq!(domain(1, 13), b"subnet");
     assert_eq!(domain(2, 14), b"pool");
     assert_eq!(domain(3, 19), b"pool");
+    let inform = |host| message(MessageType::Inform, 9).unicast(lan(host)).option(55, &[15]);
+    assert_eq!(bed.reply(&inform(13)).option(15), Some(&b"subnet"[..]));
+    assert_eq!(bed.reply(&inform(15)).option(15), Some(&b"pool"[..]), "the pool of the address that it has");
 }
 
 // Overlays: the seam for classes and reservations

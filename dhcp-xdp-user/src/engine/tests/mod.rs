@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod access;
+mod anything;
 mod levels;
 mod long_options;
 mod replies;
