@@ -112,7 +112,7 @@ pub(super) fn check(
     }
     let config = Config {
         interfaces,
-        subnets: Subnets::new(subnets, vrfs),
+        subnets: Subnets::new(subnets).with_vrfs(vrfs),
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
         offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,

@@ -273,6 +273,9 @@ pub struct LeaseTimes {
     pub jitter_permille: u16,
     /// Once so many thousandths of the subnet's addresses are in use, clients are given `min_s`; above 1000 is never.
     pub scarce_permille: u16,
+    /// How much longer than its client is told a lease is kept and recorded, thousandths of the lease time: a renewal that
+    /// does not go beyond that needs no record of its own. Zero: each renewal is recorded.
+    pub renewal_slack_permille: u16,
 }
 
 /// Options of a subnet, encoded once so that a reply copies bytes and looks nothing up by name.

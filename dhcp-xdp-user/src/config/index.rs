@@ -21,8 +21,7 @@ const VSS_GLOBAL: u8 = 255;
 
 impl Subnets {
     /// Of subnets that do not overlap; those beyond what a `u16` counts are not found by address.
-    /// `vrfs` are the VPNs that they are in by [`Vrf`], the first being number 1, as type and identifier.
-    pub fn new(all: Vec<Subnet>, vrfs: Vec<Vec<u8>>) -> Self {
+    pub fn new(all: Vec<Subnet>) -> Self {
         let places = || all.iter().zip(0..=u16::MAX);
         let range = |subnet: &Subnet| (subnet.prefix.network().into(), subnet.prefix.broadcast().into());
         let mut by_address: Vec<(u32, u32, u16)> = places()
@@ -33,7 +32,13 @@ impl Subnets {
             .collect();
         by_address.sort_unstable();
         let on_links = places().filter(|(subnet, _)| subnet.interface.is_some()).map(|(_, place)| place).collect();
-        Self { all, by_address, on_links, vrfs }
+        Self { all, by_address, on_links, vrfs: Vec::new() }
+    }
+
+    /// These, in VPNs: by [`Vrf`], the first being number 1, as type and identifier.
+    #[must_use]
+    pub fn with_vrfs(self, vrfs: Vec<Vec<u8>>) -> Self {
+        Self { vrfs, ..self }
     }
 
     /// The place of the subnet whose prefix holds `address`, in logarithmic time.
@@ -96,7 +101,7 @@ impl<'a> IntoIterator for &'a Subnets {
 impl super::Config {
     /// Names the VPNs that subnets were put in.
     pub(crate) fn vrfs_for_tests(&mut self, vrfs: Vec<Vec<u8>>) {
-        self.subnets = Subnets::new(self.subnets.to_vec(), vrfs);
+        self.subnets = Subnets::new(self.subnets.to_vec()).with_vrfs(vrfs);
     }
 }
 

@@ -91,6 +91,7 @@ impl Case<'_> {
             Ok(lease) => Decision::Reply(self.granting(MessageType::Offer, lease.address, self.lease_time_s())),
             Err(OfferError::Exhausted) => self.no_address(),
             Err(OfferError::Contended) => Decision::Drop(DropReason::Contended),
+            Err(OfferError::ClientIdRoom) => Decision::Drop(DropReason::ClientIdRoom),
         }
     }
 
@@ -123,6 +124,7 @@ impl Case<'_> {
             Ok(lease) => lease.address,
             Err(OfferError::Exhausted) => return Decision::Drop(DropReason::NoFreeAddress),
             Err(OfferError::Contended) => return Decision::Drop(DropReason::Contended),
+            Err(OfferError::ClientIdRoom) => return Decision::Drop(DropReason::ClientIdRoom),
         };
         match self.leases.bind(&self.client(), address, self.now_s.saturating_add(lease_time_s), self.now_s) {
             Ok(bound) => {
@@ -240,12 +242,14 @@ impl Case<'_> {
     fn bind(&self, address: Ipv4Addr) -> Result<Decision, BindError> {
         let lease_time_s = self.lease_time_s();
         let expires_s = self.now_s.saturating_add(lease_time_s);
-        match self.leases.bind(&self.client(), address, expires_s, self.now_s) {
+        let slack_s = slack_s(&self.subnet.lease, lease_time_s);
+        match self.leases.bind_with_slack(&self.client(), address, expires_s, slack_s, self.now_s) {
             Ok(bound) => {
                 let reply = self.granting(MessageType::Ack, bound.lease.address, lease_time_s);
                 Ok(Decision::Commit(reply, bound))
             }
             Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
+            Err(BindError::ClientIdRoom) => Ok(Decision::Drop(DropReason::ClientIdRoom)),
             Err(error) => Err(error),
         }
     }
@@ -335,6 +339,16 @@ fn granted_s(times: &LeaseTimes, requested_s: Option<u32>) -> u32 {
     requested_s.map_or(times.default_s, |requested_s| requested_s.min(times.max_s).max(times.min_s))
 }
 
+/// How much longer than it is told a client has its lease, so that its next renewals need no record.
+fn slack_s(times: &LeaseTimes, lease_time_s: u32) -> u32 {
+    permille_of(times.renewal_slack_permille, lease_time_s)
+}
+
+fn permille_of(permille: u16, lease_time_s: u32) -> u32 {
+    let part_s = u64::from(lease_time_s) * u64::from(permille) / 1000;
+    u32::try_from(part_s).unwrap_or(FOREVER)
+}
+
 /// T1 and T2 of a lease time, seconds; none for a lease for ever, which is never renewed (RFC 2131 4.4.5).
 ///
 /// "Times T1 and T2 SHOULD be chosen with some random 'fuzz'": both are shortened by the same part, at most the subnet's
@@ -343,7 +357,7 @@ fn granted_s(times: &LeaseTimes, requested_s: Option<u32>) -> u32 {
 fn renewal_times_s(times: &LeaseTimes, lease_time_s: u32, key: &ClientKey) -> Option<(u32, u32)> {
     let fuzz = u64::from(times.jitter_permille) * (key.0[0] >> 48);
     let part = |permille: u16| {
-        let part_s = u64::from(lease_time_s) * u64::from(permille) / 1000;
+        let part_s = u64::from(permille_of(permille, lease_time_s));
         // `fuzz` is at most 1000 << 16: the product stays below 2^58.
         let part_s = part_s - ((part_s * fuzz / 1000) >> 16);
         u32::try_from(part_s).unwrap_or(FOREVER)

@@ -10,7 +10,7 @@ use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, U
 use crate::{
     config::{AddressRange, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet, Subnet, Subnets, Vrf},
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, PoolRange},
+    lease::{HwAddress, Lease, LeaseTable, PoolRange, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -57,6 +57,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
             t2_permille: 875,
             jitter_permille: 0,
             scarce_permille: 1001,
+            renewal_slack_permille: 0,
         },
         authoritative: false,
         vrf: Vrf::GLOBAL,
@@ -85,10 +86,10 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
 pub(crate) fn config() -> Config {
     Config {
         interfaces: Vec::new(),
-        subnets: Subnets::new(
-            vec![subnet("192.0.2.0/24", Some("lan0"), lan(10), lan(19)), subnet("10.0.0.0/24", None, far(10), far(13))],
-            Vec::new(),
-        ),
+        subnets: Subnets::new(vec![
+            subnet("192.0.2.0/24", Some("lan0"), lan(10), lan(19)),
+            subnet("10.0.0.0/24", None, far(10), far(13)),
+        ]),
         state_dir: PathBuf::new(),
         durability: Durability::Sync,
         offer_hold_s: 30,
@@ -107,6 +108,8 @@ pub(crate) struct FakeLane {
     pub(crate) records: Vec<(Lease, HwAddress, Vec<u8>)>,
     pub(crate) full: bool,
     pub(crate) never_parks: bool,
+    /// Records that are on the disk.
+    pub(crate) durable: u64,
 }
 
 impl Recorder for FakeLane {
@@ -122,6 +125,12 @@ impl Recorder for FakeLane {
     }
     fn has_room(&self) -> bool {
         !self.full
+    }
+    fn stamp(&self, ticket: Ticket) -> Stamp {
+        Stamp::new(0, ticket.0)
+    }
+    fn is_settled(&self, stamp: Stamp) -> bool {
+        stamp.is_settled(|lane| (lane == 0).then_some(self.durable), 1000)
     }
 }
 
@@ -412,7 +421,7 @@ impl Bed {
     pub(crate) fn with_lane(change: impl FnOnce(&mut Config), lane: FakeLane) -> Self {
         let mut config = config();
         change(&mut config);
-        config.subnets = Subnets::new(config.subnets.to_vec(), config.subnets.vrfs().to_vec());
+        config.subnets = Subnets::new(config.subnets.to_vec()).with_vrfs(config.subnets.vrfs().to_vec());
         let ranges: Vec<PoolRange> = (0u16..)
             .zip(&config.subnets)
             .flat_map(|(subnet, s)| s.pools.iter().map(move |r| PoolRange { subnet, first: r.first, last: r.last }))

@@ -20,6 +20,7 @@ mod access;
 mod anything;
 mod levels;
 mod long_options;
+mod policies;
 mod replies;
 mod selection;
 
