@@ -84,7 +84,7 @@ fn sweep(disk: &mut dyn Disk, dir: &Path, is_compacted: bool) {
 }
 
 /// A segment that is written in one go and synced at its end.
-struct Snapshot {
+pub(super) struct Snapshot {
     file: Box<dyn SegmentFile>,
     seed: u32,
     len: u64,
@@ -92,14 +92,14 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn begin(disk: &mut dyn Disk, header: Header, name: &str) -> std::io::Result<Self> {
+    pub fn begin(disk: &mut dyn Disk, header: Header, name: &str) -> std::io::Result<Self> {
         let mut file = disk.create(name)?;
         file.append(&header.encode())?;
         let buffer = Vec::with_capacity((GROUP + MAX_RECORDS) * RECORD);
         Ok(Self { file, seed: header.seed, len: RECORD as u64, buffer })
     }
 
-    fn add(&mut self, binding: &Binding) -> std::io::Result<()> {
+    pub fn add(&mut self, binding: &Binding) -> std::io::Result<()> {
         let Binding { address, state, generation, started_s, expires_s, hw, ref client_id } = *binding;
         let lease = Lease { address, state, generation, started_s, expires_s };
         record::encode(&lease, &hw, client_id, |mut bytes| {
@@ -117,7 +117,7 @@ impl Snapshot {
     }
 
     /// Ends it with a marker that vouches for all of it, and syncs it.
-    fn finish(mut self) -> std::io::Result<()> {
+    pub fn finish(mut self) -> std::io::Result<()> {
         self.flush()?;
         let mut marker = record::marker(self.len);
         record::seal(&mut marker, self.seed);

@@ -7,11 +7,16 @@
 //! `fdatasync` each; a group starts with a marker that says how many bytes of the segment were durable by then. That is how
 //! [`recovery`] tells a torn end (bad records beyond what any marker vouches for: cut off) from damage (refused).
 
+mod addresses;
 mod compact;
 mod disk;
+mod import;
+mod inspect;
 mod lane;
+mod mend;
 mod record;
 mod recovery;
+mod repair;
 mod segment;
 mod writer;
 
@@ -26,9 +31,13 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+pub use addresses::Addresses;
 pub use disk::{DirectoryDisk, Disk, SegmentFile};
+pub use import::{Import, Imported, NotImported};
+pub use inspect::{Damage, DamageKind, Ignored, Inspection, Progress, SegmentView, inspect};
 pub use lane::{Lane, LaneFull, Ticket};
 pub use recovery::RecoveryReport;
+pub use repair::{Repair, Repaired};
 pub use writer::JournalStatus;
 
 use crate::{config::Durability, lease::Binding, wake::Wake};
@@ -49,13 +58,27 @@ pub enum JournalError {
     },
     /// A record that was durable cannot be read.
     #[error(
-        "{path}: damaged record at byte {offset}, before the journal's durable end: restore this file from a backup"
+        "{path}: damaged record at byte {offset}, before the journal's durable end: `{}` says what is lost, `{}` saves the \
+         rest; or restore this file from a backup",
+        command("check", .path),
+        command("repair", .path)
     )]
     Damaged {
         /// The segment.
         path: String,
         /// Offset of the first bad record, bytes.
         offset: u64,
+    },
+    /// A segment that was durable is not there.
+    #[error(
+        "{path}: it is not there, though a later segment continues it: `{}` says what is lost, `{}` saves the rest; or \
+         restore this file from a backup",
+        command("check", .path),
+        command("repair", .path)
+    )]
+    Missing {
+        /// The segment.
+        path: String,
     },
     /// Written by a newer version.
     #[error("{path}: format version {found} is newer than this program's {known}: use the program that wrote it")]
@@ -108,6 +131,12 @@ impl JournalError {
     }
 }
 
+/// The command line that looks at, or repairs, the journal that a segment belongs to.
+fn command(what: &str, segment: &str) -> String {
+    let dir = Path::new(segment).parent().unwrap_or(Path::new("."));
+    format!("dhcp-xdp journal {what} --state-dir {}", dir.display())
+}
+
 /// How long a stop waits for the disk: longer than the thread itself tries when the disk says no.
 const STOP_PATIENCE: Duration = if cfg!(test) { Duration::from_secs(2) } else { Duration::from_secs(10) };
 
@@ -156,6 +185,7 @@ impl Journal {
     pub fn read(dir: &Path, mut each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
         for _ in 0..3 {
             match recovery::read(dir, &mut each) {
+                Err(JournalError::Missing { .. }) => {}
                 Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 done => return done,
             }

@@ -105,11 +105,7 @@ fn chain(dir: &Path) -> Result<Vec<(PathBuf, Option<u64>)>, JournalError> {
     if let Some(Some((number, _))) = wanted
         && chain.last().is_none_or(|(path, _)| *path != dir.join(segment::name(number)))
     {
-        return Err(JournalError::Io {
-            path: dir.join(segment::name(number)).display().to_string(),
-            action: "find it, though a later segment continues it",
-            source: std::io::ErrorKind::NotFound.into(),
-        });
+        return Err(JournalError::Missing { path: dir.join(segment::name(number)).display().to_string() });
     }
     chain.reverse();
     Ok(chain)
@@ -199,14 +195,14 @@ fn replay(segment: &Loaded, end: usize, each: &mut impl FnMut(Binding)) -> Resul
 
 /// The continuations of the change that is being read.
 #[derive(Default)]
-struct Parts {
+pub(super) struct Parts {
     of: Option<(Ipv4Addr, u32)>,
     count: u8,
     bytes: ArrayVec<u8, { MAX_RECORDS * RECORD }>,
 }
 
 impl Parts {
-    fn add(&mut self, of: (Ipv4Addr, u32), part: u8, bytes: &[u8]) {
+    pub fn add(&mut self, of: (Ipv4Addr, u32), part: u8, bytes: &[u8]) {
         if part == 1 {
             self.of = Some(of);
             self.count = 0;
@@ -221,7 +217,7 @@ impl Parts {
     }
 
     /// The whole identifier of a base record that holds its start; `None` when parts are missing.
-    fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: u8) -> Option<ClientId> {
+    pub fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: u8) -> Option<ClientId> {
         let mut id = ClientId::new();
         id.try_extend_from_slice(start).ok()?;
         let missing = usize::from(len).saturating_sub(start.len());

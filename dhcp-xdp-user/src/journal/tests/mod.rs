@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     record::{MAX_RECORDS, RECORD, Record},
+    segment::Header,
     *,
 };
 use crate::lease::{BindingState, HwAddress, Lease};
@@ -22,6 +23,8 @@ mod compaction;
 mod damage;
 mod disk;
 mod faults;
+mod import;
+mod repair;
 
 fn binding(number: u32, generation: u32, id_len: usize) -> Binding {
     let mut chaddr = [0; 16];
