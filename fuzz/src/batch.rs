@@ -16,7 +16,7 @@ use dhcp_xdp::{
     engine::Request,
     journal::{LaneFull, Ticket},
     lease::{HwAddress, Lease, LeaseTable, PoolRange, Stamp},
-    wire::link::Datagram,
+    wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
         counters::{Counters, DropReason},
@@ -126,7 +126,9 @@ struct Asked {
 impl Asked {
     fn read(frame: &[u8]) -> Option<Self> {
         let datagram = Datagram::new_checked(frame, Role::Server, false).ok()?;
-        let request = Request::parse(datagram.payload(frame), datagram.destination).ok()?;
+        let payload = datagram.payload(frame);
+        let mut memory = vec![0; payload.len()];
+        let request = Request::parse(payload, datagram.destination, &mut Scratch::new(&mut memory)).ok()?;
         let client = match request.client_id {
             Some(id) => Client::Identifier(id.to_vec()),
             None => Client::Hardware(request.hw.htype, request.hw.bytes().to_vec()),

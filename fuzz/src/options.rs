@@ -4,16 +4,21 @@ use std::net::Ipv4Addr;
 
 use dhcp_xdp::{
     engine::{DropReason, Request},
-    wire::{dhcp::Header, options::Options},
+    wire::{
+        dhcp::{Header, MessageType},
+        options::{Options, Scratch},
+    },
 };
 
 use crate::{Seed, message};
 
 /// Any payload: options end, lie within the message and are what a plain second reader finds.
 pub fn run(data: &[u8]) {
-    let request = Request::parse(data, Ipv4Addr::BROADCAST);
+    let mut memory = vec![0; data.len()];
+    let request = Request::parse(data, Ipv4Addr::BROADCAST, &mut Scratch::new(&mut memory));
     let Ok(header) = Header::new_checked(data) else {
-        assert!(request.is_err());
+        // A message without a cookie is a BOOTP client's.
+        assert!(request.is_err() || request.is_ok_and(|request| request.message_type == MessageType::Bootp));
         return;
     };
     let mut found = Vec::new();
@@ -31,8 +36,13 @@ pub fn run(data: &[u8]) {
         assert!(matches!(request, Err(DropReason::BadOption | DropReason::NotOurs)), "{request:?}");
     }
     if let Ok(request) = request {
-        let has = |code: u8, data: &[u8]| found.iter().any(|(c, d)| *c == code && *d == data);
-        assert!(has(53, &[request.message_type.into()]));
+        // RFC 3396: what comes in parts is one.
+        let has = |code: u8, data: &[u8]| {
+            let parts = found.iter().filter(|(c, _)| *c == code);
+            parts.flat_map(|(_, part)| *part).eq(data)
+        };
+        let is_typed = request.message_type != MessageType::Bootp;
+        assert!(!is_typed || has(53, &[request.message_type.into()]));
         assert!(request.client_id.is_none_or(|id| has(61, id) && id.len() >= 2));
         assert!(request.relay_agent_info.is_none_or(|info| has(82, info)));
         assert!(request.requested_address.is_none_or(|address| has(50, &address.octets())));
