@@ -318,10 +318,10 @@ fn recovery(words: &Words, dir: &Path) -> Result<()> {
         let table = LeaseTable::new(&[pool(leases)], [7, 8]);
         let made = start.elapsed();
         let contended = Mutex::new(Vec::new());
-        let report = recovery.replay_with(threads, &AtomicU64::new(0), |binding| {
-            if table.restore(binding, 0, NOW_S).is_err() {
+        let report = recovery.replay_with(threads, &AtomicU64::new(0), |some| {
+            table.restore_all(some.iter().map(|binding| (binding, 0)), NOW_S, |binding, _, _| {
                 contended.lock().expect("no panic").push(binding.clone());
-            }
+            });
         })?;
         let contended = contended.into_inner().context("no panic")?;
         contended.iter().try_for_each(|binding| table.restore(binding, 0, NOW_S))?;

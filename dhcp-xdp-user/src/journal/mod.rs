@@ -230,7 +230,7 @@ impl Recovery {
         self.found.replay(&*self.disk, each)
     }
 
-    /// Hands out all changes on this many threads, the newest files first: of two records of an address the one counts
+    /// Hands out all changes on this many threads, some at a time, the newest files first: of two records of an address the one counts
     /// that [`is_current`](crate::lease::is_current) says. `progress` goes up by the records done.
     ///
     /// # Errors
@@ -239,7 +239,7 @@ impl Recovery {
         &self,
         threads: usize,
         progress: &AtomicU64,
-        each: impl Fn(&Binding) + Sync,
+        each: impl Fn(&[Binding]) + Sync,
     ) -> Result<RecoveryReport, JournalError> {
         self.found.replay_with(&*self.disk, threads, progress, &each)
     }

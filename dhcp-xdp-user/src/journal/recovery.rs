@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    lease::{Binding, ClientId},
+    lease::{Binding, ClientId, LeaseTable},
 };
 
 /// Bytes of a file that a thread takes on at a time.
@@ -136,7 +136,7 @@ impl Found {
         disk: &dyn Disk,
         threads: usize,
         progress: &AtomicU64,
-        each: &(impl Fn(&Binding) + Sync),
+        each: &(impl Fn(&[Binding]) + Sync),
     ) -> Result<RecoveryReport, JournalError> {
         let shares: Vec<_> = self.files.iter().rev().flat_map(|file| shares(&file.link, file.end)).collect();
         let next = AtomicUsize::new(0);
@@ -145,11 +145,22 @@ impl Found {
         let first_error: Mutex<Option<(u64, JournalError)>> = Mutex::new(None);
         let work = || {
             let mut buffer = Vec::new();
+            let mut some = Vec::with_capacity(LeaseTable::RESTORE_BATCH);
             while let Some((link, range)) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if failed.load(Ordering::Relaxed) {
                     return;
                 }
-                match replay(disk, link, range.clone(), &mut buffer, &mut |binding| each(binding)) {
+                let mut collect = |binding: &Binding| {
+                    some.push(binding.clone());
+                    if some.len() == LeaseTable::RESTORE_BATCH {
+                        each(&some);
+                        some.clear();
+                    }
+                };
+                let replayed = replay(disk, link, range.clone(), &mut buffer, &mut collect);
+                each(&some);
+                some.clear();
+                match replayed {
                     Ok(count) => drop(progress.fetch_add(count, Ordering::Relaxed)),
                     Err(error) => {
                         failed.store(true, Ordering::Relaxed);

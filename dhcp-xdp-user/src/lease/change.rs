@@ -6,6 +6,8 @@
 
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
+
 use super::{
     BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError, RestoreError, Stamp,
     binding::is_current,
@@ -19,7 +21,7 @@ const ATTEMPTS: usize = 8;
 
 /// Small steps of expiry that a worker which finds no free address takes at most: what others have just put before the wheel
 /// comes first.
-const EXPIRE_STEPS: usize = 16;
+const EXPIRE_STEPS: usize = 8;
 
 /// Why one attempt came to nothing.
 enum Retry {
@@ -419,9 +421,39 @@ impl LeaseTable {
     /// # Errors
     /// [`RestoreError`]; nothing was changed.
     pub fn restore(&self, binding: &Binding, subnet: u16, now_s: u32) -> Result<(), RestoreError> {
+        self.restore_one(binding, self.key(subnet, &binding.hw, &binding.client_id), subnet, now_s)
+    }
+
+    /// As [`restore`](Self::restore), for many at once, which is faster: their places in the index are brought into the cache
+    /// together. `failed` gets those that could not be restored.
+    pub fn restore_all<'a>(
+        &self,
+        bindings: impl Iterator<Item = (&'a Binding, u16)>,
+        now_s: u32,
+        mut failed: impl FnMut(&'a Binding, u16, RestoreError),
+    ) {
+        let mut bindings = bindings.fuse();
+        let key = |(binding, subnet): (&'a Binding, u16)| {
+            (binding, subnet, self.key(subnet, &binding.hw, &binding.client_id))
+        };
+        loop {
+            let batch: ArrayVec<_, { Self::RESTORE_BATCH }> =
+                bindings.by_ref().take(Self::RESTORE_BATCH).map(key).collect();
+            if batch.is_empty() {
+                return;
+            }
+            self.prefetch(batch.iter().map(|(_, _, key)| key));
+            for (binding, subnet, key) in batch {
+                if let Err(error) = self.restore_one(binding, key, subnet, now_s) {
+                    failed(binding, subnet, error);
+                }
+            }
+        }
+    }
+
+    fn restore_one(&self, binding: &Binding, key: ClientKey, subnet: u16, now_s: u32) -> Result<(), RestoreError> {
         let (slot, _) =
             self.layout.slot_of(binding.address).filter(|(_, of)| *of == subnet).ok_or(RestoreError::NotInPool)?;
-        let key = self.key(subnet, &binding.hw, &binding.client_id);
         let seen = self.slots[slot as usize].read().ok_or(RestoreError::Contended)?;
         if seen.word.state() != BindingState::Free && !is_current(binding.generation, seen.generation) {
             return Ok(());

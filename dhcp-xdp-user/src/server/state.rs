@@ -68,21 +68,21 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
     let strangers = AtomicU64::new(0);
     // Two threads at one client or address: seldom, and settled at the end.
     let contended = Mutex::new(Vec::new());
-    let restore = |binding: &Binding| {
-        let subnet = config.subnets.index_of(binding.address).ok_or(RestoreError::NotInPool);
-        match subnet.and_then(|subnet| table.restore(binding, subnet, now_s)) {
-            Ok(()) => {}
-            Err(RestoreError::NotInPool) => drop(strangers.fetch_add(1, Ordering::Relaxed)),
-            Err(RestoreError::Contended) => {
-                contended.lock().unwrap_or_else(PoisonError::into_inner).push(binding.clone());
+    let restore = |bindings: &[Binding]| {
+        let known = |binding: &Binding| config.subnets.index_of(binding.address);
+        let in_pools = bindings.iter().filter_map(|binding| Some((binding, known(binding)?)));
+        let foreign = bindings.iter().filter(|binding| known(binding).is_none()).count();
+        strangers.fetch_add(foreign as u64, Ordering::Relaxed);
+        table.restore_all(in_pools, now_s, |binding, subnet, error| match error {
+            RestoreError::NotInPool => drop(strangers.fetch_add(1, Ordering::Relaxed)),
+            RestoreError::Contended => {
+                contended.lock().unwrap_or_else(PoisonError::into_inner).push((binding.clone(), subnet));
             }
-        }
+        });
     };
     let report = replay(journal, restore)?;
-    for binding in contended.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        if let Some(subnet) = config.subnets.index_of(binding.address)
-            && let Err(error) = table.restore(&binding, subnet, now_s)
-        {
+    for (binding, subnet) in contended.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        if let Err(error) = table.restore(&binding, subnet, now_s) {
             // Alone, nothing can be in the way.
             log::error!("journal: {} is not restored: {error}", binding.address);
         }
@@ -108,7 +108,7 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
 }
 
 /// Replays on all CPUs, and says how far it is now and then.
-fn replay(journal: &Recovery, restore: impl Fn(&Binding) + Sync) -> Result<RecoveryReport, StartError> {
+fn replay(journal: &Recovery, restore: impl Fn(&[Binding]) + Sync) -> Result<RecoveryReport, StartError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let done = AtomicU64::new(0);
     let (end, ended) = bounded::<()>(0);

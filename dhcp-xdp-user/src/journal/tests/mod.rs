@@ -88,7 +88,7 @@ fn recover(dir: &TempDir) -> Result<(Vec<Binding>, RecoveryReport), JournalError
     let report = recovery.replay(|binding| found.push(binding.clone()))?;
     let also = std::sync::Mutex::new(Vec::new());
     let done = AtomicU64::new(0);
-    let again = recovery.replay_with(3, &done, |binding| also.lock().unwrap().push(binding.clone()))?;
+    let again = recovery.replay_with(3, &done, |some| also.lock().unwrap().extend_from_slice(some))?;
     assert_eq!((again, done.into_inner()), (report, report.records));
     let (mut all, mut also) = (found.clone(), also.into_inner().unwrap());
     let order = |binding: &Binding| (binding.address, binding.generation, binding.started_s);
