@@ -91,6 +91,14 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether replies come to the MAC addresses of clients, which a card takes in only when it is promiscuous.
+    pub fn hears_client_addresses(&self) -> bool {
+        let mix = &self.scenario.mix;
+        self.look.relay.is_none() && (!self.look.broadcast || mix.has(Exchange::Renew) || mix.has(Exchange::Rebind))
+    }
+}
+
 /// Why a run ended.
 #[derive(Debug)]
 pub enum End {

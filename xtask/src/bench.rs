@@ -46,16 +46,11 @@ pub enum Bench {
 /// # Errors
 /// Something could not be installed, built or started, or the benchmark failed.
 pub fn bench(bench: &Bench) -> Result<ExitCode> {
-    if let Bench::Peers(options) = bench {
-        return peers::peers(options);
-    }
-    setup::setup(Purpose::Build, false)?;
-    ebpf::build(false)?;
     match bench {
         Bench::Table { words } => micro("table", words)?,
         Bench::Journal { words } => micro("journal", words)?,
         Bench::Durability(options) => durability::bench(options)?,
-        Bench::Peers(_) => {}
+        Bench::Peers(options) => return peers::peers(options),
     }
     Ok(ExitCode::SUCCESS)
 }
