@@ -26,6 +26,13 @@ pub enum Bench {
         #[arg(last = true)]
         words: Vec<String>,
     },
+    /// The way of a frame through parser, decision and reply, in memory.
+    #[command(after_help = "Example:\n  cargo xtask bench path -- --rounds 3")]
+    Path {
+        /// Words for the benchmark itself.
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
     /// The journal: durable bindings a second by group size, latency beside compaction, recovery.
     #[command(after_help = "Example:\n  cargo xtask bench journal -- --quick")]
     Journal {
@@ -48,6 +55,7 @@ pub enum Bench {
 pub fn bench(bench: &Bench) -> Result<ExitCode> {
     match bench {
         Bench::Table { words } => micro("table", words)?,
+        Bench::Path { words } => micro("path", words)?,
         Bench::Journal { words } => micro("journal", words)?,
         Bench::Durability(options) => durability::bench(options)?,
         Bench::Peers(options) => return peers::peers(options),
