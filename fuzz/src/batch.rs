@@ -14,8 +14,8 @@ use dhcp_xdp::{
     config::{self, AnyMachine, Config},
     engine::Request,
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, PoolRange},
-    wire::link::Datagram,
+    lease::{HwAddress, Lease, LeaseTable, PoolRange, Stamp},
+    wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
         counters::{Counters, DropReason},
@@ -88,6 +88,12 @@ impl Recorder for Memory {
     fn has_room(&self) -> bool {
         !self.full
     }
+    fn stamp(&self, _: Ticket) -> Stamp {
+        Stamp::default()
+    }
+    fn is_settled(&self, _: Stamp) -> bool {
+        false
+    }
 }
 
 fn config() -> Arc<Config> {
@@ -117,7 +123,9 @@ struct Asked {
 impl Asked {
     fn read(frame: &[u8]) -> Option<Self> {
         let datagram = Datagram::new_checked(frame, Role::Server, false).ok()?;
-        let request = Request::parse(datagram.payload(frame), datagram.destination).ok()?;
+        let mut memory = vec![0; frame.len()];
+        let request = Request::parse(datagram.payload(frame), datagram.destination, &mut Scratch::new(&mut memory));
+        let request = request.ok()?;
         let client = match request.client_id {
             Some(id) => Client::Identifier(id.to_vec()),
             None => Client::Hardware(request.hw.htype, request.hw.bytes().to_vec()),

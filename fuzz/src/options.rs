@@ -4,17 +4,29 @@ use std::net::Ipv4Addr;
 
 use dhcp_xdp::{
     engine::{DropReason, Request},
-    wire::{dhcp::Header, options::Options},
+    wire::{
+        dhcp::{Header, HeaderError, MessageType},
+        options::{Options, Scratch},
+    },
 };
 
 use crate::{Seed, message};
 
 /// Any payload: options end, lie within the message and are what a plain second reader finds.
 pub fn run(data: &[u8]) {
-    let request = Request::parse(data, Ipv4Addr::BROADCAST);
-    let Ok(header) = Header::new_checked(data) else {
-        assert!(request.is_err());
-        return;
+    let mut memory = vec![0; data.len()];
+    let request = Request::parse(data, Ipv4Addr::BROADCAST, &mut Scratch::new(&mut memory));
+    let header = match Header::new_checked(data) {
+        Ok(header) => header,
+        Err(HeaderError::BadCookie) => {
+            let is_plain = |request: Request<'_>| !request.has_options && request.message_type == MessageType::Bootp;
+            assert!(request.is_err() || request.is_ok_and(is_plain), "no option is read of it");
+            return;
+        }
+        Err(_) => {
+            assert!(request.is_err());
+            return;
+        }
     };
     let mut found = Vec::new();
     let mut is_whole = true;
@@ -31,8 +43,14 @@ pub fn run(data: &[u8]) {
         assert!(matches!(request, Err(DropReason::BadOption | DropReason::NotOurs)), "{request:?}");
     }
     if let Ok(request) = request {
-        let has = |code: u8, data: &[u8]| found.iter().any(|(c, d)| *c == code && *d == data);
-        assert!(has(53, &[request.message_type.into()]));
+        // All parts of an option are one (RFC 3396).
+        let joined =
+            |code: u8| found.iter().filter(move |(c, _)| *c == code).flat_map(|(_, data)| data.iter().copied());
+        let has = |code: u8, data: &[u8]| joined(code).eq(data.iter().copied());
+        match request.message_type {
+            MessageType::Bootp => assert!(found.iter().all(|(code, _)| *code != 53)),
+            message_type => assert!(has(53, &[message_type.into()])),
+        }
         assert!(request.client_id.is_none_or(|id| has(61, id) && id.len() >= 2));
         assert!(request.relay_agent_info.is_none_or(|info| has(82, info)));
         assert!(request.requested_address.is_none_or(|address| has(50, &address.octets())));
