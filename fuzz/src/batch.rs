@@ -14,7 +14,7 @@ use dhcp_xdp::{
     config::{self, AnyMachine, Config},
     engine::Request,
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, PoolRange},
+    lease::{HwAddress, Lease, LeaseTable, PoolRange, Stamp},
     wire::link::Datagram,
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
@@ -59,6 +59,7 @@ domain-name = "example.net"
 prefix = "10.0.0.0/24"
 pools = ["10.0.0.10-10.0.0.12"]
 authoritative = true
+renewal_slack = 0.25
 server_id = "192.0.2.1"
 next_server = "192.0.2.9"
 boot_file = "pxelinux.0"
@@ -87,6 +88,13 @@ impl Recorder for Memory {
     }
     fn has_room(&self) -> bool {
         !self.full
+    }
+    fn stamp(&self, ticket: Ticket) -> Stamp {
+        Stamp::new(0, ticket.0)
+    }
+    fn is_settled(&self, stamp: Stamp) -> bool {
+        // Half of what was handed over is on the disk.
+        stamp.is_settled(|_| Some(self.submitted / 2), u64::from(u16::MAX))
     }
 }
 
