@@ -59,6 +59,7 @@ domain-name = "example.net"
 prefix = "10.0.0.0/24"
 pools = ["10.0.0.10-10.0.0.12"]
 authoritative = true
+renewal_slack = 0.25
 server_id = "192.0.2.1"
 next_server = "192.0.2.9"
 boot_file = "pxelinux.0"
@@ -88,11 +89,12 @@ impl Recorder for Memory {
     fn has_room(&self) -> bool {
         !self.full
     }
-    fn stamp(&self, _: Ticket) -> Stamp {
-        Stamp::default()
+    fn stamp(&self, ticket: Ticket) -> Stamp {
+        Stamp::new(0, ticket.0)
     }
-    fn is_settled(&self, _: Stamp) -> bool {
-        false
+    fn is_settled(&self, stamp: Stamp) -> bool {
+        // Half of what was handed over is on the disk.
+        stamp.is_settled(|_| Some(self.submitted / 2), u64::from(u16::MAX))
     }
 }
 

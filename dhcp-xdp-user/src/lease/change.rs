@@ -6,6 +6,8 @@
 
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
+
 use super::{
     BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError, Stamp,
     binding::is_current,
@@ -19,7 +21,7 @@ const ATTEMPTS: usize = 8;
 
 /// Small steps of expiry that a worker which finds no free address takes at most: what others have just put before the wheel
 /// comes first.
-const EXPIRE_STEPS: usize = 16;
+const EXPIRE_STEPS: usize = 8;
 
 /// Why one attempt came to nothing.
 enum Retry {
@@ -416,10 +418,28 @@ impl LeaseTable {
     /// A client that comes with two live bindings (a crash between the two records of [`bind`](Self::bind)) keeps both
     /// addresses out of others' reach until they expire; it is known by the one that started later.
     pub fn restore(&self, binding: &Binding, subnet: u16, now_s: u32) -> bool {
+        self.restore_one(binding, self.key(subnet, &binding.hw, &binding.client_id), subnet, now_s)
+    }
+
+    /// As [`restore`](Self::restore), for many at once, which is faster: their places in the index are brought into the cache
+    /// together. How many have an address in a pool of their subnet.
+    pub fn restore_all(&self, bindings: &[(Binding, u16)], now_s: u32) -> usize {
+        let mut restored = 0;
+        for batch in bindings.chunks(Self::RESTORE_BATCH) {
+            let key = |(binding, subnet): &(Binding, u16)| self.key(*subnet, &binding.hw, &binding.client_id);
+            let keys: ArrayVec<ClientKey, { Self::RESTORE_BATCH }> = batch.iter().map(key).collect();
+            self.prefetch(keys.iter());
+            for ((binding, subnet), key) in batch.iter().zip(keys) {
+                restored += usize::from(self.restore_one(binding, key, *subnet, now_s));
+            }
+        }
+        restored
+    }
+
+    fn restore_one(&self, binding: &Binding, key: ClientKey, subnet: u16, now_s: u32) -> bool {
         let Some((slot, _)) = self.layout.slot_of(binding.address).filter(|(_, of)| *of == subnet) else {
             return false;
         };
-        let key = self.key(subnet, &binding.hw, &binding.client_id);
         let newer =
             |seen: &Seen| seen.word.state() == BindingState::Free || is_current(binding.generation, seen.generation);
         let Some(claim) = self.claim_if(slot, newer) else { return true };

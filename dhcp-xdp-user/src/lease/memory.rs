@@ -1,7 +1,8 @@
 //! The table's memory: taken at start, on huge pages where the kernel has them.
 //!
 //! A table of millions is read at random places, so that with pages of 4 KiB nearly each look at a slot would also miss the
-//! TLB and walk page tables that are in no cache either.
+//! TLB and walk page tables that are in no cache either: with small pages a renewal among 10 million cost 1.54 times one among
+//! 10,000, with huge ones 1.36 times (`cargo xtask bench table`).
 
 use super::sync::AtomicU64;
 use crate::xsk::advise_huge_pages;
