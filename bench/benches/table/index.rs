@@ -115,7 +115,7 @@ impl<I: Index> Side<I> {
         let found = self.index.get(key).expect("each client is there");
         assert!(found == n && slots.is(found, key), "the wrong slot");
         match mix {
-            Mix::ReadMostly if n % 16 != 0 => {}
+            Mix::ReadMostly if !n.is_multiple_of(16) => {}
             Mix::ReadMostly | Mix::Renewals => {
                 assert_eq!(self.index.get(key), Some(found));
                 slots.write(found, key, round);
