@@ -1,25 +1,30 @@
 //! The loop of a run: take replies, fire timers, begin exchanges, send.
 //!
-//! One thread. It reads the clock, allocates nothing and makes no system call but those of its [`Port`].
+//! One thread. It reads the clock, allocates nothing a packet and makes no system call but those of its [`Port`].
 
 use std::{
     collections::VecDeque,
     io,
+    net::Ipv4Addr,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use arrayvec::ArrayVec;
+
 use crate::{
-    clients::{Clients, Expired},
+    arp,
+    attack::Attack,
+    clients::{Clients, Expired, Phase},
     identity::Identities,
     live::Live,
-    measure::{Counters, Measures},
+    measure::{Counters, Measures, Prepared},
     port::{Clock, Port},
-    reply::Checksum,
-    scenario::{AfterOffer, Scenario},
+    reply::{ACK, Checksum, NAK, OFFER},
+    scenario::{Exchange, Scenario},
     schedule::{Backoff, Pace},
     template::{Fields, Look, Message, Templates},
-    verdict::{Grant, Judge, Pool, Verdict},
+    verdict::{Expected, Grant, Judge, Pool, Scene, Verdict},
 };
 
 /// Frames handled in one go.
@@ -32,6 +37,17 @@ const SPIN_NS: u64 = 100_000;
 const NAP_NS: u64 = 2_000_000;
 /// How often the counters for the eye are published.
 const PUBLISH_NS: u64 = 20_000_000;
+
+/// Exchanges at a time while leases are prepared.
+const PREPARE_WINDOW: u32 = 128;
+/// A server that has said nothing for so long, while messages were sent to it, is gone.
+const SILENCE_NS: u64 = 10_000_000_000;
+/// At the end of the load a second is enough to say so.
+const LATE_SILENCE_NS: u64 = 1_000_000_000;
+/// Messages without any answer that make a silence.
+const SILENCE_MESSAGES: u64 = 16;
+/// Servers whose MAC addresses are remembered.
+const SERVERS: usize = 8;
 
 /// What a run is to do, checked.
 #[derive(Clone, Debug)]
@@ -54,8 +70,25 @@ pub struct Plan {
     pub look: Look,
     /// Where addresses are expected from.
     pub pool: Option<Pool>,
+    /// The only server that is to answer.
+    pub server: Option<Ipv4Addr>,
     /// The seed.
     pub seed: u64,
+    /// Number of the exchange before the first; more than 0 after an earlier run with the same clients.
+    pub first_round: u32,
+}
+
+impl Plan {
+    /// Clients that take a lease before the scenario begins.
+    pub fn prepared(&self) -> u32 {
+        (f64::from(self.clients) * self.scenario.prepared_percent / 100.0).round() as u32
+    }
+
+    /// Whether the server's replies may come through its kernel, which asks for addresses with ARP.
+    pub fn is_asked_for_addresses(&self) -> bool {
+        let unicast = [Exchange::Renew, Exchange::Rebind].iter().any(|exchange| self.scenario.mix.has(*exchange));
+        self.look.relay.is_some() || unicast || !self.look.broadcast
+    }
 }
 
 /// Why a run ended.
@@ -67,7 +100,9 @@ pub enum End {
     AllDone,
     /// Somebody stopped it; the result is partial.
     Interrupted,
-    /// The way to the server is gone; the result is partial.
+    /// The server fell silent; the result is partial.
+    Silent,
+    /// The way to the server is gone, or no lease could be prepared; the result is partial.
     Failed(io::Error),
 }
 
@@ -78,13 +113,14 @@ impl End {
             End::Duration => "duration",
             End::AllDone => "all_done",
             End::Interrupted => "interrupted",
+            End::Silent => "silent",
             End::Failed(_) => "failed",
         }
     }
 
     /// Whether the run was cut short.
     pub fn is_partial(&self) -> bool {
-        matches!(self, End::Interrupted | End::Failed(_))
+        matches!(self, End::Interrupted | End::Silent | End::Failed(_))
     }
 }
 
@@ -92,18 +128,51 @@ impl End {
 pub struct Outcome {
     /// Why it ended.
     pub end: End,
+    /// Why the result is not that of the whole plan, if so.
+    pub incomplete: Option<String>,
     /// Everything measured.
     pub measures: Measures,
     /// The counters at the end of the load, before the last replies were awaited: what rates are made of.
     pub under_load: Counters,
     /// How long exchanges began for, in nanoseconds.
     pub load_ns: u64,
-    /// How long the run took, in nanoseconds.
+    /// How long the run took, in nanoseconds, from its begin after what was prepared.
     pub elapsed_ns: u64,
     /// Exchanges that were due during the load.
     pub offered: u64,
     /// Clients that waited for an answer at the end.
     pub in_flight: u32,
+}
+
+/// A frame that waits to be sent.
+#[derive(Clone, Copy)]
+enum Letter {
+    /// A client's message, over its first path or its second.
+    Client { index: u32, message: Message, path: u8 },
+    /// An attacker's.
+    Attack(Attack),
+    /// The answer to who has an address.
+    Arp { request: arp::Request, mac: [u8; 6] },
+}
+
+/// What the run is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Clients take the leases that the scenario begins with.
+    Preparing,
+    /// Exchanges begin.
+    Load,
+    /// The last replies are awaited.
+    Drain,
+}
+
+/// When the server was last heard.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    at_ns: u64,
+    /// Messages sent since.
+    sent_since: u64,
+    ever: bool,
 }
 
 /// A run.
@@ -114,10 +183,16 @@ pub struct Engine<'p> {
     templates: Templates,
     judge: Judge,
     measures: Measures,
-    outbox: VecDeque<(u32, Message)>,
+    outbox: VecDeque<Letter>,
+    stage: Stage,
     starts: u64,
+    attacks: u32,
+    /// When the scenario began: its schedule and its measures count from there.
+    epoch_ns: u64,
     load_end_ns: u64,
     published_ns: u64,
+    heard: Heard,
+    servers: ArrayVec<(u32, [u8; 6]), SERVERS>,
 }
 
 impl<'p> Engine<'p> {
@@ -127,73 +202,182 @@ impl<'p> Engine<'p> {
     /// The messages cannot look as they should.
     pub fn new(plan: &'p Plan) -> Result<Self, String> {
         let names = Identities::new(plan.seed, plan.clients);
+        let expected = Expected {
+            pool: plan.pool,
+            server: plan.server.map(u32::from),
+            echo: plan.scenario.echo,
+            duplicate_path_percent: plan.scenario.duplicate_path_percent,
+            first_round: plan.first_round,
+        };
         Ok(Self {
-            clients: Clients::new(names.clone(), plan.backoff),
+            clients: Clients::new(names.clone(), plan.backoff, plan.first_round),
             templates: Templates::new(&plan.look)?,
-            judge: Judge::new(names.count(), plan.pool, plan.scenario == Scenario::Echo),
+            judge: Judge::new(names.count(), expected),
             names,
             plan,
-            measures: Measures::new(),
+            measures: Measures::new(plan.clients, plan.load),
             outbox: VecDeque::with_capacity(OUTBOX),
+            stage: Stage::Load,
             starts: 0,
+            attacks: 0,
+            epoch_ns: 0,
             load_end_ns: plan.load.as_nanos() as u64,
             published_ns: 0,
+            heard: Heard::default(),
+            servers: ArrayVec::new(),
         })
     }
 
     /// Runs until the plan is carried out, `stop` is set, or the port fails.
     pub fn run(mut self, port: &mut impl Port, clock: &impl Clock, stop: &AtomicBool, live: &Live) -> Outcome {
-        let drained_ns = self.load_end_ns + self.plan.drain.as_nanos() as u64;
         let mut under_load = None;
-        let end = loop {
-            let now = clock.now_ns();
-            if stop.load(Ordering::Relaxed) {
-                break End::Interrupted;
-            }
-            if now >= self.load_end_ns && under_load.is_none() {
-                under_load = Some((self.measures.counters.clone(), now));
-            }
-            let mut worked = self.receive(port, now);
-            worked |= self.expire(now);
-            worked |= now < self.load_end_ns && self.begin(now);
-            let sent = self.transmit(port);
-            if let Err(error) = port.flush() {
-                break End::Failed(error);
-            }
-            if self.plan.once && self.measures.all_done_ns.is_some() {
-                break End::AllDone;
-            }
-            if now >= drained_ns || (now >= self.load_end_ns && self.clients.in_flight() == 0) {
-                break End::Duration;
-            }
-            if now - self.published_ns >= PUBLISH_NS {
-                self.publish(live, now);
-            }
-            if !(worked || sent) {
-                let nap_ns = self.nap_ns(clock.now_ns());
-                if nap_ns > 0
-                    && let Err(error) = port.wait(Duration::from_nanos(nap_ns))
-                {
-                    break End::Failed(error);
-                }
-            }
+        let end = match self.prepare(port, clock, stop, live) {
+            Ok(()) => self.load(port, clock, stop, live, &mut under_load),
+            Err(end) => end,
         };
         let now = clock.now_ns();
         self.publish(live, now);
-        let (under_load, load_ns) = under_load.unwrap_or_else(|| (self.measures.counters.clone(), now));
+        let elapsed_ns = now - self.epoch_ns;
+        self.measures.finish(elapsed_ns);
+        let (under_load, load_ns) = under_load.unwrap_or_else(|| (self.measures.counters.clone(), elapsed_ns));
         let offered = match self.plan.pace {
-            Pace::Open { .. } if !self.plan.once => self.plan.pace.due_before(load_ns.min(self.load_end_ns)),
+            Pace::Open { .. } | Pace::Curve(_) if !self.plan.once => {
+                self.plan.pace.due_before(load_ns.min(self.plan.load.as_nanos() as u64))
+            }
             _ => self.starts,
         };
         Outcome {
+            incomplete: self.incomplete(&end, load_ns),
             end,
             measures: self.measures,
             under_load,
             load_ns,
-            elapsed_ns: now,
+            elapsed_ns,
             offered,
             in_flight: self.clients.in_flight(),
         }
+    }
+
+    /// Why the result is not that of the whole plan.
+    fn incomplete(&self, end: &End, load_ns: u64) -> Option<String> {
+        let heard_ns = self.heard.at_ns.saturating_sub(self.epoch_ns);
+        let silent = self.heard.ever
+            && self.heard.sent_since >= SILENCE_MESSAGES
+            && load_ns.saturating_sub(heard_ns) >= LATE_SILENCE_NS;
+        match end {
+            End::Interrupted => Some("interrupted".into()),
+            End::Failed(error) => Some(error.to_string()),
+            End::AllDone => None,
+            End::Duration if !silent => None,
+            End::Duration | End::Silent => Some(format!(
+                "no answer came after {:.3} s, to {} messages: is the server gone, or out of addresses?",
+                heard_ns as f64 / 1e9,
+                self.heard.sent_since
+            )),
+        }
+    }
+
+    /// Has clients take the leases that the scenario begins with.
+    fn prepare(&mut self, port: &mut impl Port, clock: &impl Clock, stop: &AtomicBool, live: &Live) -> Result<(), End> {
+        let wanted = self.plan.prepared();
+        if wanted == 0 {
+            return Ok(());
+        }
+        self.stage = Stage::Preparing;
+        let mut progress = (0, 0);
+        let now = loop {
+            let now = clock.now_ns();
+            let bound = self.measures.counters.clients_bound;
+            if bound > progress.0 {
+                progress = (bound, now);
+            }
+            if bound == u64::from(wanted) || now - progress.1 >= SILENCE_NS {
+                break now;
+            }
+            self.turn(port, clock, stop, live, now)?;
+        };
+        let clients = self.clients.settle((now / 1_000_000_000) as u32);
+        self.outbox.clear();
+        let prepared = Prepared { wanted, clients, took_s: now as f64 / 1e9 };
+        self.measures.begin(prepared, self.plan.clients, self.plan.load);
+        (self.epoch_ns, self.starts, self.stage) = (now, 0, Stage::Load);
+        self.load_end_ns = now + self.plan.load.as_nanos() as u64;
+        if clients == 0 {
+            let what =
+                "no client got the lease that the scenario begins with: is there a server, and has it addresses?";
+            return Err(End::Failed(io::Error::other(what)));
+        }
+        Ok(())
+    }
+
+    /// Carries out the schedule and awaits the last replies.
+    fn load(
+        &mut self,
+        port: &mut impl Port,
+        clock: &impl Clock,
+        stop: &AtomicBool,
+        live: &Live,
+        under_load: &mut Option<(Counters, u64)>,
+    ) -> End {
+        let drained_ns = self.load_end_ns + self.plan.drain.as_nanos() as u64;
+        self.heard.at_ns = self.heard.at_ns.max(self.epoch_ns);
+        loop {
+            let now = clock.now_ns();
+            if self.measures.tick(now - self.epoch_ns)
+                && let Some(interval) = self.measures.series.intervals().last()
+            {
+                live.interval(interval);
+            }
+            if now >= self.load_end_ns && self.stage == Stage::Load {
+                self.stage = Stage::Drain;
+                *under_load = Some((self.measures.counters.clone(), now - self.epoch_ns));
+            }
+            if let Err(end) = self.turn(port, clock, stop, live, now) {
+                return end;
+            }
+            if self.plan.once && self.measures.all_done_ns.is_some() {
+                return End::AllDone;
+            }
+            if now >= drained_ns || (self.stage == Stage::Drain && self.clients.in_flight() == 0 && !self.comes_back())
+            {
+                return End::Duration;
+            }
+            if self.heard.ever
+                && self.heard.sent_since >= SILENCE_MESSAGES
+                && now.saturating_sub(self.heard.at_ns) >= SILENCE_NS
+            {
+                return End::Silent;
+            }
+        }
+    }
+
+    /// One turn of the loop, with a sleep at its end where there is nothing to do.
+    fn turn(
+        &mut self,
+        port: &mut impl Port,
+        clock: &impl Clock,
+        stop: &AtomicBool,
+        live: &Live,
+        now: u64,
+    ) -> Result<(), End> {
+        if stop.load(Ordering::Relaxed) {
+            return Err(End::Interrupted);
+        }
+        let mut worked = self.receive(port, now);
+        worked |= self.expire(now);
+        worked |= self.begin(now);
+        worked |= self.transmit(port, now);
+        port.flush().map_err(End::Failed)?;
+        if now - self.published_ns >= PUBLISH_NS {
+            self.publish(live, now);
+        }
+        if !worked {
+            let nap_ns = self.nap_ns(clock.now_ns());
+            if nap_ns > 0 {
+                port.wait(Duration::from_nanos(nap_ns)).map_err(End::Failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a batch of replies, if their answers have room.
@@ -205,70 +389,177 @@ impl<'p> Engine<'p> {
     }
 
     fn reply(&mut self, frame: &[u8], now: u64) {
+        if let Some(request) = arp::Request::parse(frame) {
+            return self.answer_arp(request);
+        }
         let now_s = (now / 1_000_000_000) as u32;
+        let Self { names, clients, templates, .. } = &*self;
+        let verdict = self.judge.judge(frame, Scene { names, clients, templates, now_s });
         let counters = &mut self.measures.counters;
         counters.received += 1;
-        match self.judge.judge(frame, &self.names, &self.clients, &self.templates, now_s) {
+        match verdict {
+            Verdict::Unmatched => return counters.unmatched += 1,
             Verdict::Offer(grant) => self.offer(grant, now),
             Verdict::Ack(grant) => self.ack(grant, now, now_s),
-            Verdict::Nak { index } => {
-                counters.naks += 1;
-                self.answered(index, Message::Request, now);
-                self.clients.fail(index);
-            }
+            Verdict::Nak { index } => self.nak(index, now),
             Verdict::Duplicate => counters.duplicates += 1,
             Verdict::Late => counters.late += 1,
             Verdict::OtherServer => counters.other_server += 1,
-            Verdict::Unmatched => counters.unmatched += 1,
+            Verdict::OtherPath => counters.other_path += 1,
+            Verdict::Foreign { .. } => self.attacked(verdict, now_s),
             Verdict::Violation(violation, evidence) => self.measures.violation(violation, evidence),
         }
+        self.heard = Heard { at_ns: now, sent_since: 0, ever: true };
     }
 
     fn offer(&mut self, grant: Grant, now: u64) {
-        let Grant { index, address, server_id, .. } = grant;
+        let Grant { index, address, server_id, server_mac, .. } = grant;
         self.measures.counters.offers += 1;
         self.measures.counters.checksum_offloaded += u64::from(grant.checksum == Checksum::Offloaded);
         self.answered(index, Message::Discover, now);
-        match self.plan.scenario.after_offer() {
-            AfterOffer::Request => {
-                self.clients.request(index, now, address, server_id);
-                self.outbox.push_back((index, Message::Request));
-            }
-            AfterOffer::Done => {
-                let first = self.clients.get(index).server_id == 0;
-                self.clients.offered(index, server_id);
-                self.done(index, first, now);
-            }
+        if !self.servers.iter().any(|(known, _)| *known == server_id) {
+            let _ = self.servers.try_push((server_id, server_mac));
+        }
+        if self.clients.get(index).exchange == Exchange::Discover {
+            self.clients.offered(index, server_id);
+            self.done(index, now);
+        } else {
+            self.clients.request(index, now, address, server_id);
+            self.post(index, Message::Request);
         }
     }
 
     fn ack(&mut self, grant: Grant, now: u64, now_s: u32) {
-        let Grant { index, address, lease_time_s, .. } = grant;
+        let Grant { index, address, server_id, lease_time_s, .. } = grant;
+        let client = *self.clients.get(index);
         self.measures.counters.acks += 1;
         self.measures.counters.checksum_offloaded += u64::from(grant.checksum == Checksum::Offloaded);
-        self.answered(index, Message::Request, now);
-        self.judge.bound(index, self.clients.get(index).address, address);
-        let first = self.clients.bind(index, address, now_s.saturating_add(lease_time_s));
+        self.answered(index, client.outstanding().unwrap_or(Message::Request), now);
+        self.judge.bound(index, client.address, address);
+        let first = self.clients.bind(index, address, server_id, now_s.saturating_add(lease_time_s));
         self.measures.counters.clients_bound += u64::from(first);
-        self.done(index, first, now);
+        if client.exchange == Exchange::Decline && self.stage != Stage::Preparing {
+            self.clients.depart(index, Phase::Declining, now);
+            self.post(index, Message::Decline);
+        } else {
+            self.done(index, now);
+        }
+    }
+
+    fn nak(&mut self, index: u32, now: u64) {
+        let client = *self.clients.get(index);
+        self.measures.counters.naks += 1;
+        self.answered(index, client.outstanding().unwrap_or(Message::Request), now);
+        if client.phase != Phase::Requesting {
+            // It was about the lease that the client held.
+            self.judge.left(index, client.address);
+            self.clients.forget(index);
+            self.clients.restart(index, now);
+            self.post(index, Message::Discover);
+        } else {
+            self.clients.fail(index);
+        }
     }
 
     fn answered(&mut self, index: u32, message: Message, now: u64) {
         let client = self.clients.get(index);
-        let lateness_ns = if message == Message::Discover { u64::from(client.lateness_us) * 1000 } else { 0 };
+        // The first message of an exchange is the one that was due.
+        let lateness_ns = if message == Message::Request { 0 } else { u64::from(client.lateness_us) * 1000 };
         self.measures.answered(message, now.saturating_sub(client.sent_at_ns), lateness_ns);
     }
 
-    /// A client has what its scenario wants, `first` for the first time.
-    fn done(&mut self, index: u32, first: bool, now: u64) {
-        if first {
-            self.measures.counters.clients_done += 1;
-            if self.measures.counters.clients_done == u64::from(self.names.count()) {
-                self.measures.all_done_ns = Some(now);
-            }
+    /// An exchange has come to its end.
+    fn done(&mut self, index: u32, now: u64) {
+        let counters = &mut self.measures.counters;
+        if self.stage == Stage::Preparing {
+            return self.clients.again(index);
         }
-        if !self.plan.once {
+        counters.completed += 1;
+        if self.clients.mark_done(index) {
+            self.measures.client_done(now - self.epoch_ns);
+        }
+        match self.plan.scenario.hold {
+            Some(hold) if self.clients.get(index).phase == Phase::Bound => {
+                let chance = self.names.chance(index, self.clients.get(index).round, u8::MAX);
+                let part = f64::from(chance) / f64::from(u32::MAX);
+                let seconds = hold.least_s + (hold.most_s - hold.least_s) * part;
+                self.clients.hold(index, now, (seconds * 1e9) as u64);
+            }
+            _ if !self.plan.once => self.clients.again(index),
+            _ => {}
+        }
+    }
+
+    /// A client has held its lease for as long as it wanted.
+    fn leave(&mut self, index: u32, now: u64) {
+        let chance = self.names.chance(index, self.clients.get(index).round, u8::MAX - 1);
+        let vanish_percent = self.plan.scenario.hold.map_or(0.0, |hold| hold.vanish_percent);
+        if f64::from(chance) / f64::from(u32::MAX) * 100.0 < vanish_percent {
+            self.measures.counters.vanished += 1;
+            self.clients.fail(index);
+        } else {
+            self.clients.depart(index, Phase::Releasing, now);
+            self.post(index, Message::Release);
+        }
+    }
+
+    /// A message that has no answer is on its way.
+    fn departed(&mut self, index: u32, message: Message, now: u64) {
+        let client = *self.clients.get(index);
+        let farewell = if message == Message::Release {
+            &mut self.measures.counters.released
+        } else {
+            &mut self.measures.counters.declined
+        };
+        *farewell += 1;
+        self.judge.left(index, client.address);
+        self.clients.forget(index);
+        if self.plan.scenario.hold.is_some() {
             self.clients.again(index);
+        } else {
+            self.done(index, now);
+        }
+    }
+
+    /// A reply to an attacker. Who starves the pool takes what it is offered.
+    fn attacked(&mut self, verdict: Verdict, now_s: u32) {
+        let Verdict::Foreign { message_type, mac, xid, address, server_id, lease_time_s } = verdict else { return };
+        let hostile = &mut self.measures.counters.hostile;
+        hostile.replies += 1;
+        match message_type {
+            OFFER => {
+                hostile.offers += 1;
+                if self.plan.scenario.mix.has(Exchange::Starvation) {
+                    self.outbox.push_back(Letter::Attack(Attack::Request { mac, xid, address, server_id }));
+                }
+            }
+            ACK => {
+                hostile.acks += 1;
+                self.judge.taken_by_foreigner(address, now_s.saturating_add(lease_time_s));
+            }
+            NAK => hostile.naks += 1,
+            _ => {}
+        }
+    }
+
+    /// Answers for relay agents and for addresses that clients hold.
+    fn answer_arp(&mut self, request: arp::Request) {
+        let look = &self.plan.look;
+        let relayed = look.relay.as_ref().is_some_and(|relay| relay.giaddrs.contains(&request.target));
+        let mac = match self.judge.client_at(request.target.into()) {
+            Some(index) => look.source_mac.unwrap_or_else(|| self.names.mac(index)),
+            None if relayed => look.source_mac.unwrap_or_default(),
+            None => return,
+        };
+        self.measures.counters.arp_answered += 1;
+        self.outbox.push_back(Letter::Arp { request, mac });
+    }
+
+    /// Puts a client's message into the outbox, twice when it is heard over two paths.
+    fn post(&mut self, index: u32, message: Message) {
+        self.outbox.push_back(Letter::Client { index, message, path: 0 });
+        if self.judge.has_two_paths(&self.names, index) && self.stage != Stage::Preparing && !message.is_unicast() {
+            self.outbox.push_back(Letter::Client { index, message, path: 1 });
         }
     }
 
@@ -279,13 +570,22 @@ impl<'p> Engine<'p> {
             && let Some((index, what)) = self.clients.expire(now)
         {
             worked = true;
-            self.measures.counters.timeouts += 1;
             match what {
                 Expired::Retransmit(message) => {
+                    self.measures.counters.timeouts += 1;
                     self.measures.counters.retransmitted += 1;
-                    self.outbox.push_back((index, message));
+                    self.post(index, message);
                 }
-                Expired::Abandon => self.measures.counters.abandoned += 1,
+                Expired::Abandon => {
+                    self.measures.counters.timeouts += 1;
+                    self.measures.counters.abandoned += 1;
+                }
+                Expired::Restart => {
+                    self.measures.counters.timeouts += 1;
+                    self.measures.counters.abandoned += 1;
+                    self.post(index, Message::Discover);
+                }
+                Expired::Leave => self.leave(index, now),
             }
         }
         worked
@@ -295,31 +595,19 @@ impl<'p> Engine<'p> {
     fn begin(&mut self, now: u64) -> bool {
         let mut begun = 0;
         while begun < BATCH && self.outbox.len() + BATCH <= OUTBOX {
-            let lateness_ns = match self.plan.pace {
-                Pace::Open { .. } => {
-                    let due = self.plan.pace.due_ns(self.starts);
-                    if due > now {
-                        break;
-                    }
-                    // A client that begins anew after a failure has no place in the schedule.
-                    if self.plan.once && self.starts >= u64::from(self.names.count()) { 0 } else { now - due }
-                }
-                Pace::Closed { window } => {
-                    if self.clients.in_window() >= window || !self.clients.any_idle() {
-                        break;
-                    }
-                    0
-                }
-            };
+            let Some(lateness_ns) = self.due(now) else { break };
             begun += 1;
-            if let Some(index) = self.clients.begin(now, lateness_ns) {
+            let exchange = self.draw();
+            if exchange.is_hostile() {
+                self.attack(exchange);
+            } else if let Some((index, message)) = self.clients.begin(exchange, now, lateness_ns) {
                 self.starts += 1;
                 self.measures.counters.started += 1;
                 self.measures.lateness.saturating_record(lateness_ns);
-                self.outbox.push_back((index, Message::Discover));
+                self.post(index, message);
             } else if self.plan.once {
                 // All are under way. One that fails begins anew when it is idle.
-                return false;
+                break;
             } else {
                 self.starts += 1;
                 self.measures.counters.no_idle_client += 1;
@@ -328,31 +616,130 @@ impl<'p> Engine<'p> {
         begun > 0
     }
 
-    /// Hands what waits to the port, until it has no more room.
-    fn transmit(&mut self, port: &mut impl Port) -> bool {
-        let mut sent = false;
-        while let Some(&(index, message)) = self.outbox.front() {
-            let client = self.clients.get(index);
-            // The answer may have come while the message waited.
-            if client.outstanding() == Some(message) {
-                let fields = Fields {
-                    index,
-                    mac: self.names.mac(index),
-                    xid: self.names.xid(index, client.round),
-                    secs: client.secs,
-                    requested: client.wanted,
-                    server_id: client.server_id,
-                };
-                if !port.send(|buffer| self.templates.write(message, &fields, buffer)) {
-                    self.measures.counters.tx_stalls += 1;
-                    break;
-                }
-                sent = true;
-                self.measures.counters.sent[message as usize] += 1;
+    /// Whether an exchange is to begin now, and how late that is.
+    fn due(&self, now: u64) -> Option<u64> {
+        let window_is_open = |window| self.clients.in_window() < window && self.clients.any_idle();
+        match (self.stage, &self.plan.pace) {
+            (Stage::Preparing, _) => {
+                let again = self.measures.counters.abandoned + self.measures.counters.naks;
+                let all = self.starts >= u64::from(self.plan.prepared()) + again;
+                (!all && window_is_open(PREPARE_WINDOW)).then_some(0)
             }
+            (Stage::Drain, _) if !self.comes_back() => None,
+            (Stage::Drain, pace) if self.starts < u64::from(self.names.count()) => {
+                Some(now.saturating_sub(self.epoch_ns + pace.due_ns(self.starts)))
+            }
+            (Stage::Drain, _) => Some(0),
+            (Stage::Load, Pace::Closed { window }) => window_is_open(*window).then_some(0),
+            // A client that begins anew after a failure has no place in the schedule.
+            (Stage::Load, _) if self.plan.once && self.starts >= u64::from(self.names.count()) => {
+                self.clients.any_idle().then_some(0)
+            }
+            (Stage::Load, pace) => now.checked_sub(self.epoch_ns + pace.due_ns(self.starts)),
+        }
+    }
+
+    /// Whether a client is to begin although the load is over: where each is to be served once, one that failed, or, along a
+    /// curve, one whose time came while this program was not given a processor.
+    fn comes_back(&self) -> bool {
+        let all_were_due = matches!(self.plan.pace, Pace::Curve(_)) || self.starts >= u64::from(self.names.count());
+        self.plan.once && all_were_due && self.clients.any_idle()
+    }
+
+    /// What begins next.
+    #[inline]
+    fn draw(&self) -> Exchange {
+        if self.stage == Stage::Preparing {
+            return Exchange::Dora;
+        }
+        let mix = &self.plan.scenario.mix;
+        mix.single().unwrap_or_else(|| mix.draw(self.names.chance_of(self.starts, 0)))
+    }
+
+    /// An attacker sends.
+    fn attack(&mut self, exchange: Exchange) {
+        self.starts += 1;
+        self.attacks = self.attacks.wrapping_add(1);
+        let n = self.attacks;
+        let attack = match exchange {
+            Exchange::Garbage => Attack::Garbage { n },
+            Exchange::Starvation => Attack::Discover { n },
+            _ => {
+                let victim = self.names.chance_of(n.into(), 1) % self.names.count();
+                let client = self.clients.get(victim);
+                if client.address == 0 {
+                    return;
+                }
+                let messages = [Message::Release, Message::Decline, Message::Reboot];
+                let message = messages[self.names.chance_of(n.into(), 2) as usize % messages.len()];
+                Attack::Spoof { n, message, address: client.address, server_id: client.server_id }
+            }
+        };
+        self.outbox.push_back(Letter::Attack(attack));
+    }
+
+    /// Hands what waits to the port, until it has no more room.
+    fn transmit(&mut self, port: &mut impl Port, now: u64) -> bool {
+        let mut sent = false;
+        while let Some(&letter) = self.outbox.front() {
+            let left = match letter {
+                Letter::Client { index, message, path } => self.send(port, index, message, path, now),
+                Letter::Attack(attack) => port.send(|buffer| attack.write(&self.templates, &self.names, buffer)),
+                Letter::Arp { request, mac } => port.send(|buffer| request.answer(mac, buffer)),
+            };
+            if !left {
+                self.measures.counters.tx_stalls += 1;
+                break;
+            }
+            if let Letter::Attack(attack) = letter {
+                let hostile = &mut self.measures.counters.hostile;
+                match attack {
+                    Attack::Garbage { .. } => hostile.garbage_sent += 1,
+                    Attack::Discover { .. } | Attack::Request { .. } => hostile.starvation_sent += 1,
+                    Attack::Spoof { .. } => hostile.spoofing_sent += 1,
+                }
+            }
+            sent = true;
             self.outbox.pop_front();
         }
         sent
+    }
+
+    /// Sends a client's message, if it is still to be sent; returns false when there is no room.
+    #[inline]
+    fn send(&mut self, port: &mut impl Port, index: u32, message: Message, path: u8, now: u64) -> bool {
+        let client = self.clients.get(index);
+        // The answer may have come while the message waited.
+        if client.outstanding() != Some(message) {
+            return true;
+        }
+        let look = self.templates.look();
+        let server_mac = if message.is_unicast() && look.destination_mac == [0xff; 6] {
+            self.servers.iter().find(|(id, _)| *id == client.server_id).map(|(_, mac)| *mac)
+        } else {
+            None
+        };
+        let fields = Fields {
+            person: look.person(index, self.names.mac(index), path),
+            xid: self.names.xid(index, client.round),
+            secs: client.secs,
+            address: client.wanted,
+            server_id: client.server_id,
+            server_mac,
+        };
+        if !port.send(|buffer| self.templates.write(message, &fields, buffer)) {
+            return false;
+        }
+        if path > 0 {
+            self.measures.counters.sent_copies += 1;
+            return true;
+        }
+        self.measures.counters.sent[message as usize] += 1;
+        self.heard.sent_since += u64::from(message.is_answered());
+        if !message.is_answered() {
+            self.departed(index, message, now);
+        }
+        true
     }
 
     /// How long the loop may sleep; 0 when it should not.
@@ -360,9 +747,11 @@ impl<'p> Engine<'p> {
         if !self.outbox.is_empty() {
             return 0;
         }
-        let until_start = match self.plan.pace {
-            Pace::Open { .. } if now < self.load_end_ns && (self.clients.any_idle() || !self.plan.once) => {
-                self.plan.pace.due_ns(self.starts).saturating_sub(now)
+        let until_start = match (self.stage, &self.plan.pace) {
+            (Stage::Load, pace @ (Pace::Open { .. } | Pace::Curve(_)))
+                if self.clients.any_idle() || !self.plan.once =>
+            {
+                (self.epoch_ns + pace.due_ns(self.starts)).saturating_sub(now)
             }
             _ => NAP_NS,
         };
@@ -372,15 +761,13 @@ impl<'p> Engine<'p> {
     fn publish(&mut self, live: &Live, now: u64) {
         self.published_ns = now;
         let counters = &self.measures.counters;
-        let done = match self.plan.scenario.after_offer() {
-            AfterOffer::Request => counters.acks,
-            AfterOffer::Done => counters.offers,
-        };
+        let done = if self.stage == Stage::Preparing { counters.acks } else { counters.completed };
         live.sent.store(counters.sent_total(), Ordering::Relaxed);
         live.received.store(counters.received, Ordering::Relaxed);
         live.done.store(done, Ordering::Relaxed);
         live.clients_done.store(counters.clients_done, Ordering::Relaxed);
         live.timeouts.store(counters.timeouts, Ordering::Relaxed);
         live.violations.store(counters.violations_total(), Ordering::Relaxed);
+        live.preparing.store(self.stage == Stage::Preparing, Ordering::Relaxed);
     }
 }

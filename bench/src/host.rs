@@ -12,10 +12,10 @@ use nix::{
     },
     unistd::Pid,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Name, kernel and processors of the machine.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// Host name.
     pub name: String,
@@ -25,6 +25,9 @@ pub struct Host {
     pub machine: String,
     /// Processors that this process may use.
     pub cpus: usize,
+    /// Their model, as the kernel names it.
+    #[serde(default)]
+    pub cpu_model: String,
 }
 
 impl Host {
@@ -37,8 +40,16 @@ impl Host {
             kernel: text(names.as_ref().map(|n| n.release())),
             machine: text(names.as_ref().map(|n| n.machine())),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            cpu_model: cpu_model(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
         }
     }
+}
+
+/// The first processor's model in the text of `/proc/cpuinfo`; empty where the architecture has no such line.
+fn cpu_model(cpuinfo: &str) -> String {
+    let fields = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+    let model = fields.into_iter().find(|(name, _)| matches!(name.trim(), "model name" | "Model" | "cpu model"));
+    model.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
 /// Seconds since 1970.
@@ -47,7 +58,7 @@ pub fn unix_time_s() -> u64 {
 }
 
 /// Processor time of this process.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct CpuTime {
     /// In user space, seconds.
     pub user_s: f64,
@@ -83,4 +94,15 @@ pub fn wake_on_time() {
 pub fn pin(cpu: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).with_context(|| format!("--cpu {cpu}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processors_model_is_found_or_left_empty() {
+        assert_eq!(cpu_model("processor\t: 0\nmodel\t\t: 85\nmodel name\t: Some CPU @ 2 GHz\n"), "Some CPU @ 2 GHz");
+        assert_eq!(cpu_model("processor: 0\n"), "");
+    }
 }

@@ -11,6 +11,9 @@ const INDEX_BITS: u32 = 24;
 const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
 const _: () = assert!(MAX_CLIENTS <= INDEX_MASK);
 
+/// First octet of an attacker's MAC address: locally administered too.
+const FOREIGN: u8 = 0x06;
+
 /// The names of the clients of one run.
 ///
 /// A MAC address is locally administered (first octet 02), two octets of the seed, and 24 bits that are the index under a
@@ -56,6 +59,20 @@ impl Identities {
         [a, b, c, x, y, z]
     }
 
+    /// The MAC address of an attacker's identity number `n`, which is no client's: they begin anew after 2^24.
+    #[inline]
+    pub fn foreign_mac(&self, n: u32) -> [u8; 6] {
+        let [_, x, y, z] = (n.wrapping_mul(self.multiplier).wrapping_add(self.offset) & INDEX_MASK).to_be_bytes();
+        let [_, b, c] = self.prefix;
+        [FOREIGN, b, c, x, y, z]
+    }
+
+    /// Whether this is an attacker's MAC address.
+    #[inline]
+    pub fn is_foreign(&self, mac: [u8; 6]) -> bool {
+        mac[..3] == [FOREIGN, self.prefix[1], self.prefix[2]]
+    }
+
     /// The client with this MAC address, if it is one of ours.
     #[inline]
     pub fn index_of(&self, mac: [u8; 6]) -> Option<u32> {
@@ -74,6 +91,12 @@ impl Identities {
         (mix(self.seed ^ (u64::from(round) << 32 | u64::from(index))) >> 32) as u32
     }
 
+    /// 32 bits of chance for the start number `n`, for one of several purposes.
+    #[inline]
+    pub fn chance_of(&self, n: u64, purpose: u8) -> u32 {
+        (mix(self.seed ^ n ^ u64::from(purpose) << 48) >> 16) as u32
+    }
+
     /// 32 bits of chance for a client's transmission number `attempt`, the same for the same seed.
     #[inline]
     pub fn chance(&self, index: u32, round: u32, attempt: u8) -> u32 {
@@ -83,7 +106,7 @@ impl Identities {
 
 /// The finaliser of SplitMix64: every bit of the result depends on every bit of the value.
 #[inline]
-fn mix(value: u64) -> u64 {
+pub(crate) fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -128,6 +151,16 @@ mod tests {
         assert_eq!(names.index_of([0x00, 0x11, 0x22, 0x33, 0x44, 0x55]), None);
         let beyond = Identities::new(5, 11).mac(10);
         assert_eq!(names.index_of(beyond), None, "an index past the last client");
+    }
+
+    #[test]
+    fn an_attacker_is_no_client() {
+        let names = Identities::new(5, MAX_CLIENTS);
+        for n in 0..1000 {
+            let mac = names.foreign_mac(n);
+            assert!(names.is_foreign(mac) && names.index_of(mac).is_none());
+            assert!(!names.is_foreign(names.mac(n)));
+        }
     }
 
     #[test]

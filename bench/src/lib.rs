@@ -15,21 +15,33 @@
 //! replays a run exactly. The crate has no `unsafe`.
 #![forbid(unsafe_code)]
 
+pub mod arp;
+pub mod attack;
 pub mod book;
+pub mod capacity;
+pub mod capture;
 pub mod cli;
 pub mod clients;
+pub mod compare;
 pub mod engine;
 pub mod host;
+pub mod html;
 pub mod identity;
 pub mod live;
+pub mod look;
 pub mod measure;
+pub mod nic;
+pub mod output;
 pub mod port;
 pub mod reflect;
+pub mod replay;
 pub mod reply;
 pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
+pub mod series;
 pub mod template;
+pub mod txbench;
 pub mod verdict;
 pub mod wheel;

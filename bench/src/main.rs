@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use dhcp_storm::{
+    capacity,
     cli::{Cli, Command},
-    reflect,
+    compare, html, reflect, replay,
     run::{self, Failure},
+    scenario, txbench,
 };
 
 fn main() -> ExitCode {
@@ -15,7 +17,13 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
+        Command::Capacity(args) => capacity::capacity(args),
+        Command::Replay(args) => replay::replay(args),
+        Command::Scenarios(args) => scenario::list(args.name.as_deref()),
+        Command::Txbench(args) => txbench::txbench(args),
         Command::Reflect(args) => reflect::reflect(args),
+        Command::Report(args) => html::report(args),
+        Command::Compare(args) => compare::compare(args),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -185,8 +185,8 @@ mod tests {
     fn a_request_comes_back_as_a_reply_with_right_checksums() {
         let templates = Templates::new(&Look::default()).unwrap();
         for xid in 0..5000 {
-            let fields =
-                Fields { index: 0, mac: [2, 0, 0, 0, 0, 5], xid: xid * 7919, secs: 0, requested: 0, server_id: 0 };
+            let person = Look::default().person(0, [2, 0, 0, 0, 0, 5], 0);
+            let fields = Fields { person, xid: xid * 7919, secs: 0, address: 0, server_id: 0, server_mac: None };
             let mut buffer = [0; MAX_FRAME];
             let len = templates.write(Message::Discover, &fields, &mut buffer);
             assert!(swap(&mut buffer[..len]));

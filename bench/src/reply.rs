@@ -3,7 +3,7 @@
 //! Deliberately not the server's own parser: what judges the server must not share its mistakes. References: RFC 791, 768,
 //! 1071 (headers), RFC 2131 2 (message), RFC 2132 (options, 9.3 for overload), RFC 3396 is not needed by what is read here.
 
-use dhcp_xdp_ebpf::walk::{ETHERNET_LEN, Role, UDP_LEN, walk};
+use dhcp_xdp_ebpf::walk::{ETHERNET_LEN, Role, UDP_LEN, VLAN_TAG_LEN, walk};
 
 use crate::template::{fold, sum_of};
 
@@ -43,10 +43,20 @@ pub struct Reply<'a> {
     pub server_id: Option<u32>,
     /// Option 51, in seconds.
     pub lease_time_s: Option<u32>,
+    /// T1, option 58, in seconds.
+    pub renewal_time_s: Option<u32>,
+    /// T2, option 59, in seconds.
+    pub rebinding_time_s: Option<u32>,
     /// Option 61.
     pub client_id: Option<&'a [u8]>,
     /// Option 82.
     pub relay_info: Option<&'a [u8]>,
+    /// `giaddr`.
+    pub relay_address: u32,
+    /// Identifiers of the VLAN tags in the frame, outer first.
+    pub vlans: [Option<u16>; 2],
+    /// Where the frame came from on its link.
+    pub source_mac: [u8; 6],
     /// The UDP checksum.
     pub checksum: Checksum,
 }
@@ -125,6 +135,12 @@ fn read<'a>(frame: &'a [u8], at: Layers, mac: [u8; 6]) -> Result<Reply<'a>, &'st
         mac,
         xid: be32(bootp, 4),
         your_address: be32(bootp, 16),
+        relay_address: be32(bootp, 24),
+        renewal_time_s: options.renewal_time_s,
+        rebinding_time_s: options.rebinding_time_s,
+        vlans: [ETHERNET_LEN, ETHERNET_LEN + VLAN_TAG_LEN]
+            .map(|tag| (at.ipv4 > tag).then(|| be16(frame, tag) & 0x0fff)),
+        source_mac: [frame[6], frame[7], frame[8], frame[9], frame[10], frame[11]],
         message_type: options.message_type.ok_or("there is no message type")?,
         server_id: options.server_id,
         lease_time_s: options.lease_time_s,
@@ -155,6 +171,8 @@ struct Options<'a> {
     message_type: Option<u8>,
     server_id: Option<u32>,
     lease_time_s: Option<u32>,
+    renewal_time_s: Option<u32>,
+    rebinding_time_s: Option<u32>,
     client_id: Option<&'a [u8]>,
     relay_info: Option<&'a [u8]>,
     overload: u8,
@@ -187,6 +205,8 @@ impl<'a> Options<'a> {
             (53, _) => return Err("the message type has another length than 1"),
             (54, _) => self.server_id = Some(word("the server identifier has another length than 4")?),
             (51, _) => self.lease_time_s = Some(word("the lease time has another length than 4")?),
+            (58, _) => self.renewal_time_s = Some(word("the renewal time has another length than 4")?),
+            (59, _) => self.rebinding_time_s = Some(word("the rebinding time has another length than 4")?),
             (52, [fields @ 1..=3]) => self.overload = *fields,
             (52, _) => return Err("the option overload is not 1, 2 or 3"),
             (61, _) => self.client_id = Some(value),

@@ -1,8 +1,7 @@
 //! `dhcp-storm run`: from arguments to report.
 
 use std::{
-    fs::File,
-    io::{self, Write},
+    io,
     path::Path,
     sync::{
         Arc,
@@ -13,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use dhcp_xdp::{config::XdpMode, xsk::Device};
+use dhcp_xdp::xsk::Device;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
@@ -25,8 +24,11 @@ use crate::{
     clients::BYTES_A_CLIENT,
     engine::{Engine, Outcome, Plan},
     host::{self, CpuTime},
+    html,
     live::{self, Live},
-    port::{Port, SystemClock, xdp::XdpPort},
+    nic::Watch,
+    output::{self, Output},
+    port::{Port, SystemClock, Wire},
     report::{Circumstances, Report},
 };
 
@@ -66,10 +68,11 @@ pub fn stop_flag() -> io::Result<Arc<AtomicBool>> {
 pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     // Wrong usage first, with nothing touched: the interface's address does not matter to it.
     args.plan([0; 6]).map_err(Failure::Usage)?;
-    let device = Device::find(&args.interface)?;
+    let device = Device::find(&args.wire.interface)?;
     let plan = args.plan(device.mac).map_err(Failure::Usage)?;
     // The file before the run: a run whose result has no place is time lost.
     let json = args.json.as_deref().map(Output::open).transpose()?;
+    let page = args.report.as_deref().map(Output::open).transpose()?;
     let book = args
         .ledger
         .as_deref()
@@ -77,27 +80,24 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     let mut book = book.transpose()?;
     let stop = stop_flag()?;
     host::wake_on_time();
-    if let Some(cpu) = args.cpu {
+    if let Some(cpu) = args.wire.cpu {
         host::pin(cpu)?;
     }
 
     let making = Instant::now();
     let engine = Engine::new(&plan).map_err(Failure::Usage)?;
     let setup_s = making.elapsed().as_secs_f64();
-    let mode = if args.generic { XdpMode::Generic } else { XdpMode::Auto };
-    let mut port = XdpPort::open(&device, mode)?;
+    let mut port = Wire::open(&args.wire, &device, plan.is_asked_for_addresses())?;
     if !args.quiet {
         let modes = port.modes();
         eprintln!(
-            "{}: XDP {}, AF_XDP {}, {} queue(s); {} clients, at most {} MB",
-            args.interface,
-            modes.attach,
-            modes.bind,
-            modes.queues,
+            "{}: {modes}; {} clients, at most {} MB",
+            args.wire.interface,
             plan.clients,
             (u64::from(plan.clients) * BYTES_A_CLIENT as u64).div_ceil(1_000_000)
         );
     }
+    let watch = Watch::begin(&args.wire.interface, args.peer_netns.as_deref())?;
     let began_at_unix_s = host::unix_time_s();
     let cpu = CpuTime::now();
     let outcome = match &mut book {
@@ -109,35 +109,37 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
         &outcome,
         Circumstances {
             command: command_line(),
-            interface: args.interface.clone(),
+            interface: args.wire.interface.clone(),
             max_loss_percent: args.max_loss,
             began_at_unix_s,
             modes: port.modes(),
-            // An interface that went away takes its counters with it; the rest of the result stays.
-            counts: port.counts().unwrap_or_default(),
+            counts: port.counts(),
             setup_s,
             cpu: CpuTime::now().since(cpu),
+            interfaces: watch.end(),
         },
     );
     drop(port);
-    let on_stdout = json.as_ref().is_some_and(|output| matches!(output, Output::Stdout));
-    if on_stdout {
-        eprint!("{}", report.text(plan.scenario));
+    if json.iter().chain(&page).any(Output::is_stdout) {
+        eprint!("{}", report.text(&plan.scenario));
     } else {
-        print!("{}", report.text(plan.scenario));
+        print!("{}", report.text(&plan.scenario));
     }
     if let Some(json) = json {
-        json.write(&report)?;
+        json.write(&output::json(&report)?)?;
+    }
+    if let Some(page) = page {
+        page.write(&html::run::render(&report))?;
     }
     book.map_or(Ok(()), Book::finish).context("the ledger is not whole")?;
     Ok(report.is_good())
 }
 
 /// Runs the engine, with progress on the side.
-fn storm(plan: &Plan, engine: Engine<'_>, port: &mut impl Port, stop: &AtomicBool, quiet: bool) -> Outcome {
+pub(crate) fn storm(plan: &Plan, engine: Engine<'_>, port: &mut impl Port, stop: &AtomicBool, quiet: bool) -> Outcome {
     let live = Live::default();
     thread::scope(|scope| {
-        let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan.clients, plan.load)));
+        let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan)));
         let outcome = engine.run(port, &SystemClock::start(), stop, &live);
         live.over.store(true, Ordering::Release);
         if let Some(shown) = shown {
@@ -147,37 +149,9 @@ fn storm(plan: &Plan, engine: Engine<'_>, port: &mut impl Port, stop: &AtomicBoo
     })
 }
 
-fn command_line() -> String {
+pub(crate) fn command_line() -> String {
     let mut words = std::env::args();
     let program = words.next().unwrap_or_default();
     let name = Path::new(&program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or(program);
     std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ")
-}
-
-/// Where the JSON goes.
-enum Output {
-    Stdout,
-    File(File, String),
-}
-
-impl Output {
-    fn open(path: &Path) -> anyhow::Result<Self> {
-        if path == Path::new("-") {
-            return Ok(Self::Stdout);
-        }
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self::File(file, path.display().to_string()))
-    }
-
-    fn write(self, report: &Report) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string_pretty(report)?;
-        text.push('\n');
-        match self {
-            Self::Stdout => io::stdout().write_all(text.as_bytes())?,
-            Self::File(mut file, path) => {
-                file.write_all(text.as_bytes()).with_context(|| format!("cannot write {path}"))?;
-            }
-        }
-        Ok(())
-    }
 }

@@ -3,7 +3,7 @@
 use crate::identity::Identities;
 
 /// How exchanges are started.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Pace {
     /// Open loop: so many starts a second, whether or not the server keeps up.
     Open {
@@ -15,22 +15,60 @@ pub enum Pace {
         /// Exchanges at a time; at least 1.
         window: u32,
     },
+    /// Open loop along a curve: each client once, when the curve says that it is back.
+    Curve(Curve),
+}
+
+/// When a number of clients come, over a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    /// Parts of the time and of the clients, both rising from (0, 0) to (1, 1); straight lines between.
+    pub points: Vec<(f64, f64)>,
+    /// How many come.
+    pub clients: u32,
+    /// Over how long, in nanoseconds.
+    pub over_ns: u64,
+}
+
+impl Curve {
+    /// When client number `n` comes.
+    fn due_ns(&self, n: u64) -> u64 {
+        let part = (n as f64 / f64::from(self.clients.max(1))).min(1.0);
+        let after = self.points.partition_point(|(_, clients)| *clients <= part).min(self.points.len() - 1).max(1);
+        let ((t0, c0), (t1, c1)) = (self.points[after - 1], self.points[after]);
+        let time = if c1 > c0 { t0 + (t1 - t0) * ((part - c0) / (c1 - c0)) } else { t1 };
+        (time.clamp(0.0, 1.0) * self.over_ns as f64) as u64
+    }
+
+    /// How many have come before a time.
+    fn due_before(&self, time_ns: u64) -> u64 {
+        let time = (time_ns as f64 / self.over_ns.max(1) as f64).min(1.0);
+        let after = self.points.partition_point(|(t, _)| *t <= time).min(self.points.len() - 1).max(1);
+        let ((t0, c0), (t1, c1)) = (self.points[after - 1], self.points[after]);
+        let part = if t1 > t0 { c0 + (c1 - c0) * ((time - t0) / (t1 - t0)) } else { c1 };
+        (part.clamp(0.0, 1.0) * f64::from(self.clients)).ceil() as u64
+    }
 }
 
 impl Pace {
     /// When start number `n` is due, in nanoseconds from the begin; at once in a closed loop.
-    pub fn due_ns(self, n: u64) -> u64 {
+    #[inline]
+    pub fn due_ns(&self, n: u64) -> u64 {
         match self {
             Pace::Open { rate_per_s } => (n as f64 * 1e9 / rate_per_s) as u64,
             Pace::Closed { .. } => 0,
+            // Those that begin anew after a failure have no place on the curve.
+            Pace::Curve(curve) if n < u64::from(curve.clients) => curve.due_ns(n),
+            Pace::Curve(_) => 0,
         }
     }
 
     /// How many starts are due before `time_ns`.
-    pub fn due_before(self, time_ns: u64) -> u64 {
+    pub fn due_before(&self, time_ns: u64) -> u64 {
         match self {
             Pace::Open { rate_per_s } => (time_ns as f64 * rate_per_s / 1e9).ceil() as u64,
             Pace::Closed { .. } => u64::MAX,
+            Pace::Curve(curve) => curve.due_before(time_ns),
         }
     }
 }
@@ -104,5 +142,18 @@ mod tests {
         let pace = Pace::Open { rate_per_s: 1000.0 };
         assert_eq!((pace.due_ns(0), pace.due_ns(1), pace.due_ns(1000)), (0, 1_000_000, 1_000_000_000));
         assert_eq!(pace.due_before(1_000_000_000), 1000);
+    }
+
+    #[test]
+    fn a_curve_brings_its_clients_when_it_says() {
+        let points = vec![(0.0, 0.0), (0.2, 0.0), (0.2, 0.5), (0.6, 0.5), (1.0, 1.0)];
+        let pace = Pace::Curve(Curve { points, clients: 100, over_ns: 1_000_000_000 });
+        // Half of them at 0.2 s, none before; the others from 0.6 s on.
+        assert_eq!((pace.due_ns(0), pace.due_ns(49)), (200_000_000, 200_000_000));
+        assert!((600_000_000..=610_000_000).contains(&pace.due_ns(50)), "{}", pace.due_ns(50));
+        assert!((980_000_000..=1_000_000_000).contains(&pace.due_ns(99)));
+        assert_eq!((pace.due_before(100_000_000), pace.due_before(300_000_000)), (0, 50));
+        assert_eq!((pace.due_before(800_000_000), pace.due_before(2_000_000_000)), (75, 100));
+        assert!((0..99).all(|n| pace.due_ns(n) <= pace.due_ns(n + 1)));
     }
 }

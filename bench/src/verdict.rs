@@ -13,6 +13,9 @@ use crate::{
     template::Templates,
 };
 
+/// Most addresses that are kept of those that attackers took.
+pub const MAX_FOREIGN: usize = 1_000_000;
+
 /// Most bytes that the address book takes for each client: an entry and its control byte, at 16 buckets for 7 clients.
 pub const BOOK_BYTES_A_CLIENT: usize = 9 * 16 / 7 + 1;
 
@@ -32,25 +35,31 @@ pub enum Violation {
     Xid,
     /// A message type that answers nothing that this client sent.
     MessageType,
-    /// No server identifier, or another than that of the server asked.
+    /// No server identifier, or another than that of the server asked or expected.
     ServerIdentifier,
-    /// No address, another than the one offered, or one in a NAK.
+    /// No address, another than the one offered or asked for, or one in a NAK.
     Address,
     /// An address that another client holds.
     AddressNotUnique,
     /// An address outside the expected pool.
     AddressOutsidePool,
-    /// No lease time in an OFFER or ACK, or one in a NAK.
+    /// No lease time in an OFFER or ACK or one of 0, or a lease time in a NAK.
     LeaseTime,
+    /// T1 and T2 that do not lie in this order before the end of the lease (RFC 2131 4.4.5).
+    RenewalTimes,
     /// Option 82 is not the one sent (RFC 3046 2.2).
     RelayInformation,
     /// The client identifier is not the one sent (RFC 6842 3).
     ClientIdentifier,
+    /// `giaddr` is not the one sent (RFC 2131, table 3).
+    RelayAddress,
+    /// VLAN tags that are not the client's.
+    VlanTags,
 }
 
 impl Violation {
     /// All, in the order of their counters.
-    pub const ALL: [Violation; 10] = [
+    pub const ALL: [Violation; 13] = [
         Violation::Malformed,
         Violation::Xid,
         Violation::MessageType,
@@ -59,8 +68,11 @@ impl Violation {
         Violation::AddressNotUnique,
         Violation::AddressOutsidePool,
         Violation::LeaseTime,
+        Violation::RenewalTimes,
         Violation::RelayInformation,
         Violation::ClientIdentifier,
+        Violation::RelayAddress,
+        Violation::VlanTags,
     ];
 
     /// The name in reports.
@@ -74,8 +86,11 @@ impl Violation {
             Violation::AddressNotUnique => "address_not_unique",
             Violation::AddressOutsidePool => "address_outside_pool",
             Violation::LeaseTime => "lease_time",
+            Violation::RenewalTimes => "renewal_times",
             Violation::RelayInformation => "relay_information",
             Violation::ClientIdentifier => "client_identifier",
+            Violation::RelayAddress => "relay_address",
+            Violation::VlanTags => "vlan_tags",
         }
     }
 }
@@ -98,6 +113,23 @@ pub enum Verdict {
     Late,
     /// An OFFER of another server than the one taken: good, and not needed.
     OtherServer,
+    /// The answer to what came over a client's second path.
+    OtherPath,
+    /// To an attacker.
+    Foreign {
+        /// Option 53.
+        message_type: u8,
+        /// The attacker's hardware address.
+        mac: [u8; 6],
+        /// Transaction identifier.
+        xid: u32,
+        /// `yiaddr`.
+        address: u32,
+        /// Server identifier, or 0.
+        server_id: u32,
+        /// Seconds of lease, or 0.
+        lease_time_s: u32,
+    },
     /// Not to a client of ours, or no reply at all.
     Unmatched,
     /// Wrong. The reply is not used.
@@ -113,6 +145,8 @@ pub struct Grant {
     pub address: u32,
     /// The server.
     pub server_id: u32,
+    /// Where its frame came from.
+    pub server_mac: [u8; 6],
     /// Seconds of lease; `u32::MAX` for ever.
     pub lease_time_s: u32,
     /// Whether the UDP checksum had been left to hardware.
@@ -126,7 +160,7 @@ pub struct Evidence {
     pub mac: [u8; 6],
     /// `yiaddr`, where the reply could be read.
     pub address: u32,
-    /// What is wrong with a malformed reply; otherwise empty.
+    /// What is wrong with a malformed reply, or whose it is; otherwise empty.
     pub what: &'static str,
     /// Who holds the address, if that is the matter.
     pub holder: Option<[u8; 6]>,
@@ -153,29 +187,61 @@ pub fn mac([a, b, c, d, e, f]: [u8; 6]) -> String {
 /// First and last address of a pool.
 pub type Pool = (u32, u32);
 
+/// What is expected of replies, alike for all clients.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Expected {
+    /// Addresses are from here.
+    pub pool: Option<Pool>,
+    /// Replies are from this server.
+    pub server: Option<u32>,
+    /// Replies are frames that come back: nothing of them is judged.
+    pub echo: bool,
+    /// Percent of the clients that are heard over two paths, and so answered twice.
+    pub duplicate_path_percent: f64,
+    /// Number of the exchange before the first: more than 0 when an earlier run had the same clients.
+    pub first_round: u32,
+}
+
 /// The judge: what is expected of replies, and who holds which address.
 pub struct Judge {
     book: HashMap<u32, u32, BuildHasherDefault<MixHasher>>,
-    pool: Option<Pool>,
-    echo: bool,
+    /// Addresses that attackers took, with the second in which their leases end; at most [`MAX_FOREIGN`].
+    foreign: HashMap<u32, u32, BuildHasherDefault<MixHasher>>,
+    expected: Expected,
+    /// Chances below this make a client one with two paths.
+    two_paths_below: u64,
+}
+
+/// What a judge looks at besides the reply.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// Who the clients are.
+    pub names: &'a Identities,
+    /// Where they are.
+    pub clients: &'a Clients,
+    /// What they sent.
+    pub templates: &'a Templates,
+    /// Seconds from the begin.
+    pub now_s: u32,
 }
 
 impl Judge {
-    /// A judge for so many clients, who expects addresses from `pool` if there is one; or none at all but `echo`es.
-    pub fn new(clients: u32, pool: Option<Pool>, echo: bool) -> Self {
+    /// A judge for so many clients.
+    pub fn new(clients: u32, expected: Expected) -> Self {
         let book = HashMap::with_capacity_and_hasher(clients as usize, BuildHasherDefault::default());
-        Self { book, pool, echo }
+        let two_paths_below = (expected.duplicate_path_percent / 100.0 * 4_294_967_296.0) as u64;
+        Self { book, foreign: HashMap::default(), expected, two_paths_below }
     }
 
-    /// Judges a frame that came in at `now_s` seconds from the begin.
-    pub fn judge(
-        &self,
-        frame: &[u8],
-        names: &Identities,
-        clients: &Clients,
-        templates: &Templates,
-        now_s: u32,
-    ) -> Verdict {
+    /// Whether a client is heard over two paths.
+    #[inline]
+    pub fn has_two_paths(&self, names: &Identities, index: u32) -> bool {
+        self.two_paths_below > 0 && u64::from(names.chance_of(index.into(), 3)) < self.two_paths_below
+    }
+
+    /// Judges a frame.
+    pub fn judge(&self, frame: &[u8], scene: Scene<'_>) -> Verdict {
+        let Scene { names, clients, .. } = scene;
         let reply = match Reply::parse(frame) {
             Ok(reply) => reply,
             Err(Unread::NotAReply) => return Verdict::Unmatched,
@@ -187,72 +253,127 @@ impl Judge {
                 return Verdict::Violation(Violation::Malformed, evidence);
             }
         };
-        let Some(index) = names.index_of(reply.mac) else { return Verdict::Unmatched };
+        let Some(index) = names.index_of(reply.mac) else { return self.foreign(&reply, scene) };
         let client = clients.get(index);
-        if client.round == 0 {
+        if client.round == self.expected.first_round {
             // It has asked for nothing yet: an earlier run with the same seed may have.
             return Verdict::Unmatched;
         }
         let evidence = Evidence { mac: reply.mac, address: reply.your_address, what: "", holder: None };
         if reply.xid != names.xid(index, client.round) {
             let earlier = client.round.saturating_sub(LATE_ROUNDS).max(1)..client.round;
-            if earlier.rev().any(|round| reply.xid == names.xid(index, round)) {
+            // An answer to an earlier run's exchange may still be on its way.
+            if self.expected.first_round > 0 || earlier.rev().any(|round| reply.xid == names.xid(index, round)) {
                 return Verdict::Late;
             }
             return Verdict::Violation(Violation::Xid, evidence);
-        }
-        if self.echo {
-            let grant = Grant { index, address: 0, server_id: ECHO, lease_time_s: 0, checksum: reply.checksum };
-            return if client.phase == Phase::Selecting { Verdict::Offer(grant) } else { Verdict::Duplicate };
-        }
-        match place(&reply, client) {
-            Place::Answer => {}
-            Place::Verdict(verdict) => return verdict,
-            Place::Unexpected => return Verdict::Violation(Violation::MessageType, evidence),
-        }
-        if let Err(violation) = self.content(&reply, index, client, templates) {
-            return Verdict::Violation(violation, evidence);
-        }
-        if reply.message_type == NAK {
-            return Verdict::Nak { index };
-        }
-        if let Some(holder) = self.holder(reply.your_address, index, clients, now_s) {
-            let evidence = Evidence { holder: Some(names.mac(holder)), ..evidence };
-            return Verdict::Violation(Violation::AddressNotUnique, evidence);
         }
         let grant = Grant {
             index,
             address: reply.your_address,
             server_id: reply.server_id.unwrap_or_default(),
+            server_mac: reply.source_mac,
             lease_time_s: reply.lease_time_s.unwrap_or_default(),
             checksum: reply.checksum,
         };
+        if self.expected.echo {
+            let grant = Grant { address: 0, server_id: ECHO, ..grant };
+            return if client.phase == Phase::Selecting { Verdict::Offer(grant) } else { Verdict::Duplicate };
+        }
+        match place(&reply, client) {
+            Place::Answer => {}
+            // Over its second path a client that is served can be refused, and one that was refused can be served.
+            Place::Again | Place::Late | Place::Refused if self.has_two_paths(names, index) => {
+                return Verdict::OtherPath;
+            }
+            Place::Again if client.retransmitted() => return Verdict::Late,
+            Place::Again => return Verdict::Duplicate,
+            Place::Late => return Verdict::Late,
+            Place::OtherServer => return Verdict::OtherServer,
+            Place::Refused | Place::Unexpected => return Verdict::Violation(Violation::MessageType, evidence),
+        }
+        if let Err(violation) = self.content(&reply, index, client, scene) {
+            return Verdict::Violation(violation, evidence);
+        }
+        if reply.message_type == NAK {
+            return Verdict::Nak { index };
+        }
+        if let Some(holder) = self.holder(reply.your_address, Some(index), scene) {
+            return Verdict::Violation(Violation::AddressNotUnique, Evidence { holder: Some(holder), ..evidence });
+        }
         if reply.message_type == OFFER { Verdict::Offer(grant) } else { Verdict::Ack(grant) }
     }
 
     /// Writes into the book that a client now holds `address` in place of `before` (0: none).
     pub fn bound(&mut self, index: u32, before: u32, address: u32) {
-        if before != 0 && before != address && self.book.get(&before) == Some(&index) {
-            self.book.remove(&before);
+        if before != address {
+            self.left(index, before);
         }
         self.book.insert(address, index);
     }
 
-    /// Another client whose lease of the address has not ended.
-    fn holder(&self, address: u32, index: u32, clients: &Clients, now_s: u32) -> Option<u32> {
-        let holder = *self.book.get(&address)?;
-        let client = clients.get(holder);
+    /// Writes into the book that a client no longer holds `address`.
+    pub fn left(&mut self, index: u32, address: u32) {
+        if address != 0 && self.book.get(&address) == Some(&index) {
+            self.book.remove(&address);
+        }
+    }
+
+    /// Writes down that an attacker took an address until `end_s`.
+    pub fn taken_by_foreigner(&mut self, address: u32, end_s: u32) {
+        if self.foreign.len() < MAX_FOREIGN || self.foreign.contains_key(&address) {
+            self.foreign.insert(address, end_s);
+        }
+    }
+
+    /// The client that holds an address.
+    pub fn client_at(&self, address: u32) -> Option<u32> {
+        self.book.get(&address).copied()
+    }
+
+    /// Another client, or an attacker, whose lease of the address has not ended.
+    fn holder(&self, address: u32, index: Option<u32>, scene: Scene<'_>) -> Option<[u8; 6]> {
         // A second of grace: the server's clock began the lease before the ACK was here.
-        let held = client.lease_end_s == u32::MAX || client.lease_end_s > now_s.saturating_add(1);
-        (holder != index && client.address == address && held).then_some(holder)
+        let now_s = scene.now_s.saturating_add(1);
+        if index.is_some() && self.foreign.get(&address).is_some_and(|end_s| *end_s > now_s) {
+            return Some(scene.names.foreign_mac(0));
+        }
+        let holder = *self.book.get(&address)?;
+        let client = scene.clients.get(holder);
+        let held = client.address == address && client.holds_lease(now_s);
+        (Some(holder) != index && held).then(|| scene.names.mac(holder))
+    }
+
+    /// Judges a reply to one who is no client: an attacker's must not give away what a client holds.
+    fn foreign(&self, reply: &Reply<'_>, scene: Scene<'_>) -> Verdict {
+        if !scene.names.is_foreign(reply.mac) {
+            return Verdict::Unmatched;
+        }
+        if matches!(reply.message_type, OFFER | ACK)
+            && let Some(holder) = self.holder(reply.your_address, None, scene)
+        {
+            let what = "an attacker's";
+            let evidence = Evidence { mac: reply.mac, address: reply.your_address, what, holder: Some(holder) };
+            return Verdict::Violation(Violation::AddressNotUnique, evidence);
+        }
+        Verdict::Foreign {
+            message_type: reply.message_type,
+            mac: reply.mac,
+            xid: reply.xid,
+            address: reply.your_address,
+            server_id: reply.server_id.unwrap_or_default(),
+            lease_time_s: reply.lease_time_s.unwrap_or_default(),
+        }
     }
 
     /// Checks the fields of a reply that answers what its client sent.
-    fn content(&self, reply: &Reply<'_>, index: u32, client: &Client, templates: &Templates) -> Result<(), Violation> {
+    fn content(&self, reply: &Reply<'_>, index: u32, client: &Client, scene: Scene<'_>) -> Result<(), Violation> {
         let nak = reply.message_type == NAK;
+        // A client rebinding or restarting asks whoever is there.
+        let asked = matches!(client.phase, Phase::Requesting | Phase::Renewing).then_some(client.server_id);
         match reply.server_id {
             None | Some(0) => return Err(Violation::ServerIdentifier),
-            Some(id) if client.phase == Phase::Requesting && id != client.server_id => {
+            Some(id) if asked.or(Some(id)) != Some(id) || self.expected.server.is_some_and(|server| server != id) => {
                 return Err(Violation::ServerIdentifier);
             }
             Some(_) => {}
@@ -265,11 +386,42 @@ impl Judge {
         if nak == reply.lease_time_s.is_some_and(|s| s != 0) {
             return Err(Violation::LeaseTime);
         }
-        if !nak && self.pool.is_some_and(|(first, last)| !(first..=last).contains(&address)) {
-            return Err(Violation::AddressOutsidePool);
+        if !nak {
+            let lease_time_s = reply.lease_time_s.unwrap_or_default();
+            let t2 = reply.rebinding_time_s.unwrap_or(lease_time_s);
+            let for_ever = lease_time_s == u32::MAX;
+            let in_order = t2 <= lease_time_s && reply.rebinding_time_s != Some(lease_time_s) || for_ever;
+            if !in_order || reply.renewal_time_s.is_some_and(|t1| t1 >= t2 && !for_ever) {
+                return Err(Violation::RenewalTimes);
+            }
+            if self.expected.pool.is_some_and(|(first, last)| !(first..=last).contains(&address)) {
+                return Err(Violation::AddressOutsidePool);
+            }
         }
-        if !templates.is_relay_info(index, reply.relay_info.unwrap_or_default()) {
+        self.echoes(reply, index, client, scene)
+    }
+
+    /// Checks what a server is to send back as it came.
+    fn echoes(&self, reply: &Reply<'_>, index: u32, client: &Client, scene: Scene<'_>) -> Result<(), Violation> {
+        let templates = scene.templates;
+        let look = templates.look();
+        let mut person = look.person(index, reply.mac, 0);
+        if reply.relay_address != person.giaddr && look.paths_differ() && self.has_two_paths(scene.names, index) {
+            person = look.person(index, reply.mac, 1);
+        }
+        // A renewal comes past the relay agent.
+        let relayed = client.phase != Phase::Renewing;
+        if reply.relay_address != if relayed { person.giaddr } else { 0 } {
+            return Err(Violation::RelayAddress);
+        }
+        let relay_info = reply.relay_info.unwrap_or_default();
+        if if relayed { !templates.is_relay_info(&person, relay_info) } else { !relay_info.is_empty() } {
             return Err(Violation::RelayInformation);
+        }
+        let tags = [person.outer, person.inner].map(|id| (id != 0).then_some(id));
+        // A kernel or card that takes tags off does so with the outer one.
+        if reply.vlans != tags && reply.vlans != [tags[1], None] && reply.vlans != [None, None] {
+            return Err(Violation::VlanTags);
         }
         let echoed = match reply.client_id {
             None => !templates.sends_client_id(),
@@ -284,20 +436,28 @@ impl Judge {
 enum Place {
     /// It answers the message that the client waits for.
     Answer,
-    /// It is something else that is no fault.
-    Verdict(Verdict),
+    /// It answers what was answered already.
+    Again,
+    /// The client gave the exchange up.
+    Late,
+    /// An OFFER of a server not chosen.
+    OtherServer,
+    /// It refuses what was granted.
+    Refused,
     /// It answers nothing.
     Unexpected,
 }
 
 fn place(reply: &Reply<'_>, client: &Client) -> Place {
-    let again = if client.retransmitted { Verdict::Late } else { Verdict::Duplicate };
+    use Phase::{Bound, Declining, Idle, Offered, Rebinding, Rebooting, Releasing, Renewing, Requesting, Selecting};
     match (reply.message_type, client.phase) {
-        (OFFER, Phase::Selecting) | (ACK | NAK, Phase::Requesting) => Place::Answer,
-        (OFFER | ACK | NAK, Phase::Idle) => Place::Verdict(Verdict::Late),
-        (OFFER, _) if reply.server_id != Some(client.server_id) => Place::Verdict(Verdict::OtherServer),
-        (OFFER, _) | (ACK, Phase::Bound) => Place::Verdict(again),
-        (NAK, Phase::Bound) if client.retransmitted => Place::Verdict(Verdict::Late),
+        (OFFER, Selecting) | (ACK | NAK, Requesting | Rebooting | Renewing | Rebinding) => Place::Answer,
+        (OFFER | ACK | NAK, Idle | Releasing | Declining) => Place::Late,
+        (OFFER, Requesting | Bound | Offered) if reply.server_id != Some(client.server_id) => Place::OtherServer,
+        (OFFER, Requesting | Bound | Offered) | (ACK, Bound) => Place::Again,
+        // A retransmission may have crossed with the answer.
+        (NAK, Bound) if client.retransmitted() => Place::Late,
+        (NAK, Bound) => Place::Refused,
         _ => Place::Unexpected,
     }
 }

@@ -12,18 +12,18 @@ use dhcp_storm::{
     engine::{End, Engine, Outcome, Plan},
     host::CpuTime,
     live::Live,
-    port::xdp::{KernelCounts, Modes},
+    port::{KernelCounts, Modes},
     report::{Circumstances, Report},
     scenario::Scenario,
-    schedule::{Backoff, Pace},
+    schedule::{Backoff, Curve, Pace},
     template::{Look, Message, Relay},
     verdict::Violation,
 };
-use fake::{FakeServer, Quirk, TestClock};
+use fake::{FakeServer, Kind, Quirk, SERVER, TestClock};
 
 fn plan() -> Plan {
     Plan {
-        scenario: Scenario::Dora,
+        scenario: Scenario::find("dora").unwrap(),
         clients: 100,
         pace: Pace::Open { rate_per_s: 1000.0 },
         load: Duration::from_secs(1),
@@ -32,7 +32,9 @@ fn plan() -> Plan {
         backoff: Backoff::new(0.01),
         look: Look::default(),
         pool: None,
+        server: None,
         seed: 42,
+        first_round: 0,
     }
 }
 
@@ -59,10 +61,10 @@ fn a_good_server_binds_at_the_rate_offered_with_nothing_lost() {
     let counters = &outcome.measures.counters;
     assert!(matches!(outcome.end, End::Duration));
     assert_eq!((outcome.offered, counters.started, counters.acks), (1000, 1000, 1000));
-    assert_eq!(counters.sent, [1000, 1000]);
+    assert_eq!(counters.sent, [1000, 1000, 0, 0, 0, 0, 0]);
     assert_eq!((counters.received, counters.clients_bound), (2000, 100));
     assert_eq!((counters.timeouts, outcome.in_flight, counters.violations_total()), (0, 0, 0));
-    for message in Message::ALL {
+    for message in [Message::Discover, Message::Request] {
         let latency = &outcome.measures.from_transmit[message as usize];
         assert_eq!(latency.len(), 1000);
         assert!((100_000..400_000).contains(&latency.max()), "{message:?}: {} ns", latency.max());
@@ -93,9 +95,9 @@ fn a_closed_loop_keeps_its_window_and_no_more() {
 
 #[test]
 fn discover_only_asks_for_nothing_more() {
-    let outcome = run(&Plan { scenario: Scenario::DiscoverOnly, ..plan() }, Quirk::None);
+    let outcome = run(&Plan { scenario: Scenario::find("discover-only").unwrap(), ..plan() }, Quirk::None);
     let counters = &outcome.measures.counters;
-    assert_eq!(counters.sent, [1000, 0]);
+    assert_eq!(counters.sent, [1000, 0, 0, 0, 0, 0, 0]);
     assert_eq!((counters.offers, counters.acks, counters.clients_done), (1000, 0, 100));
 }
 
@@ -205,6 +207,11 @@ fn each_field_that_is_missing_or_wrong_is_caught() {
         (Quirk::ForgetsEnd, Violation::Malformed),
         (Quirk::WrongUdpChecksum, Violation::Malformed),
         (Quirk::AcksADiscover, Violation::MessageType),
+        (Quirk::LeaseTimeZero, Violation::LeaseTime),
+        (Quirk::AnotherServerId, Violation::ServerIdentifier),
+        (Quirk::RenewsAfterTheEnd, Violation::RenewalTimes),
+        (Quirk::ForgetsGiaddr, Violation::RelayAddress),
+        (Quirk::Tags, Violation::VlanTags),
     ] {
         caught(&run(&plan(), quirk), violation);
     }
@@ -213,9 +220,10 @@ fn each_field_that_is_missing_or_wrong_is_caught() {
 #[test]
 fn an_echo_that_is_forgotten_is_caught() {
     let relay = Relay {
-        giaddr: Ipv4Addr::new(10, 0, 0, 2),
+        giaddrs: vec![Ipv4Addr::new(10, 0, 0, 2)],
         server: Ipv4Addr::new(10, 0, 0, 1),
         circuit_id: "port {index}".into(),
+        remote_id: String::new(),
     };
     let relayed = Plan { look: Look { relay: Some(relay), ..Look::default() }, ..plan() };
     assert_eq!(run(&relayed, Quirk::None).measures.counters.violations_total(), 0);
@@ -239,6 +247,257 @@ fn a_checksum_left_to_hardware_is_counted_and_good() {
     let counters = &outcome.measures.counters;
     assert_eq!(counters.violations_total(), 0, "{:?}", outcome.measures.examples);
     assert_eq!(counters.checksum_offloaded, 2000);
+}
+
+fn scenario(name: &str) -> Scenario {
+    Scenario::find(name).unwrap()
+}
+
+fn mix(mix: &str) -> Scenario {
+    Scenario::parse("test", &format!("about = \"a test\"\n{mix}")).unwrap()
+}
+
+#[test]
+fn clients_extend_and_restart_with_the_leases_that_were_prepared() {
+    for (name, message, kind) in [
+        ("renew", Message::Renew, Kind::Extend),
+        ("rebind", Message::Rebind, Kind::Extend),
+        ("init-reboot", Message::Reboot, Kind::Reboot),
+    ] {
+        let clock = TestClock::default();
+        let mut server = FakeServer::new(Quirk::None, &clock);
+        let outcome = run_on(&Plan { scenario: scenario(name), ..plan() }, &mut server, &clock);
+        let counters = &outcome.measures.counters;
+        assert_eq!(counters.violations_total(), 0, "{name}: {:?}", outcome.measures.examples);
+        assert_eq!(outcome.measures.prepared.unwrap().clients, 100);
+        assert_eq!((counters.completed, counters.acks, counters.clients_done), (1000, 1000, 100), "{name}");
+        assert_eq!((counters.sent[message as usize], counters.sent_total()), (1000, 1000), "{name}");
+        assert_eq!(server.kinds[&kind], 1000, "{name}");
+        assert_eq!(server.kinds[&Kind::Discover], 100, "{name}: as many as were prepared");
+        assert_eq!(outcome.measures.from_transmit[message as usize].len(), 1000);
+        assert_eq!(outcome.offered, 1000);
+    }
+}
+
+#[test]
+fn a_refused_renewal_loses_the_lease_and_the_client_takes_another() {
+    let outcome = run(&Plan { scenario: scenario("renew"), ..plan() }, Quirk::NaksEvery(10));
+    let counters = &outcome.measures.counters;
+    assert_eq!(counters.violations_total(), 0, "{:?}", outcome.measures.examples);
+    assert!(counters.naks >= 90, "{}", counters.naks);
+    assert!(counters.sent[Message::Discover as usize] >= 80, "{:?}", counters.sent);
+}
+
+#[test]
+fn released_and_declined_leases_are_gone() {
+    let clock = TestClock::default();
+    let mut server = FakeServer::new(Quirk::None, &clock);
+    let outcome = run_on(&Plan { scenario: scenario("release"), ..plan() }, &mut server, &clock);
+    let counters = &outcome.measures.counters;
+    assert_eq!(counters.violations_total(), 0, "{:?}", outcome.measures.examples);
+    assert!((400..600).contains(&counters.released), "{}", counters.released);
+    assert_eq!(u64::from(server.kinds[&Kind::Release]), counters.released);
+    assert_eq!(counters.completed, 1000);
+    assert_eq!(server.leases.len() as u64 + counters.released, 50 + counters.acks);
+
+    let mut server = FakeServer::new(Quirk::None, &clock);
+    let outcome = run_on(&Plan { scenario: scenario("decline"), ..plan() }, &mut server, &TestClock::default());
+    let counters = &outcome.measures.counters;
+    assert!((70..130).contains(&counters.declined), "{}", counters.declined);
+    assert_eq!(u64::from(server.kinds[&Kind::Decline]), counters.declined);
+    assert_eq!(counters.violations_total(), 0, "{:?}", outcome.measures.examples);
+}
+
+#[test]
+fn a_mix_has_its_shares() {
+    let clock = TestClock::default();
+    let mut server = FakeServer::new(Quirk::None, &clock);
+    let plan = Plan { scenario: scenario("mixed"), clients: 1000, load: Duration::from_secs(5), ..plan() };
+    let outcome = run_on(&plan, &mut server, &clock);
+    let sent = outcome.measures.counters.sent;
+    assert_eq!(outcome.measures.counters.violations_total(), 0, "{:?}", outcome.measures.examples);
+    let near = |message, expected: u64| {
+        let found = sent[message as usize];
+        assert!(found.abs_diff(expected) < 60 + expected / 20, "{message:?}: {found}");
+    };
+    near(Message::Renew, 3500);
+    near(Message::Rebind, 150);
+    near(Message::Reboot, 500);
+    near(Message::Request, 500);
+    near(Message::Discover, 600);
+    near(Message::Release, 250);
+}
+
+#[test]
+fn churning_clients_hold_their_lease_and_leave() {
+    let clock = TestClock::default();
+    let mut server = FakeServer::new(Quirk::None, &clock);
+    let churn = mix("hold_s = [0.1, 0.3]\nvanish_percent = 50\nmix = { dora = 1 }");
+    let plan =
+        Plan { scenario: churn, clients: 1000, backoff: Backoff::new(1.0), load: Duration::from_secs(3), ..plan() };
+    let outcome = run_on(&plan, &mut server, &clock);
+    let counters = &outcome.measures.counters;
+    assert_eq!(counters.violations_total(), 0, "{:?}", outcome.measures.examples);
+    // All that came 0.3 s before the end have left.
+    assert!((2600..3000).contains(&(counters.released + counters.vanished)), "{counters:?}");
+    assert!(counters.released.abs_diff(counters.vanished) < 300, "{counters:?}");
+    assert_eq!(u64::from(server.kinds[&Kind::Release]), counters.released);
+}
+
+#[test]
+fn after_a_power_cut_all_come_back_along_the_curve_over_both_paths() {
+    let clock = TestClock::default();
+    let mut server = FakeServer::new(Quirk::DropsEvery(9), &clock);
+    let scenario = scenario("power-return");
+    let points = scenario.curve.clone();
+    let load = Duration::from_secs(4);
+    let pace = Pace::Curve(Curve { points, clients: 2000, over_ns: 4_000_000_000 });
+    let giaddrs = vec![Ipv4Addr::new(10, 0, 0, 2), Ipv4Addr::new(10, 0, 0, 3)];
+    let relay = Relay { giaddrs, server: SERVER.into(), circuit_id: "{index}".into(), remote_id: "{relay}".into() };
+    let look = Look { relay: Some(relay), ..Look::default() };
+    let plan = Plan { scenario, clients: 2000, pace, load, once: true, look, drain: Duration::from_secs(30), ..plan() };
+    let outcome = run_on(&plan, &mut server, &clock);
+    let counters = &outcome.measures.counters;
+    assert_eq!(counters.violations_total(), 0, "{:?}", outcome.measures.examples);
+    assert!(matches!(outcome.end, End::AllDone), "{:?}: {counters:?}", outcome.end);
+    assert_eq!((counters.clients_done, outcome.incomplete), (2000, None));
+    assert_eq!(outcome.measures.prepared.unwrap().clients, 1400);
+    assert!((1400..1900).contains(&server.kinds[&Kind::Reboot]), "{:?}", server.kinds);
+    assert!(counters.sent_copies > 400 && counters.other_path > 300, "{counters:?}");
+    assert_eq!(counters.duplicates, 0);
+    let done_s = outcome.measures.all_done_ns.unwrap() as f64 / 1e9;
+    assert!((3.9..6.0).contains(&done_s), "{done_s}");
+}
+
+#[test]
+fn clients_whose_time_came_while_nobody_looked_still_come_back_when_the_load_is_over() {
+    let points = vec![(0.0, 0.0), (1.0, 1.0)];
+    let pace = Pace::Curve(Curve { points, clients: 100, over_ns: 1_000_000_000 });
+    // The last ten are due after the loop has left the load behind: as after a stall.
+    let plan = Plan { pace, load: Duration::from_millis(900), once: true, ..plan() };
+    let outcome = run(&plan, Quirk::None);
+    assert!(matches!(outcome.end, End::AllDone), "{:?}", outcome.end);
+    assert_eq!((outcome.measures.counters.started, outcome.measures.counters.clients_done), (100, 100));
+}
+
+#[test]
+fn good_clients_are_judged_apart_from_attackers() {
+    let clock = TestClock::default();
+    let mut server = FakeServer::new(Quirk::None, &clock);
+    let plan = Plan { scenario: scenario("hostile"), load: Duration::from_secs(3), ..plan() };
+    let outcome = run_on(&plan, &mut server, &clock);
+    let counters = &outcome.measures.counters;
+    assert_eq!(counters.violations_total(), 0, "{:?}", outcome.measures.examples);
+    let hostile = &counters.hostile;
+    assert!((350..550).contains(&hostile.garbage_sent), "{hostile:?}");
+    assert!((750..1050).contains(&hostile.starvation_sent), "a DISCOVER and a REQUEST each: {hostile:?}");
+    assert!(hostile.spoofing_sent > 100 && hostile.naks > 20, "{hostile:?}");
+    assert_eq!(hostile.acks, hostile.offers);
+    assert_eq!((counters.timeouts, counters.naks), (0, 0));
+    assert_eq!(counters.completed, counters.started);
+}
+
+#[test]
+fn a_server_that_gives_a_clients_address_to_an_attacker_is_caught() {
+    let plan = Plan { scenario: scenario("hostile"), ..plan() };
+    caught(&run(&plan, Quirk::GivesInToAttackers), Violation::AddressNotUnique);
+}
+
+#[test]
+fn tags_and_relay_agents_are_checked_in_replies() {
+    let giaddrs = (1..=5).map(|last| Ipv4Addr::new(10, 0, last, 1)).collect();
+    let remote_id = "{mac}".to_owned();
+    let relay = Relay { giaddrs, server: SERVER.into(), circuit_id: "{vlan}.{cvlan}".into(), remote_id };
+    let look = Look {
+        relay: Some(relay),
+        tags: Some("10-19.100-199".parse().unwrap()),
+        vendor_class: "modem".into(),
+        ..Look::default()
+    };
+    let plan = Plan { look, ..plan() };
+    let outcome = run(&plan, Quirk::None);
+    assert_eq!(outcome.measures.counters.violations_total(), 0, "{:?}", outcome.measures.examples);
+    assert_eq!(outcome.measures.counters.acks, 1000);
+    caught(&run(&plan, Quirk::Tags), Violation::VlanTags);
+    caught(&run(&plan, Quirk::ForgetsOption82), Violation::RelayInformation);
+}
+
+#[test]
+fn another_server_than_the_expected_one_is_caught() {
+    let good = Plan { server: Some(SERVER.into()), ..plan() };
+    assert_eq!(run(&good, Quirk::None).measures.counters.violations_total(), 0);
+    caught(
+        &run(&Plan { server: Some(Ipv4Addr::new(10, 0, 0, 9)), ..plan() }, Quirk::None),
+        Violation::ServerIdentifier,
+    );
+}
+
+#[test]
+fn noise_between_the_replies_is_counted_and_harms_nothing() {
+    let outcome = run(&plan(), Quirk::Noise);
+    let counters = &outcome.measures.counters;
+    assert_eq!((counters.acks, counters.unmatched, counters.violations_total()), (1000, 4000, 0));
+}
+
+#[test]
+fn who_asks_for_a_clients_address_is_told_and_for_anothers_is_not() {
+    let clock = TestClock::default();
+    let mut server = FakeServer::new(Quirk::None, &clock);
+    server.record = true;
+    let question = |target: [u8; 4]| {
+        let mut frame = [[0xff; 6], [2, 0, 0, 0, 0, 9]].concat();
+        frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 9, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        frame.extend(target);
+        frame
+    };
+    // Asked in the middle of a run whose clients have the addresses from 10.1.0.0 on.
+    server.ask_after(500, question([10, 1, 0, 7]));
+    server.ask_after(600, question([10, 1, 200, 7]));
+    let outcome = run_on(&plan(), &mut server, &clock);
+    assert_eq!(outcome.measures.counters.arp_answered, 1);
+    let answers: Vec<_> = server.seen.iter().filter(|frame| frame[12..14] == [8, 6]).collect();
+    assert_eq!(answers.len(), 1);
+    let (mac, _) = server.leases.iter().find(|(_, address)| **address == 0x0a01_0007).unwrap();
+    assert_eq!(answers[0][22..28], *mac);
+}
+
+#[test]
+fn a_server_that_stops_in_the_middle_leaves_a_result_that_says_so() {
+    let long = Plan { load: Duration::from_secs(3), ..plan() };
+    let outcome = run(&long, Quirk::StopsAfter(1000));
+    let reason = outcome.incomplete.as_deref().unwrap();
+    assert!(
+        reason.starts_with("no answer came after 0.4") || reason.starts_with("no answer came after 0.5"),
+        "{reason}"
+    );
+    assert!(matches!(outcome.end, End::Duration));
+    let report = report_on(&long, &outcome);
+    assert!(!report.is_good() && !report.complete);
+    assert!(report.text(&long.scenario).starts_with("PARTIAL RESULT"));
+
+    let longer = Plan { load: Duration::from_secs(60), ..plan() };
+    let outcome = run(&longer, Quirk::StopsAfter(1000));
+    assert!(matches!(outcome.end, End::Silent), "not to the end: {:?}", outcome.end);
+    assert!(outcome.elapsed_ns < 12_000_000_000);
+}
+
+#[test]
+fn where_no_lease_can_be_prepared_the_run_ends_and_says_why() {
+    let outcome = run(&Plan { scenario: scenario("renew"), ..plan() }, Quirk::Silent);
+    assert!(matches!(outcome.end, End::Failed(_)));
+    assert!(outcome.incomplete.unwrap().contains("is there a server"));
+}
+
+#[test]
+fn clients_of_an_earlier_run_are_not_mistaken_for_todays() {
+    let clock = TestClock::default();
+    let mut server = FakeServer::new(Quirk::Slow(Duration::from_millis(30)), &clock);
+    let short = Plan { drain: Duration::ZERO, load: Duration::from_millis(100), ..plan() };
+    run_on(&short, &mut server, &clock);
+    let again = Plan { first_round: 1 << 16, ..plan() };
+    let outcome = run_on(&again, &mut server, &clock);
+    assert_eq!(outcome.measures.counters.violations_total(), 0, "{:?}", outcome.measures.examples);
+    assert_eq!(outcome.measures.counters.clients_bound, 100);
 }
 
 #[test]
@@ -266,7 +525,7 @@ fn a_late_start_counts_into_the_corrected_latency() {
     let plan =
         Plan { clients: 20_000, pace: Pace::Open { rate_per_s: 100e6 }, load: Duration::from_micros(100), ..plan() };
     let outcome = run(&plan, Quirk::None);
-    let of = |latency: &[hdrhistogram::Histogram<u64>; 2]| latency[Message::Discover as usize].max();
+    let of = |latency: &[hdrhistogram::Histogram<u64>; Message::COUNT]| latency[Message::Discover as usize].max();
     let (plain, corrected) = (of(&outcome.measures.from_transmit), of(&outcome.measures.from_schedule));
     assert!(outcome.measures.lateness.max() > 20_000, "{} ns", outcome.measures.lateness.max());
     assert!(corrected > plain + 20_000, "{corrected} and {plain} ns");
@@ -283,10 +542,11 @@ fn report_with(plan: &Plan, outcome: &Outcome, max_loss_percent: Option<f64>) ->
         interface: "eth1".into(),
         max_loss_percent,
         began_at_unix_s: 0,
-        modes: Modes { attach: "native", bind: "copy", queues: 1 },
+        modes: Modes { socket: "xdp", attach: "native", bind: "copy", queues: 1 },
         counts: KernelCounts::default(),
         setup_s: 0.0,
         cpu: CpuTime::default(),
+        interfaces: Vec::new(),
     };
     Report::new(plan, outcome, circumstances)
 }
@@ -326,9 +586,9 @@ fn a_run_is_good_when_there_were_answers_and_all_were_right() {
     assert!(!verdict(Quirk::DoublesAddressOf(40)));
     assert!(!verdict(Quirk::Silent));
     assert!(!verdict(Quirk::LinkDownAfter(500)));
-    let text = report_on(&plan, &run(&plan, Quirk::DoublesAddressOf(40))).text(plan.scenario);
+    let text = report_on(&plan, &run(&plan, Quirk::DoublesAddressOf(40))).text(&plan.scenario);
     assert!(text.contains("VIOLATIONS") && text.contains("which 02:"), "{text}");
-    let text = report_on(&plan, &run(&plan, Quirk::LinkDownAfter(500))).text(plan.scenario);
+    let text = report_on(&plan, &run(&plan, Quirk::LinkDownAfter(500))).text(&plan.scenario);
     assert!(text.starts_with("PARTIAL RESULT") && text.contains("Network is down"), "{text}");
 }
 
@@ -336,7 +596,7 @@ fn a_run_is_good_when_there_were_answers_and_all_were_right() {
 fn losses_are_in_the_verdict_and_fail_a_run_that_allows_fewer() {
     let plan = plan();
     let outcome = run(&plan, Quirk::DropsEvery(5));
-    let text = |most| report_with(&plan, &outcome, most).text(plan.scenario);
+    let text = |most| report_with(&plan, &outcome, most).text(&plan.scenario);
     assert!(
         text(None).contains("every reply that came was right\n           ")
             && text(None).contains(" messages had no answer (")
@@ -345,7 +605,7 @@ fn losses_are_in_the_verdict_and_fail_a_run_that_allows_fewer() {
     assert!(!report_with(&plan, &outcome, Some(1.0)).is_good());
     assert!(text(Some(1.0)).contains("TOO MANY LOST: ") && text(Some(1.0)).contains("at most 1 % was asked for"));
     let clean = report_with(&plan, &run(&plan, Quirk::None), Some(0.0));
-    assert!(clean.is_good() && !clean.text(plan.scenario).contains("had no answer"));
+    assert!(clean.is_good() && !clean.text(&plan.scenario).contains("had no answer"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! frame's checksums, 2 ends the batch before it, 4 lets time pass before it (the high four bits, in units of 100 s).
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     net::Ipv4Addr,
     sync::{Arc, OnceLock},
@@ -15,7 +16,7 @@ use dhcp_xdp::{
     engine::Request,
     journal::{LaneFull, Ticket},
     lease::{HwAddress, Lease, LeaseTable, PoolRange, Stamp},
-    wire::link::Datagram,
+    wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
         counters::{Counters, DropReason},
@@ -59,7 +60,6 @@ domain-name = "example.net"
 prefix = "10.0.0.0/24"
 pools = ["10.0.0.10-10.0.0.12"]
 authoritative = true
-renewal_slack = 0.25
 server_id = "192.0.2.1"
 next_server = "192.0.2.9"
 boot_file = "pxelinux.0"
@@ -73,6 +73,8 @@ struct Memory {
     full: bool,
     parks: bool,
     submitted: u64,
+    /// Records that have arrived on the disk: all, whenever time passes.
+    durable: Cell<u64>,
 }
 
 impl Recorder for Memory {
@@ -93,8 +95,7 @@ impl Recorder for Memory {
         Stamp::new(0, ticket.0)
     }
     fn is_settled(&self, stamp: Stamp) -> bool {
-        // Half of what was handed over is on the disk.
-        stamp.is_settled(|_| Some(self.submitted / 2), u64::from(u16::MAX))
+        stamp.is_settled(|lane| (lane == 0).then(|| self.durable.get()), MOST_FRAMES as u64 * 2)
     }
 }
 
@@ -125,7 +126,9 @@ struct Asked {
 impl Asked {
     fn read(frame: &[u8]) -> Option<Self> {
         let datagram = Datagram::new_checked(frame, Role::Server, false).ok()?;
-        let request = Request::parse(datagram.payload(frame), datagram.destination).ok()?;
+        let payload = datagram.payload(frame);
+        let mut memory = vec![0; payload.len()];
+        let request = Request::parse(payload, datagram.destination, &mut Scratch::new(&mut memory)).ok()?;
         let client = match request.client_id {
             Some(id) => Client::Identifier(id.to_vec()),
             None => Client::Hardware(request.hw.htype, request.hw.bytes().to_vec()),
@@ -162,7 +165,8 @@ impl Bed {
             .collect();
         let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]));
         let counters = Arc::new(Counters::default());
-        let recorder = Memory { full: settings & 1 != 0, parks: settings & 2 == 0, submitted: 0 };
+        let recorder =
+            Memory { full: settings & 1 != 0, parks: settings & 2 == 0, submitted: 0, durable: Cell::new(0) };
         let port = Port {
             interface: 0,
             name: "lan0".to_owned(),
@@ -289,6 +293,8 @@ pub fn run(data: &[u8]) {
         }
         if flags & 4 != 0 {
             bed.now_s += u32::from(flags >> 4) * 100;
+            let recorder = bed.processor.recorder();
+            recorder.durable.set(recorder.submitted);
             bed.leases.expire(bed.now_s, 16);
         }
         let len = usize::from(input.u16());

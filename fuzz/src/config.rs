@@ -101,7 +101,7 @@ fn can_be_served(config: &Config) {
     }
 }
 
-/// The commented example, small files, and flags.
+/// Small files, and flags; the commented examples are read where they are.
 pub fn seeds() -> Vec<Seed> {
     let small = "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\ninterface = \"eth1\"\n\
                  pools = [\"192.0.2.10-192.0.2.250\"]\nexclude = [\"192.0.2.64/28\"]\n";
@@ -110,11 +110,22 @@ pub fn seeds() -> Vec<Seed> {
     let flags = "--interface=eth1\n--subnet=192.0.2.0/24\n--pool=192.0.2.10-192.0.2.250\n--router=192.0.2.254\n\
                  --dns=192.0.2.53,192.0.2.54\n--lease-time=600\n--workers=2\n--durability=interval\n";
     vec![
-        ("example", include_bytes!("../../examples/dhcp-xdp.toml").to_vec()),
         ("least", small.into()),
         ("options", format!("{small}{options}").into()),
         ("flags", flags.into()),
         ("flags-without-pool", "--interface=eth1\n--subnet=192.0.2.0/24\n".into()),
+        (
+            "pools-overlap",
+            format!("{small}[[subnet]]\nprefix = \"10.0.0.0/8\"\npools = [\"10.0.0.9-10.0.0.20\", \"10.0.0.20\"]\n")
+                .into(),
+        ),
+        ("subnets-overlap", format!("{small}[[subnet]]\nprefix = \"192.0.0.0/16\"\n").into()),
+        (
+            "times",
+            format!("{small}lease_time_s = 60\nmin_lease_time_s = 30\nmax_lease_time_s = 90\nt1 = 0.4\nt2 = 0.8\n")
+                .into(),
+        ),
+        ("all-addresses", small.replace("192.0.2.10-192.0.2.250", "192.0.2.0/24").into()),
         ("wrong-everywhere", "x = 1\n[[interface]]\nname = 5\n[[subnet]]\npools = [\"b-a\", \"192.0.2.300\"]\n".into()),
     ]
 }

@@ -4,16 +4,21 @@ use std::net::Ipv4Addr;
 
 use dhcp_xdp::{
     engine::{DropReason, Request},
-    wire::{dhcp::Header, options::Options},
+    wire::{
+        dhcp::{Header, MessageType},
+        options::{Options, Scratch},
+    },
 };
 
 use crate::{Seed, message};
 
 /// Any payload: options end, lie within the message and are what a plain second reader finds.
 pub fn run(data: &[u8]) {
-    let request = Request::parse(data, Ipv4Addr::BROADCAST);
+    let mut memory = vec![0; data.len()];
+    let request = Request::parse(data, Ipv4Addr::BROADCAST, &mut Scratch::new(&mut memory));
     let Ok(header) = Header::new_checked(data) else {
-        assert!(request.is_err());
+        // A message without a cookie is a BOOTP client's.
+        assert!(request.is_err() || request.is_ok_and(|request| request.message_type == MessageType::Bootp));
         return;
     };
     let mut found = Vec::new();
@@ -31,8 +36,13 @@ pub fn run(data: &[u8]) {
         assert!(matches!(request, Err(DropReason::BadOption | DropReason::NotOurs)), "{request:?}");
     }
     if let Ok(request) = request {
-        let has = |code: u8, data: &[u8]| found.iter().any(|(c, d)| *c == code && *d == data);
-        assert!(has(53, &[request.message_type.into()]));
+        // RFC 3396: what comes in parts is one.
+        let has = |code: u8, data: &[u8]| {
+            let parts = found.iter().filter(|(c, _)| *c == code);
+            parts.flat_map(|(_, part)| *part).eq(data)
+        };
+        let is_typed = request.message_type != MessageType::Bootp;
+        assert!(!is_typed || has(53, &[request.message_type.into()]));
         assert!(request.client_id.is_none_or(|id| has(61, id) && id.len() >= 2));
         assert!(request.relay_agent_info.is_none_or(|info| has(82, info)));
         assert!(request.requested_address.is_none_or(|address| has(50, &address.octets())));
@@ -83,5 +93,32 @@ fn area<'a>(bytes: &'a [u8], all: &mut Vec<(u8, &'a [u8])>, mut overload: Option
 
 /// The payload of each message.
 pub fn seeds() -> Vec<Seed> {
-    message::each().into_iter().map(|(name, message)| (name, message.payload())).collect()
+    let overloaded = |value: u8| {
+        let message = message::Message::new(message::DISCOVER, 1).option(52, &[value]);
+        message.with(|m| {
+            m.file = b"\x0c\x04file\xff".to_vec();
+            m.sname = b"\x0d\x02sn\xff".to_vec();
+        })
+    };
+    let plain = || message::Message::new(message::DISCOVER, 1);
+    let mut seeds: Vec<Seed> = message::each().into_iter().map(|(name, message)| (name, message.payload())).collect();
+    seeds.extend([
+        ("overload-of-file", overloaded(1).payload()),
+        ("overload-of-sname", overloaded(2).payload()),
+        ("overload-of-4", overloaded(4).payload()),
+        ("overload-twice", overloaded(1).option(52, &[2]).payload()),
+        ("overload-in-file", overloaded(1).with(|m| m.file = vec![52, 1, 2]).payload()),
+        ("option-past-the-end", plain().with(|m| m.options.extend([12, 200, 1])).payload()),
+        (
+            "pads-and-no-end",
+            plain()
+                .with(|m| m.options.extend([0, 0, 0]))
+                .payload()
+                .split_last()
+                .map_or(vec![], |(_, rest)| rest.to_vec()),
+        ),
+        ("identifier-of-1-byte", plain().option(61, &[1]).payload()),
+        ("twice-the-same", plain().option(61, b"\0a").option(61, b"\0b").payload()),
+    ]);
+    seeds
 }

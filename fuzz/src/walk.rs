@@ -31,6 +31,7 @@ pub fn run(data: &[u8]) {
     // An address as packets have it: the walk must not depend on it.
     let data = 0xffff_8881_0000_0100;
     assert_eq!(walk(&Packet { bytes: frame, data, data_end: data + frame.len() }, role), found);
+    assert_eq!(found.ok().map(|walked| (walked.ipv4.into(), walked.bootp.into())), plainly(frame, role));
     match (found, Datagram::new_checked(frame, role, false)) {
         (Ok(walked), datagram) => {
             let (ipv4, bootp) = (usize::from(walked.ipv4), usize::from(walked.bootp));
@@ -55,6 +56,24 @@ pub fn run(data: &[u8]) {
     }
 }
 
+/// The same question, asked as the standards put it: offsets of the IPv4 header and of the message, if it is one of this role's.
+fn plainly(frame: &[u8], role: Role) -> Option<(usize, usize)> {
+    let mut ipv4 = 14;
+    while ipv4 < 22 && matches!(frame.get(ipv4 - 2..ipv4)?, [0x81, 0x00] | [0x88, 0xa8]) {
+        ipv4 += 4;
+    }
+    let is_ipv4 = frame.get(ipv4 - 2..ipv4)? == [0x08, 0x00];
+    let header: &[u8; 20] = frame.get(ipv4..ipv4 + 20)?.try_into().ok()?;
+    let (version, len) = (header[0] / 16, usize::from(header[0] % 16) * 4);
+    let is_whole = header[6] & 0x3f == 0 && header[7] == 0;
+    let bootp = ipv4 + len + 8;
+    let port = frame.get(ipv4 + len + 2..ipv4 + len + 4)?;
+    let is_port = port == [0, 67] || (port == [0, 68] && role == Role::Client);
+    let message = frame.get(bootp..bootp + 44)?;
+    let is_ours = is_ipv4 && version == 4 && len >= 20 && header[9] == 17 && is_whole && is_port;
+    (is_ours && message[0] == role as u8).then_some((ipv4, bootp))
+}
+
 /// Offsets of the IPv4 header and the UDP payload as another parser has them; it also checks the lengths that headers claim.
 fn elsewhere(frame: &[u8]) -> Option<(usize, usize)> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
@@ -73,5 +92,24 @@ pub fn seeds() -> Vec<Seed> {
     reply[37] = 68;
     message::mend(&mut reply);
     seeds.push(("reply", framed(1, reply)));
+    let frame = || message::Message::new(message::DISCOVER, 1);
+    let changed = |at: usize, value: u8| {
+        let mut frame = frame().frame();
+        frame[at] = value;
+        framed(0, frame)
+    };
+    let three = frame().with(|m| m.tags = [0x81, 0, 0, 7].repeat(3));
+    seeds.extend([
+        ("three-tags", framed(0, three.frame())),
+        ("version-5", changed(14, 0x55)),
+        ("header-of-16-bytes", changed(14, 0x44)),
+        ("fragment", changed(21, 1)),
+        ("more-fragments", changed(20, 0x20)),
+        ("do-not-fragment", changed(20, 0x40)),
+        ("tcp", changed(23, 6)),
+        ("another-port", changed(37, 68)),
+        ("another-op", changed(42, 2)),
+        ("cut-in-chaddr", framed(0, frame().frame()[..80].to_vec())),
+    ]);
     seeds
 }

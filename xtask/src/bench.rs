@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: the project's figures, each from one command that anyone can run.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Subcommand;
 
@@ -9,6 +11,10 @@ use crate::{
     ebpf, group,
     setup::{self, Purpose},
 };
+
+pub mod peers;
+
+use peers::Peers;
 
 /// What to measure.
 #[derive(Clone, Debug, Subcommand)]
@@ -20,6 +26,13 @@ pub enum Bench {
         #[arg(last = true)]
         words: Vec<String>,
     },
+    /// The way of a frame through parser, decision and reply, in memory.
+    #[command(after_help = "Example:\n  cargo xtask bench path -- --rounds 3")]
+    Path {
+        /// Words for the benchmark itself.
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
     /// The journal: durable bindings a second by group size, latency beside compaction, recovery.
     #[command(after_help = "Example:\n  cargo xtask bench journal -- --quick")]
     Journal {
@@ -27,6 +40,9 @@ pub enum Bench {
         #[arg(last = true)]
         words: Vec<String>,
     },
+    /// This server and its neighbours side by side: capacity, latency, memory, processor time; Kea, dnsmasq, ISC dhcpd.
+    #[command(after_help = peers::EXAMPLES)]
+    Peers(Peers),
     /// End to end, leases a second with every ACK on stable storage first, against those without. Needs root.
     #[command(after_help = "Example:\n  cargo xtask bench durability --rounds 5 --json durability.json")]
     Durability(Durability),
@@ -36,12 +52,15 @@ pub enum Bench {
 ///
 /// # Errors
 /// Something could not be installed, built or started, or the benchmark failed.
-pub fn bench(bench: &Bench) -> Result<()> {
+pub fn bench(bench: &Bench) -> Result<ExitCode> {
     match bench {
-        Bench::Table { words } => micro("table", words),
-        Bench::Journal { words } => micro("journal", words),
-        Bench::Durability(options) => durability::bench(options),
+        Bench::Table { words } => micro("table", words)?,
+        Bench::Path { words } => micro("path", words)?,
+        Bench::Journal { words } => micro("journal", words)?,
+        Bench::Durability(options) => durability::bench(options)?,
+        Bench::Peers(options) => return peers::peers(options),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A benchmark of the package `dhcp-storm`.

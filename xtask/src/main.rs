@@ -37,11 +37,14 @@ const RUN_EXAMPLES: &str = "Examples:
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Find or install what the build and the tests need (on Debian and Ubuntu).
-    #[command(after_help = "Example:\n  cargo xtask setup --check")]
+    #[command(after_help = "Examples:\n  cargo xtask setup --check\n  cargo xtask setup --bench")]
     Setup {
         /// Only say what is missing; exit code 1 when something is.
         #[arg(long)]
         check: bool,
+        /// For `bench peers`: the servers of others, too, none of them started.
+        #[arg(long)]
+        bench: bool,
         /// Also what `fuzz` needs.
         #[arg(long)]
         fuzz: bool,
@@ -104,8 +107,8 @@ fn main() -> ExitCode {
 
 fn execute(task: Task) -> Result<ExitCode> {
     match task {
-        Task::Setup { check, fuzz } => {
-            setup::setup(Purpose::Test, check)?;
+        Task::Setup { check, bench, fuzz } => {
+            setup::setup(if bench { Purpose::Bench } else { Purpose::Test }, check)?;
             if fuzz {
                 setup::setup_fuzz(check)?;
             }
@@ -119,7 +122,7 @@ fn execute(task: Task) -> Result<ExitCode> {
         Task::Run(options) => run::run(&options)?,
         Task::Lab(options) => run::lab(options.once)?,
         Task::Test(options) => return suite::test(&options),
-        Task::Bench(bench) => bench::bench(&bench)?,
+        Task::Bench(bench) => return bench::bench(&bench),
         Task::Fuzz(options) => fuzz::fuzz(&options)?,
         Task::Audit => audit::audit()?,
     }

@@ -61,8 +61,24 @@ const RUN: [Need; 2] = [
     need(Program("udhcpc"), "udhcpc", "the client of the laboratory"),
 ];
 
+const PEER: &str = "one of the servers that this one is measured beside";
+
+/// For `bench peers`, besides.
+const PEERS: [Need; 4] = [
+    need(Program("kea-dhcp4"), "kea-dhcp4-server", PEER),
+    need(Program("dnsmasq"), "dnsmasq-base", PEER),
+    need(Program("dhcpd"), "isc-dhcp-server", PEER),
+    need(Program("perfdhcp"), "kea-admin", "the second witness of what is measured"),
+];
+
+/// Services that come with those. Nobody wants them to run here: they would answer on this machine's network.
+const SERVICES: [(&str, &str); 2] =
+    [("kea-dhcp4-server", "kea-dhcp4-server.service"), ("isc-dhcp-server", "isc-dhcp-server.service")];
+
 /// For `test`, besides.
-const TEST: [Need; 14] = [
+const TEST: [Need; 16] = [
+    need(Program("dnsmasq"), "dnsmasq-base", PEER),
+    need(Program("dhcpd"), "isc-dhcp-server", PEER),
     need(Program("ss"), "iproute2", "counters of sockets"),
     need(Program("ethtool"), "ethtool", "settings of interfaces"),
     need(Program("bpftool"), "bpftool", "to look at the XDP program"),
@@ -90,15 +106,30 @@ impl Need {
     }
 }
 
-/// What for; each needs what those before it need.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// `build` and `build-ebpf`.
     Build,
     /// `run`.
     Run,
-    /// `test`: all of it.
+    /// `bench peers`.
+    Bench,
+    /// `test`.
     Test,
+}
+
+impl Purpose {
+    /// Everything that it needs.
+    fn needs(self) -> impl Iterator<Item = &'static Need> {
+        let lists: &[&'static [Need]] = match self {
+            Purpose::Build => &[&BUILD],
+            Purpose::Run => &[&BUILD, &RUN],
+            Purpose::Bench => &[&BUILD, &RUN, &PEERS],
+            Purpose::Test => &[&BUILD, &RUN, &TEST],
+        };
+        lists.iter().copied().flatten()
+    }
 }
 
 /// What is missing, in the order in which it would be installed.
@@ -112,10 +143,8 @@ struct Missing {
 
 impl Missing {
     fn look(purpose: Purpose) -> Self {
-        let lists: [(Purpose, &[Need]); 3] = [(Purpose::Build, &BUILD), (Purpose::Run, &RUN), (Purpose::Test, &TEST)];
-        let needs = lists.iter().filter(|(from, _)| *from <= purpose).flat_map(|(_, needs)| needs.iter());
         Self {
-            packages: needs.filter(|need| !need.is_met()).copied().collect(),
+            packages: purpose.needs().filter(|need| !need.is_met()).copied().collect(),
             toolchain: ebpf::Toolchain::find().is_empty(),
             linker: !linker_works(),
             components: if purpose == Purpose::Test { missing_components() } else { Vec::new() },
@@ -179,7 +208,8 @@ pub fn setup(purpose: Purpose, check: bool) -> Result<()> {
     }
     missing.print();
     if check {
-        bail!("something is missing: `cargo xtask setup` installs it");
+        let flag = if purpose == Purpose::Bench { " --bench" } else { "" };
+        bail!("something is missing: `cargo xtask setup{flag}` installs it");
     }
     install(&missing)?;
     let still = Missing::look(purpose);
@@ -197,7 +227,10 @@ fn install(missing: &Missing) -> Result<()> {
         if !is_debian() {
             bail!("only on Debian and Ubuntu can this be installed for you: please install what is listed above");
         }
+        let services = unwanted_services(&packages);
+        systemctl(&["mask", "--runtime"], &services)?;
         apt_install(&packages)?;
+        systemctl(&["disable"], &services)?;
     }
     if missing.linker {
         install_linker()?;
@@ -210,6 +243,21 @@ fn install(missing: &Missing) -> Result<()> {
         command::run(Command::new("rustup").args(["component", "add", component]))?;
     }
     Ok(())
+}
+
+/// Services of these packages that are not to be started by their installation.
+fn unwanted_services(packages: &[String]) -> Vec<&'static str> {
+    let come = SERVICES.iter().filter(|(package, _)| packages.iter().any(|p| p == package));
+    come.map(|(_, service)| *service).collect()
+}
+
+/// Where systemd runs, and there are services.
+fn systemctl(words: &[&str], services: &[&str]) -> Result<()> {
+    if services.is_empty() || !Path::new("/run/systemd/system").exists() {
+        return Ok(());
+    }
+    println!("Setup: systemctl {} {}", words.join(" "), services.join(" "));
+    command::run(command::as_root("systemctl")?.args(words).args(services))
 }
 
 fn apt_install(packages: &[String]) -> Result<()> {
@@ -326,6 +374,14 @@ mod tests {
         let packages = RUN.iter().chain(&TEST).copied().filter(|need| need.package == "iproute2").collect();
         let missing = Missing { packages, ..Missing::default() };
         assert_eq!(missing.debian_packages(), ["iproute2"]);
+    }
+
+    #[test]
+    fn services_that_come_with_a_package_are_not_started() {
+        let packages = |purpose: Purpose| purpose.needs().map(|need| need.package.to_owned()).collect::<Vec<_>>();
+        assert_eq!(unwanted_services(&packages(Purpose::Bench)), SERVICES.map(|(_, service)| service));
+        assert_eq!(unwanted_services(&packages(Purpose::Test)), SERVICES.map(|(_, service)| service));
+        assert!(unwanted_services(&packages(Purpose::Run)).is_empty());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `cargo xtask run` as a whole, as its users run it. It builds, so that only `cargo xtask test`, which has built, runs these.
+//! `cargo xtask run` and `bench peers` as a whole, as their users run them. They build, so that only `cargo xtask test`, which has built, runs these.
 
 use std::{
     env, fs,
@@ -13,6 +13,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::Value;
 use tempfile::NamedTempFile;
 use xtask::{command, lab::wait_for};
 
@@ -20,6 +21,8 @@ fn main() -> ExitCode {
     let tests = vec![
         test("run_once_takes_leases_stands_a_storm_and_removes_everything", runs_once),
         test("an_interrupted_run_removes_everything", interrupted),
+        test("bench_peers_measures_each_server_and_draws_a_page_that_needs_no_other_file", peers),
+        test("an_interrupted_bench_of_peers_removes_everything_and_keeps_its_results", interrupted_peers),
     ];
     // Two storms at a time would only disturb each other.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
@@ -41,6 +44,8 @@ fn test(name: &str, run: fn() -> Result<()>) -> Trial {
     })
 }
 
+const ONCE: [&str; 2] = ["run", "--once"];
+
 /// A run; killed when dropped.
 struct Run {
     child: Child,
@@ -51,10 +56,10 @@ struct Run {
 }
 
 impl Run {
-    fn start() -> Result<Self> {
+    fn start(words: &[&str]) -> Result<Self> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
         let complaints = NamedTempFile::new()?;
-        command.args(["run", "--once"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(complaints.reopen()?);
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(complaints.reopen()?);
         let mut child = command.spawn()?;
         let output = BufReader::new(child.stdout.take().context("no output")?);
         Ok(Self { child, output, said: String::new(), complaints })
@@ -107,7 +112,7 @@ impl Drop for Run {
 }
 
 fn runs_once() -> Result<()> {
-    let mut run = Run::start()?;
+    let mut run = Run::start(&ONCE)?;
     let status = run.end()?;
     ensure!(status.success(), "{status}; it said:\n{}", run.said);
     for part in ["router-of-ada", "leases/s", " 0 violations", "every frame is accounted for", "made is removed"] {
@@ -119,7 +124,7 @@ fn runs_once() -> Result<()> {
 fn interrupted() -> Result<()> {
     // Once in the laboratory with its server under way, once in the storm.
     for moment in ["Laboratory: ", "Storm: "] {
-        let mut run = Run::start()?;
+        let mut run = Run::start(&ONCE)?;
         run.read_up_to(moment)?;
         ensure!(!run.left_behind()?.is_empty(), "there is no laboratory yet:\n{}", run.said);
         kill(Pid::from_raw(run.child.id().cast_signed()), Signal::SIGINT)?;
@@ -132,5 +137,70 @@ fn interrupted() -> Result<()> {
         ensure!(status.and_then(|status| status.code()) == Some(130), "{status:?}; it said:\n{}", run.said);
         run.expect_nothing_left()?;
     }
+    Ok(())
+}
+
+/// Where the results of a bench go, and the words for a small one.
+fn small_bench(only: &str, more: &[&str]) -> Result<(tempfile::TempDir, Run)> {
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (json, html) = (path("peers.json"), path("peers.html"));
+    // What it needs is built and there.
+    let mut words = vec!["bench", "peers", "--ready", "--only", only, "--json", &json, "--html", &html];
+    words.extend(["--clients", "500", "--load-s", "0.3", "--search-s", "4"]);
+    words.extend(more);
+    let run = Run::start(&words)?;
+    Ok((folder, run))
+}
+
+fn results(folder: &tempfile::TempDir) -> Result<(Value, String)> {
+    let read = |name: &str| fs::read_to_string(folder.path().join(name));
+    Ok((serde_json::from_str(&read("peers.json")?)?, read("peers.html")?))
+}
+
+fn peers() -> Result<()> {
+    let (folder, mut run) = small_bench("reflector,dhcp-xdp-sync,kea,dnsmasq", &["--quick"])?;
+    let status = run.end()?;
+    ensure!(status.success(), "{status}; it said:\n{}", run.said);
+    run.expect_nothing_left()?;
+    let (json, page) = results(&folder)?;
+    ensure!(json["schema"] == 1 && json["kind"] == "peers" && json["complete"] == true, "{json}");
+    ensure!(json["host"]["kernel"].is_string() && json["settings"]["clients"] == 500, "{json}");
+    let subjects = json["subjects"].as_array().context("no subjects")?;
+    ensure!(subjects.len() == 4, "{json}");
+    for subject in subjects {
+        let (name, median) = (&subject["name"], &subject["median"]);
+        ensure!(median["capacity_per_s"].as_f64() > Some(1.0), "{name}: {subject}");
+        ensure!(median["memory_bytes"].as_f64() > Some(1e6), "{name}: {subject}");
+        let message = if name == "reflector" { "discover" } else { "request" };
+        ensure!(median["latency_us"][message]["p99"].as_f64() > Some(0.0), "{name}: {subject}");
+        let witnesses = if name == "reflector" { 0 } else { 2 };
+        ensure!(subject["rounds"][0]["witnesses"].as_array().map(Vec::len) == Some(witnesses), "{name}: {subject}");
+    }
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(&page, options).context("the page is not well-formed")?;
+    let names: Vec<&str> = document.descendants().map(|node| node.tag_name().name()).collect();
+    ensure!(names.iter().filter(|name| **name == "svg").count() >= 4, "too few plots");
+    for foreign in ["script", "link", "img", "iframe", "object", "image", "use"] {
+        ensure!(!names.contains(&foreign), "there is a <{foreign}> in the page");
+    }
+    for foreign in ["http://", "https://", "src=", "href=", "url(", "@import"] {
+        ensure!(!page.contains(foreign), "{foreign} is in the page");
+    }
+    ensure!(page.contains("dhcp-xdp, sync") && page.contains("dnsmasq 2."), "servers are not named");
+    Ok(())
+}
+
+fn interrupted_peers() -> Result<()> {
+    let (folder, mut run) = small_bench("dhcp-xdp-sync", &["--rounds", "20"])?;
+    run.read_up_to("round 2 of 20")?;
+    kill(Pid::from_raw(run.child.id().cast_signed()), Signal::SIGINT)?;
+    let status = run.end()?;
+    ensure!(status.code() == Some(130), "{status}; it said:\n{}", run.said);
+    run.expect_nothing_left()?;
+    let (json, page) = results(&folder)?;
+    ensure!(json["complete"] == false && json["reason"] == "stopped", "{json}");
+    ensure!(json["subjects"][0]["rounds"].as_array().map(Vec::len) == Some(1), "{json}");
+    ensure!(page.contains("partial: stopped"), "the page does not say that it is partial");
     Ok(())
 }

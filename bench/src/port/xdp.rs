@@ -8,14 +8,13 @@ use dhcp_xdp::{
     wake::Wake,
     xsk::{Device, FrameToken, OBJECT, Program, ProgramConfig, QueueConfig, RingStats, Socket, open_queue},
 };
-use dhcp_xdp_ebpf::{Role, Verdict};
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, ppoll},
-    sys::time::TimeSpec,
-};
+use dhcp_xdp_ebpf::Role;
 
-use super::Port;
+use super::{
+    KernelCounts, MAX_POLLED, Modes, Port, gone,
+    packet::{Hears, PacketPort},
+    wait_for_any,
+};
 
 /// Chunks of a queue, half of them to receive into.
 const FRAMES: u32 = 8192;
@@ -32,34 +31,23 @@ pub struct XdpPort {
     /// Socket that is looked at first for replies.
     receiver: usize,
     modes: Modes,
+    /// Hears who asks for the addresses of clients and relay agents, which the XDP program passes on to the kernel.
+    arp: Option<PacketPort>,
+    /// Whether to look there before the next [`LOOK_FOR_ARP_EVERY`] turns are over.
+    look_for_arp: bool,
+    turns: u32,
 }
 
-/// How the port came about.
-#[derive(Clone, Copy, Debug)]
-pub struct Modes {
-    /// How the program is attached.
-    pub attach: &'static str,
-    /// How the sockets are bound.
-    pub bind: &'static str,
-    /// Receive queues.
-    pub queues: usize,
-}
-
-/// What the kernel counted on this end.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct KernelCounts {
-    /// Of the sockets, summed.
-    pub rings: RingStats,
-    /// Of the XDP program, in the order of [`Verdict::ALL`].
-    pub verdicts: [u64; Verdict::COUNT as usize],
-}
+/// Turns between two looks for ARP requests under load.
+const LOOK_FOR_ARP_EVERY: u32 = 256;
 
 impl XdpPort {
-    /// Attaches the program and opens the sockets.
+    /// Attaches the program and opens the sockets; with `hears_arp` one more for ARP requests.
     ///
     /// # Errors
     /// One line on what is in the way: the interface's state, a permission, another program.
-    pub fn open(device: &Device, mode: XdpMode) -> anyhow::Result<Self> {
+    pub fn open(device: &Device, mode: XdpMode, hears_arp: bool) -> anyhow::Result<Self> {
+        let arp = hears_arp.then(|| PacketPort::open(device, Hears::Arp)).transpose()?;
         let config = ProgramConfig { workers: 1, role: Role::Client, filter_destination: false };
         let mut program = Program::attach(OBJECT, device, mode, config)?;
         let config = QueueConfig {
@@ -81,8 +69,18 @@ impl XdpPort {
                 sockets.push(socket);
             }
         }
-        let modes = Modes { attach: program.mode().name(), bind, queues: sockets.len() };
-        Ok(Self { sockets, program, tokens: ArrayVec::new(), sender: 0, receiver: 0, modes })
+        let modes = Modes { socket: "xdp", attach: program.mode().name(), bind, queues: sockets.len() };
+        Ok(Self {
+            sockets,
+            program,
+            tokens: ArrayVec::new(),
+            sender: 0,
+            receiver: 0,
+            modes,
+            arp,
+            look_for_arp: false,
+            turns: 0,
+        })
     }
 
     /// How the program is attached and the sockets are bound.
@@ -125,7 +123,7 @@ impl Port for XdpPort {
 
     fn flush(&mut self) -> io::Result<()> {
         for socket in &mut self.sockets {
-            socket.flush()?;
+            socket.flush().map_err(gone)?;
             socket.service();
         }
         // The next turn's frames leave on the next queue.
@@ -133,7 +131,17 @@ impl Port for XdpPort {
         Ok(())
     }
 
-    fn receive(&mut self, _most: usize, mut take: impl FnMut(&[u8])) -> usize {
+    fn receive(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
+        self.turns += 1;
+        if let Some(arp) = &mut self.arp
+            && (self.look_for_arp || self.turns >= LOOK_FOR_ARP_EVERY)
+        {
+            (self.look_for_arp, self.turns) = (false, 0);
+            let count = arp.receive(most, &mut take);
+            if count > 0 {
+                return count;
+            }
+        }
         for _ in 0..self.sockets.len() {
             let socket = &mut self.sockets[self.receiver];
             self.receiver = (self.receiver + 1) % self.modes.queues;
@@ -158,16 +166,10 @@ impl Port for XdpPort {
                 timeout = timeout.min(Duration::from_millis(most_ms.into()));
             }
         }
-        let mut polled: Vec<PollFd<'_>> =
-            self.sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
-        match ppoll(&mut polled, Some(TimeSpec::from_duration(timeout)), None) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let gone = PollFlags::POLLERR | PollFlags::POLLNVAL | PollFlags::POLLHUP;
-        if polled.iter().any(|fd| fd.revents().is_some_and(|events| events.intersects(gone))) {
-            return Err(io::Error::other("the interface is down or gone"));
-        }
-        Ok(())
+        let arp = self.arp.iter().map(|arp| arp.as_fd());
+        let fds: ArrayVec<_, MAX_POLLED> =
+            arp.chain(self.sockets.iter().map(|socket| socket.as_fd())).take(MAX_POLLED).collect();
+        self.look_for_arp = true;
+        wait_for_any(&fds, timeout)
     }
 }

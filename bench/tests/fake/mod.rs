@@ -40,6 +40,21 @@ pub enum Quirk {
     WrongUdpChecksum,
     ChecksumLeftToHardware,
     AcksADiscover,
+    LeaseTimeZero,
+    /// ACKs with a server identifier that is not that of its OFFER.
+    AnotherServerId,
+    /// T1 is the end of the lease, and T2 after it.
+    RenewsAfterTheEnd,
+    /// `giaddr` is another than that of the request.
+    ForgetsGiaddr,
+    /// Answers in a VLAN of its own.
+    Tags,
+    /// Says nothing any more after so many messages.
+    StopsAfter(u32),
+    /// Sends a frame of noise with each answer.
+    Noise,
+    /// Gives an attacker the address of the client before.
+    GivesInToAttackers,
     /// Answers every message so late that the client has sent it again.
     Slow(Duration),
     /// The link goes down after so many messages.
@@ -58,6 +73,55 @@ impl Clock for TestClock {
     }
 }
 
+/// A message as the server reads it.
+struct Asked {
+    vlans: Vec<u8>,
+    bootp: Vec<u8>,
+}
+
+/// What a client asks for, or says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Discover,
+    Select,
+    Reboot,
+    Extend,
+    Release,
+    Decline,
+}
+
+/// Takes a frame apart; what is no DHCP message is none.
+fn asked(frame: &[u8]) -> Option<Asked> {
+    let packet = etherparse::SlicedPacket::from_ethernet(frame).ok()?;
+    let Some(etherparse::TransportSlice::Udp(udp)) = &packet.transport else { return None };
+    let bootp = udp.payload().to_vec();
+    let tags = packet.vlan_ids().len();
+    (bootp.len() >= 240 && bootp[236..240] == [99, 130, 83, 99] && bootp[1..3] == [1, 6])
+        .then(|| Asked { vlans: frame[12..12 + 4 * tags].to_vec(), bootp })
+}
+
+impl Asked {
+    fn option(&self, code: u8) -> Option<&[u8]> {
+        option(&self.bootp[240..], code)
+    }
+
+    fn word(&self, at: usize) -> u32 {
+        u32::from_be_bytes(self.bootp[at..at + 4].try_into().unwrap())
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        Some(match self.option(53)? {
+            [1] => Kind::Discover,
+            [3] if self.option(54).is_some() => Kind::Select,
+            [3] if self.word(12) != 0 => Kind::Extend,
+            [3] => Kind::Reboot,
+            [4] => Kind::Decline,
+            [7] => Kind::Release,
+            _ => return None,
+        })
+    }
+}
+
 /// The server and the wire to it.
 pub struct FakeServer {
     pub quirk: Quirk,
@@ -66,9 +130,14 @@ pub struct FakeServer {
     pub seen: Vec<Vec<u8>>,
     /// Whether to keep it.
     pub record: bool,
+    /// How many of each came.
+    pub kinds: HashMap<Kind, u32>,
+    /// Who has which address.
+    pub leases: HashMap<[u8; 6], u32>,
     clock: TestClock,
     delay_ns: u64,
-    leases: HashMap<[u8; 6], u32>,
+    next: u32,
+    questions: Vec<(u32, Vec<u8>)>,
     replies: VecDeque<(u64, Vec<u8>)>,
     messages: u32,
     requests: u32,
@@ -84,9 +153,12 @@ impl FakeServer {
             lease_time_s: 3600,
             seen: Vec::new(),
             record: false,
+            kinds: HashMap::new(),
+            leases: HashMap::new(),
             clock: clock.clone(),
             delay_ns,
-            leases: HashMap::new(),
+            next: FIRST_ADDRESS,
+            questions: Vec::new(),
             replies: VecDeque::new(),
             messages: 0,
             requests: 0,
@@ -95,45 +167,101 @@ impl FakeServer {
         }
     }
 
+    /// Sends a frame of its own once so many messages came.
+    pub fn ask_after(&mut self, messages: u32, frame: Vec<u8>) {
+        self.questions.push((messages, frame));
+    }
+
+    /// Puts a frame on the wire to the client.
+    fn send_frame(&mut self, frame: Vec<u8>) {
+        self.replies.push_back((self.clock.0.get() + self.delay_ns, frame));
+    }
+
     fn take(&mut self, frame: &[u8]) {
         if self.record {
             self.seen.push(frame.to_vec());
         }
         self.messages += 1;
-        if self.quirk == Quirk::Silent || matches!(self.quirk, Quirk::DropsEvery(n) if self.messages.is_multiple_of(n))
-        {
-            return;
+        if let Some(at) = self.questions.iter().position(|(messages, _)| *messages == self.messages) {
+            let (_, question) = self.questions.swap_remove(at);
+            self.send_frame(question);
         }
-        let bootp = &frame[42..];
-        let mac: [u8; 6] = bootp[28..34].try_into().unwrap();
-        let asked = option(&bootp[240..], 53).unwrap()[0];
-        let count = self.leases.len() as u32;
-        let mut next = FIRST_ADDRESS + count;
-        if matches!(self.quirk, Quirk::DoublesAddressOf(n) if n == count) {
-            next -= 1;
+        match self.quirk {
+            Quirk::Silent => return,
+            Quirk::DropsEvery(n) if self.messages.is_multiple_of(n) => return,
+            Quirk::StopsAfter(n) if self.messages > n => return,
+            _ => {}
         }
-        let mut address = *self.leases.entry(mac).or_insert(next);
-        let mut kind = if asked == 1 { 2 } else { 5 };
-        if asked == 3 {
-            self.requests += 1;
-            if matches!(self.quirk, Quirk::NaksEvery(n) if self.requests.is_multiple_of(n)) {
-                (kind, address) = (6, 0);
-            }
-            if self.quirk == Quirk::AcksAnotherAddress {
-                address += 1;
-            }
-        } else if self.quirk == Quirk::AcksADiscover {
-            kind = 5;
-        }
-        let reply = self.reply(bootp, kind, address);
-        let due = self.clock.0.get() + self.delay_ns;
+        let Some(asked) = asked(frame) else { return };
+        let Some(kind) = asked.kind() else { return };
+        *self.kinds.entry(kind).or_default() += 1;
+        let mac: [u8; 6] = asked.bootp[28..34].try_into().unwrap();
+        let Some((answer, address)) = self.decide(kind, mac, &asked) else { return };
+        let reply = self.reply(&asked, answer, address);
         if self.quirk == Quirk::Twice {
-            self.replies.push_back((due, reply.clone()));
+            self.send_frame(reply.clone());
         }
-        self.replies.push_back((due, reply));
+        if self.quirk == Quirk::Noise {
+            let noise = reply.iter().enumerate().map(|(i, byte)| if i < 14 { *byte } else { byte ^ i as u8 });
+            self.send_frame(noise.collect());
+            self.send_frame(vec![0; 20]);
+        }
+        self.send_frame(reply);
     }
 
-    fn reply(&self, request: &[u8], kind: u8, address: u32) -> Vec<u8> {
+    fn decide(&mut self, kind: Kind, mac: [u8; 6], asked: &Asked) -> Option<(u8, u32)> {
+        const OFFER: u8 = 2;
+        const ACK: u8 = 5;
+        const NAK: u8 = 6;
+        let held = self.leases.get(&mac).copied();
+        match kind {
+            Kind::Release => {
+                // Only of one's own lease.
+                if held == Some(asked.word(12)) {
+                    self.leases.remove(&mac);
+                }
+                return None;
+            }
+            Kind::Decline => {
+                self.leases.remove(&mac);
+                return None;
+            }
+            Kind::Reboot | Kind::Extend => {
+                let wanted = match kind {
+                    Kind::Extend => asked.word(12),
+                    _ => u32::from_be_bytes(asked.option(50)?.try_into().unwrap()),
+                };
+                if self.quirk == Quirk::GivesInToAttackers && mac[0] == 0x06 {
+                    return Some((ACK, wanted));
+                }
+                self.requests += 1;
+                let refuses = matches!(self.quirk, Quirk::NaksEvery(n) if self.requests.is_multiple_of(n));
+                return Some(if held == Some(wanted) && !refuses { (ACK, wanted) } else { (NAK, 0) });
+            }
+            Kind::Discover | Kind::Select => {}
+        }
+        let count = self.leases.len() as u32;
+        let mut address = held.unwrap_or_else(|| {
+            let doubles = matches!(self.quirk, Quirk::DoublesAddressOf(n) if n == count);
+            self.next += 1;
+            self.next - 1 - u32::from(doubles)
+        });
+        self.leases.insert(mac, address);
+        if kind == Kind::Discover {
+            return Some((if self.quirk == Quirk::AcksADiscover { ACK } else { OFFER }, address));
+        }
+        self.requests += 1;
+        if matches!(self.quirk, Quirk::NaksEvery(n) if self.requests.is_multiple_of(n)) {
+            return Some((NAK, 0));
+        }
+        if self.quirk == Quirk::AcksAnotherAddress {
+            address += 1;
+        }
+        Some((ACK, address))
+    }
+
+    fn reply(&self, asked: &Asked, kind: u8, address: u32) -> Vec<u8> {
+        let request = &asked.bootp;
         let mut bootp = vec![0; 240];
         bootp[..4].copy_from_slice(&[2, 1, 6, 0]);
         bootp[4..8].copy_from_slice(&request[4..8]);
@@ -142,15 +270,30 @@ impl FakeServer {
         }
         bootp[16..20].copy_from_slice(&address.to_be_bytes());
         bootp[24..34].copy_from_slice(&request[24..34]);
+        if self.quirk == Quirk::ForgetsGiaddr {
+            bootp[27] ^= 1;
+        }
         bootp[236..240].copy_from_slice(&[99, 130, 83, 99]);
         bootp.extend([53, 1, kind]);
         if self.quirk != Quirk::NoServerId {
             bootp.extend([54, 4]);
             bootp.extend(SERVER);
+            if self.quirk == Quirk::AnotherServerId && kind == 5 {
+                *bootp.last_mut().unwrap() += 1;
+            }
         }
         if kind != 6 && self.quirk != Quirk::NoLeaseTime {
             bootp.extend([51, 4]);
-            bootp.extend(self.lease_time_s.to_be_bytes());
+            let lease_time_s = if self.quirk == Quirk::LeaseTimeZero { 0 } else { self.lease_time_s };
+            bootp.extend(lease_time_s.to_be_bytes());
+            let (t1, t2) = match self.quirk {
+                Quirk::RenewsAfterTheEnd => (lease_time_s, lease_time_s + 1),
+                _ => (lease_time_s / 4, lease_time_s * 7 / 8),
+            };
+            for (code, time) in [(58, t1), (59, t2)] {
+                bootp.extend([code, 4]);
+                bootp.extend(time.to_be_bytes());
+            }
         }
         for (code, forgets) in [(61, Quirk::ForgetsClientId), (82, Quirk::ForgetsOption82)] {
             if let Some(value) = option(&request[240..], code).filter(|_| self.quirk != forgets) {
@@ -181,6 +324,8 @@ impl FakeServer {
             }
             _ => {}
         }
+        let vlans = if self.quirk == Quirk::Tags { &[0x81, 0, 0, 9][..] } else { &asked.vlans };
+        frame.splice(12..12, vlans.iter().copied());
         frame
     }
 }
@@ -192,7 +337,8 @@ fn option(mut options: &[u8], code: u8) -> Option<&[u8]> {
             0 => options = rest,
             255 => return None,
             _ => {
-                let (value, rest) = rest[1..].split_at(rest[0].into());
+                let (len, rest) = rest.split_first()?;
+                let (value, rest) = rest.split_at_checked(usize::from(*len))?;
                 if *found == code {
                     return Some(value);
                 }
@@ -211,7 +357,7 @@ impl Port for FakeServer {
         self.queued += 1;
         let mut buffer = [0; 2048];
         let len = write(&mut buffer);
-        assert!(len > 0);
+        assert!(len > 14);
         self.take(&buffer[..len]);
         true
     }

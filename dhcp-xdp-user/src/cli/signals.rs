@@ -1,10 +1,13 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C and SIGTERM, and SIGHUP.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::{
+    io::{self, IsTerminal as _},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    time::Duration,
+};
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
@@ -18,13 +21,23 @@ pub(super) struct Stop {
 impl Stop {
     pub fn listen() -> Result<Self, Failure> {
         let fail = |error| Failure::Failed(format!("cannot listen for signals: {error}"));
-        let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(fail)?;
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(fail)?;
         let (sender, receiver) = channel();
         std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
                 for signal in signals.forever() {
-                    let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                    let name = match signal {
+                        SIGINT => "SIGINT",
+                        SIGHUP if !io::stdin().is_terminal() => {
+                            // Many a server reads its configuration anew then, and none may die of that.
+                            log::warn!("SIGHUP: nothing is done; restart to read the configuration anew");
+                            continue;
+                        }
+                        // Its terminal is gone.
+                        SIGHUP => "SIGHUP",
+                        _ => "SIGTERM",
+                    };
                     if sender.send(name).is_err() {
                         return;
                     }

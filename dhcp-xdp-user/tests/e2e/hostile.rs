@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use xtask::{
     command,
@@ -34,6 +35,7 @@ pub fn tests() -> Vec<Trial> {
         test("an_interface_that_is_renamed_is_served_on_and_another_of_its_name_is_not", renamed),
         test("a_changed_mtu_is_followed_and_one_too_small_for_replies_is_told", shrunk),
         test("each_right_or_limit_that_is_missing_is_named", unprivileged),
+        test("sighup_without_a_terminal_ends_nothing", hang_up),
         test("connections_to_the_control_socket_that_say_nothing_stop_nobody", silent_connections),
     ]
 }
@@ -127,6 +129,15 @@ fn unprivileged() -> Result<()> {
         ensure!(site.server_end().xdp_program()?.is_none(), "{words}: the program is still attached");
     }
     Ok(())
+}
+
+fn hang_up() -> Result<()> {
+    let site = Direct::new(Veth::default())?;
+    let mut server = site.serve(&[])?;
+    server.process().signal(Signal::SIGHUP)?;
+    server.process().wait_for_output("restart to read the configuration anew", LOOK_AROUND)?;
+    ask(&site, &server, 1, |stats| messages(stats, "offer") == 1)?;
+    stop(server, site.server_end()).map(drop)
 }
 
 fn silent_connections() -> Result<()> {

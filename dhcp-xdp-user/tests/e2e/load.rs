@@ -127,7 +127,9 @@ fn storm() -> Result<()> {
     let json = site.lab.path("storm.json");
     let mut storm = site.outside.command(workspace::binary("dhcp-storm")?)?;
     storm.args(["run", "--interface", OUTSIDE, "--scenario", "dora", "--clients", "20000", "--rate", "20000"]);
-    let output = command::finish(storm.args(["--duration", "3", "--json"]).arg(&json))?;
+    let page = site.lab.path("storm.html");
+    storm.args(["--duration", "3", "--peer-netns", site.inside.name(), "--report"]).arg(&page).arg("--json").arg(&json);
+    let output = command::finish(&mut storm)?;
     if !output.status.success() {
         bail!("dhcp-storm: {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
     }
@@ -135,5 +137,10 @@ fn storm() -> Result<()> {
     let summary = &report["summary"];
     ensure!(summary["violations"] == 0, "{summary}");
     ensure!(summary["bindings_per_s"].as_f64() > Some(1000.0), "{summary}");
+    // Both ends of the wire counted every frame that dhcp-storm says it sent.
+    let (sent, ends) = (summary["sent"].as_u64(), &report["interfaces"]);
+    ensure!(ends[0]["end"] == "generator" && ends[0]["tx_packets"].as_u64() >= sent, "{sent:?} sent, {ends}");
+    ensure!(ends[1]["end"] == "server" && ends[1]["rx_packets"].as_u64() >= sent, "{sent:?} sent, {ends}");
+    ensure!(fs::read_to_string(&page)?.contains("Latency over time"), "no page");
     stop(server, site.server_end()).map(drop)
 }

@@ -17,6 +17,7 @@ mod load;
 mod net;
 mod rings;
 mod site;
+mod storm;
 mod stress;
 mod xdp;
 
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         lab::tests(),
         lifecycle::tests(),
         rings::tests(),
+        storm::tests(),
         stress::tests(),
         xdp::tests(),
     ];

@@ -6,12 +6,15 @@ use arrayvec::ArrayVec;
 
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
-    config::{Durability, Subnets},
+    config::{Durability, LoadBalance, OptionBlob, OptionSet, Subnets, Vrf},
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
     lease::{ClientId, LeaseTable, PoolRange},
     wake::Wake,
-    wire::{dhcp::MessageType, options::code},
+    wire::{
+        dhcp::MessageType,
+        options::{Codes, code},
+    },
     worker::{
         counters::{Counters, DropReason, Message},
         port::{Port, SharedPort},
@@ -52,7 +55,7 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
     let key = leases.key(u16::from(relayed), &hw, id.as_deref().unwrap_or(&[]));
     let any = if relayed { far(random.below(30) as u8) } else { lan(random.below(220) as u8) };
     let own = leases.find(&key, now_s).map_or(any, |lease| lease.address);
-    let mut msg: Msg = match random.below(16) {
+    let mut msg: Msg = match random.below(18) {
         0..5 => discover(n),
         5..8 => selecting(n, SERVER, own),
         8..10 => request(n).unicast(own),
@@ -61,20 +64,37 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
         12 => message(MessageType::Decline, n).address(code::REQUESTED_ADDRESS, own),
         13 => message(MessageType::Inform, n).unicast(own),
         14 => selecting(n, RELAY, any),
+        15 => discover(n).with(|msg| msg.options.clear()),
+        16 => discover(n).option(code::RAPID_COMMIT, &[]).option(code::AUTO_CONFIGURE, &[1]),
         _ => message((random.below(12) as u8).into(), n),
     };
     if relayed {
         msg = msg.relayed();
     }
     if let Some(id) = &id {
-        msg = msg.option(code::CLIENT_ID, id);
+        // Whole or in two parts.
+        let (part, rest) = id.split_at(if random.below(4) == 0 { id.len() / 2 } else { 0 });
+        msg = if part.is_empty() { msg } else { msg.option(code::CLIENT_ID, part) };
+        msg = msg.option(code::CLIENT_ID, rest);
     }
-    if random.below(3) == 0 {
-        let len = random.below(250);
-        msg = msg.option(code::RELAY_AGENT_INFO, &random.bytes(len));
+    match random.below(6) {
+        0 | 1 => {
+            let len = random.below(250);
+            msg = msg.option(code::RELAY_AGENT_INFO, &random.bytes(len));
+        }
+        // Link selection, override, flags, source port, a VPN that is none.
+        2 => {
+            msg = msg.option(
+                code::RELAY_AGENT_INFO,
+                b"\x05\x04\xc0\x00\x02\x00\x0b\x04\xc0\x00\x02\x07\x0a\x01\x80\x13\x00\x97\x01\xff\x98\x00",
+            )
+        }
+        _ => {}
     }
-    if random.below(3) == 0 {
-        msg = msg.option(code::PARAMETER_REQUEST_LIST, &[1, 3, 6, 15, 51, 58]);
+    match random.below(6) {
+        0 | 1 => msg = msg.option(code::PARAMETER_REQUEST_LIST, &[1, 3, 6, 15, 51, 58]),
+        2 => msg = msg.option(code::PARAMETER_REQUEST_LIST, &[108, 121, 224]).option(code::MAX_MESSAGE_SIZE, &[5, 0]),
+        _ => {}
     }
     if random.below(16) == 0 {
         msg = msg.option(code::CLIENT_ID, &[1]);
@@ -102,8 +122,16 @@ fn no_message_of_any_client_allocates_memory() {
         subnets[0].pools[0].last = lan(150);
         subnets[1].pools[0].last = far(30);
         subnets[1].lease.renewal_slack_permille = 300;
+        for subnet in &mut subnets {
+            (subnet.rapid_commit, subnet.bootp_lease_s, subnet.auto_configure) = (true, Some(600), Some(false));
+            (subnet.lease.jitter_permille, subnet.lease.scarce_permille, subnet.vrf) = (100, 500, Vrf::GLOBAL);
+            let long = OptionBlob { code: 224, data: vec![7; 600], always: false };
+            subnet.options = OptionSet::new(subnet.options.iter().cloned().chain([long]));
+        }
         subnets
-    });
+    })
+    .with_vrfs(vec![b"\x00red".to_vec()]);
+    config.load_balance = Some(LoadBalance { buckets: Codes::of(&(0..=250).collect::<Vec<u8>>()), after_secs: 30 });
     let range = |(subnet, first, last)| PoolRange { subnet, first, last };
     let leases = Arc::new(LeaseTable::new(&[(0, lan(10), lan(150)), (1, far(10), far(30))].map(range), [1, 2]));
     let port = Port { interface: 0, name: "lan0".to_owned(), addresses: vec![SERVER], mac: SERVER_MAC, mtu: 1500 };

@@ -32,6 +32,11 @@ pub const KNOWN: &[Known] = &[
     ),
     known(
         "",
+        &["OFFER: option 119 differs", "ACK: option 119 differs"],
+        "RFC 3397 2: the search list is compressed as RFC 1035 4.1.4 says; Kea, given the same bytes, writes the names out",
+    ),
+    known(
+        "",
         &["option 3 is not there", "option 6 is not there", "option 15 is not there"],
         "RFC 2132 9.8: the parameter request list says which parameters the client wants; Kea sends these three unasked",
     ),
