@@ -63,8 +63,11 @@ impl<I: Index> Side<I> {
         fill(tail..slots);
         let fill_ns = ns_each(middle - start, tail as usize);
         let tail_ns = ns_each(middle.elapsed(), (slots - tail) as usize);
-        let bytes = (resident() - before) as f64 / f64::from(slots) - 64.0;
-        report.figure(&format!("{}: bytes an entry", I::NAME), format!("{bytes:.1}"));
+        // A small index fits into memory that the process has already; then it cannot be told.
+        let bytes = resident().saturating_sub(before) as f64 / f64::from(slots) - 64.0;
+        if bytes > 0.0 {
+            report.figure(&format!("{}: bytes an entry", I::NAME), format!("{bytes:.1}"));
+        }
         Self { index, slots, fill_ns, tail_ns }
     }
 

@@ -479,7 +479,7 @@ impl LeaseTable {
         }
         let Binding { generation, started_s, expires_s, .. } = *binding;
         let entry = Entry { state, generation, started_s, expires_s };
-        self.write_and_publish(&client, slot, claim, Stamp::SETTLED, entry);
+        self.write_and_publish(&client, slot, claim, Stamp::UNSETTLED, entry);
         Ok(())
     }
 
