@@ -80,10 +80,13 @@ impl Clock {
     }
 
     pub(crate) fn moment_at(&self, wall: Duration, boot: Duration) -> Moment {
+        // When the leases' second began: with a later reading each restart would lose a part of a second.
+        let into_second = Duration::from_nanos(self.exactly_at(boot).subsec_nanos().into());
         Moment {
             lease_s: self.at(boot),
             wall_s: seconds(wall),
-            boot_ms: u64::try_from(boot.as_millis()).unwrap_or(u64::MAX),
+            // Up: rather too little time has passed than too much.
+            boot_ms: u64::try_from(boot.saturating_sub(into_second).as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
             boot_id: self.boot_id,
         }
     }
@@ -94,7 +97,11 @@ impl Clock {
     }
 
     pub(crate) fn at(&self, boot: Duration) -> u32 {
-        seconds(self.lease_at_start + boot.saturating_sub(self.boot_at_start))
+        seconds(self.exactly_at(boot))
+    }
+
+    fn exactly_at(&self, boot: Duration) -> Duration {
+        self.lease_at_start + boot.saturating_sub(self.boot_at_start)
     }
 }
 
@@ -172,6 +179,20 @@ mod tests {
             let clock = Clock::resume_at(Some(last), secs(wall), secs(170), 7);
             assert_eq!(u64::from(clock.at(secs(175))), NOON + 75, "wall clock {wall}");
         }
+    }
+
+    #[test]
+    fn restarts_lose_no_time() {
+        let (wall, boot) = (Duration::from_millis(NOON * 1000 + 400), Duration::from_millis(100_700));
+        let mut clock = Clock::resume_at(None, wall, boot, 7);
+        for restart in 1..=1000u32 {
+            let now = boot + Duration::from_millis(730) * restart;
+            let last = clock.moment_at(wall, now);
+            clock = Clock::resume_at(Some(last), wall, now + Duration::from_millis(90), 7);
+        }
+        let now = boot + Duration::from_secs(1000);
+        let lost = (NOON + 1000).abs_diff(clock.at(now).into());
+        assert!(lost <= 2, "{lost} s in 1000 restarts");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossbeam_utils::CachePadded;
@@ -13,6 +13,9 @@ use hdrhistogram::Histogram;
 
 use super::JournalError;
 use crate::wake::Wake;
+
+/// A disk that has not answered for so long is said to fail.
+const STALLED: Duration = Duration::from_secs(2);
 
 /// What the journal is doing; for statistics and health.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -44,6 +47,9 @@ pub(super) struct Shared {
     /// Set while the journal's thread has been told that there are records, and has not looked yet.
     pub bell: CachePadded<AtomicBool>,
     pub stopping: AtomicBool,
+    /// When the disk was asked for something that it has not answered, milliseconds after `start`; 0: it has.
+    asked_ms: AtomicU64,
+    start: Instant,
     progress: Mutex<Progress>,
 }
 
@@ -79,6 +85,8 @@ impl Shared {
             wakes,
             bell: CachePadded::default(),
             stopping: AtomicBool::new(false),
+            asked_ms: AtomicU64::new(0),
+            start: Instant::now(),
             progress: Mutex::new(Progress {
                 records: 0,
                 groups: 0,
@@ -104,13 +112,28 @@ impl Shared {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Asks the disk for something that may take its time, and notes for how long it does.
+    pub fn ask_disk<T>(&self, ask: impl FnOnce() -> T) -> T {
+        let now_ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.asked_ms.store(now_ms.max(1), Ordering::Relaxed);
+        let answer = ask();
+        self.asked_ms.store(0, Ordering::Relaxed);
+        answer
+    }
+
+    fn stalled(&self) -> Option<String> {
+        let asked_ms = Some(self.asked_ms.load(Ordering::Relaxed)).filter(|ms| *ms > 0)?;
+        let waited = self.start.elapsed().saturating_sub(Duration::from_millis(asked_ms));
+        (waited >= STALLED).then(|| format!("the disk has not answered for {} s", waited.as_secs()))
+    }
+
     pub fn status(&self) -> JournalStatus {
         let progress = self.progress();
         let latency = &progress.latency_us;
         JournalStatus {
             records: progress.records,
             groups: progress.groups,
-            failing: progress.failing.clone().or_else(|| progress.lost.clone()),
+            failing: progress.failing.clone().or_else(|| self.stalled()).or_else(|| progress.lost.clone()),
             commit_latency_us: [latency.value_at_quantile(0.5), latency.value_at_quantile(0.99), latency.max()],
             compactions: progress.compactions,
             compacting: progress.compacting,

@@ -294,7 +294,8 @@ impl Writer {
 
     /// One attempt; after an error the segment is abandoned.
     fn attempt(&mut self, what: fn(&mut Self) -> io::Result<()>, done: impl FnOnce(&mut Self)) -> Step {
-        match what(self) {
+        let shared = Arc::clone(&self.shared);
+        match shared.ask_disk(|| what(self)) {
             Ok(()) => {
                 done(self);
                 if std::mem::take(&mut self.is_failing) {
