@@ -120,9 +120,9 @@ pub struct Inspection {
     pub torn_bytes: u64,
     /// What is damaged, oldest first.
     pub damage: Vec<Damage>,
-    /// Addresses whose last change may be lost: what is left of a damaged record names them, and nothing after it does.
+    /// Addresses whose last change is probably lost: what is left of a damaged record names them, and nothing after it does.
     pub suspects: Vec<Ipv4Addr>,
-    /// Most changes that are lost and do not tell of which address.
+    /// Most changes that are lost and of which nothing says for certain to which address they belong.
     pub nameless: u64,
     /// The latest end of all leases that can be read, seconds since 1970-01-01 UTC; by then none given before is held.
     pub last_expiry_s: Option<u32>,
@@ -206,9 +206,10 @@ pub(super) fn look(
         Found::Lost { damage, count, hint } => {
             before[damage].get_or_insert(ordinal);
             inspection.damage[damage].lost += count;
-            match hint {
-                Some(address) => drop(hints.insert(address, ordinal)),
-                None => inspection.nameless += count,
+            // What is left of a record names an address; that may be one of the bytes that changed.
+            inspection.nameless += count;
+            if let Some(address) = hint {
+                hints.insert(address, ordinal);
             }
         }
         Found::Incomplete { segment, offset, address } => {
