@@ -22,5 +22,6 @@ pub use checked::{AddressRange, Config, Durability, Interface, LeaseTimes, Optio
 pub use file::{load, parse};
 pub use index::Subnets;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
+pub(crate) use options::{nearest, option_code};
 pub use quick::QuickFlags;
 pub use source::{Finding, Place, Rejected, Severity};

@@ -159,8 +159,23 @@ pub(super) fn code_of(key: &str) -> Result<u8, String> {
     }
 }
 
+/// The code of any option by its name: those that clients and relay agents send, too.
+///
+/// # Errors
+/// There is no such option.
+pub(crate) fn option_code(name: &str) -> Result<u8, String> {
+    let named = || NAMED.iter().map(|&(code, name, _)| (code, name));
+    let all = || named().chain(REFUSED.iter().map(|&(code, name, _)| (code, name)));
+    if let Some((code, _)) = all().find(|(_, known)| *known == name) {
+        return Ok(code);
+    }
+    let near = nearest(name, all().map(|(_, name)| name), '-');
+    let advice = near.map_or("expected its number, as option[60]".to_owned(), |near| format!("did you mean `{near}`?"));
+    Err(format!("no option is known by the name `{name}`; {advice}"))
+}
+
 /// The known name that is nearest to a mistyped one, if any is near; `dash` is what stands between words in `names`.
-pub(super) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>, dash: char) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>, dash: char) -> Option<&'a str> {
     let key = key.to_ascii_lowercase().replace(['_', '-'], &dash.to_string());
     let (distance, name) = names.map(|name| (edit_distance(&key, name), name)).min()?;
     (distance <= 3 && distance * 2 < name.len()).then_some(name)

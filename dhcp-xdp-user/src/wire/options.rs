@@ -56,6 +56,10 @@ pub mod code {
     pub const RELAY_AGENT_INFO: u8 = 82;
     /// Classless static routes (RFC 3442).
     pub const CLASSLESS_ROUTE: u8 = 121;
+    /// Vendor-identifying vendor class (RFC 3925 3).
+    pub const VENDOR_IDENTIFYING_CLASS: u8 = 124;
+    /// Vendor-identifying vendor-specific information (RFC 3925 4).
+    pub const VENDOR_IDENTIFYING_OPTIONS: u8 = 125;
     /// End of an options area: one byte, no length (RFC 2132 3.2).
     pub const END: u8 = 255;
 }

@@ -1,0 +1,5 @@
+//! The language as a whole: what is accepted, what is refused and in which words, and the machine against a plain reading of
+//! the tree.
+
+mod language;
+mod reference;
