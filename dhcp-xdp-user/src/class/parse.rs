@@ -19,7 +19,7 @@ use super::{
 /// Most bytes of an expression's text.
 pub const MAX_TEXT: usize = 16 * 1024;
 /// How deep parentheses, `not` and functions may be nested: this bounds the parser's own stack.
-const MAX_DEPTH: usize = 24;
+pub(super) const MAX_DEPTH: usize = 24;
 
 /// Words that are no names.
 pub(super) const KEYWORDS: [&str; 4] = ["and", "or", "not", "in"];
