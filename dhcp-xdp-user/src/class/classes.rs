@@ -195,8 +195,10 @@ fn names<'a>(sources: &[ClassSource<'a>], faults: &mut Vec<ClassFault>) -> HashM
         };
         if source.name.is_empty() {
             fault("is empty; expected a name, as \"voip\"".to_owned());
-        } else if names.insert(source.name, id).is_some() {
+        } else if names.contains_key(source.name) {
             fault(format!("class `{}` is there already; each has one [[class]]", source.name));
+        } else {
+            names.insert(source.name, id);
         }
     }
     names

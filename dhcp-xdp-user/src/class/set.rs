@@ -46,10 +46,16 @@ impl ClassSet {
     }
 }
 
+impl Extend<ClassId> for ClassSet {
+    fn extend<I: IntoIterator<Item = ClassId>>(&mut self, classes: I) {
+        classes.into_iter().for_each(|class| self.insert(class));
+    }
+}
+
 impl FromIterator<ClassId> for ClassSet {
     fn from_iter<I: IntoIterator<Item = ClassId>>(classes: I) -> Self {
         let mut set = Self::EMPTY;
-        classes.into_iter().for_each(|class| set.insert(class));
+        set.extend(classes);
         set
     }
 }

@@ -48,6 +48,13 @@ impl Checker<'_> {
         self.findings.push((span.start, self.source.finding(Severity::Error, span, message.into())));
     }
 
+    /// An error about a part of a text, by its place within the text as it is read.
+    pub fn error_within(&mut self, text: &Text, within: Range<usize>, message: impl Into<String>) {
+        let at = self.source.within(text.span(), within);
+        let finding = self.source.finding(Severity::Error, at.clone(), message.into());
+        self.findings.push((at.start, Finding { excerpt: self.source.excerpt(at), ..finding }));
+    }
+
     pub fn warn(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.findings.push((span.start, self.source.finding(Severity::Warning, span, message.into())));
     }
@@ -112,6 +119,7 @@ pub(super) fn check(
     let config = Config {
         interfaces,
         subnets: Subnets::new(subnets),
+        classes: super::classes::classes(&mut checker, form),
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
         offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,

@@ -106,7 +106,28 @@ with_settings! {
         interface: Option<Text>,
         pools: Vec<Text>,
         exclude: Vec<Text>,
+        allow_classes: Option<Spanned<Vec<Text>>>,
+        deny_classes: Vec<Text>,
+        known_clients_only: bool,
     }
+}
+
+/// `[[class]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClassForm {
+    pub name: Option<Text>,
+    #[serde(rename = "match")]
+    pub condition: Option<Text>,
+    pub spawn: Option<Text>,
+    pub lease_limit: Option<Number>,
+    pub ignore: bool,
+    pub lease_time_s: Option<Number>,
+    pub min_lease_time_s: Option<Number>,
+    pub max_lease_time_s: Option<Number>,
+    pub next_server: Option<Text>,
+    pub boot_file: Option<Text>,
+    pub options: Options,
 }
 
 /// `[[interface]]`.
@@ -135,6 +156,8 @@ pub(super) struct FileForm {
     pub defaults: DefaultsForm,
     #[serde(rename = "interface")]
     pub interfaces: Vec<Spanned<InterfaceForm>>,
+    #[serde(rename = "class")]
+    pub classes: Vec<Spanned<ClassForm>>,
     #[serde(rename = "subnet")]
     pub subnets: Vec<Spanned<SubnetForm>>,
 }
@@ -152,6 +175,7 @@ pub fn load(path: &Path, machine: &dyn Machine) -> Result<Checked, Rejected> {
                 severity: Severity::Error,
                 place: Place::File(name),
                 field: None,
+                excerpt: None,
                 message: format!("cannot read it: {error}"),
             }],
         }),

@@ -5,6 +5,7 @@
 
 mod check;
 mod checked;
+mod classes;
 mod file;
 mod index;
 mod machine;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{AddressRange, Config, Durability, Interface, LeaseTimes, OptionBlob, OptionSet, Subnet, XdpMode};
+pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
 pub use index::Subnets;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};

@@ -46,7 +46,28 @@ const SETTINGS: Keys = &[
     ("boot_file", Text),
     ("options", Options),
 ];
-const SUBNET: Keys = &[("prefix", Text), ("interface", Text), ("pools", Texts), ("exclude", Texts)];
+const SUBNET: Keys = &[
+    ("prefix", Text),
+    ("interface", Text),
+    ("pools", Texts),
+    ("exclude", Texts),
+    ("allow_classes", Texts),
+    ("deny_classes", Texts),
+    ("known_clients_only", Bool),
+];
+const CLASS: Keys = &[
+    ("name", Text),
+    ("match", Text),
+    ("spawn", Text),
+    ("lease_limit", Integer),
+    ("ignore", Bool),
+    ("lease_time_s", Integer),
+    ("min_lease_time_s", Integer),
+    ("max_lease_time_s", Integer),
+    ("next_server", Text),
+    ("boot_file", Text),
+    ("options", Options),
+];
 const INTERFACE: Keys = &[
     ("name", Text),
     ("workers", Integer),
@@ -67,6 +88,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("verify_udp_checksum", Bool),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
+    ("class", Tables(&[CLASS])),
     ("subnet", Tables(&[SUBNET, SETTINGS])),
 ]];
 
@@ -210,6 +232,7 @@ mod tests {
             ("zz = 1", FILE),
             ("defaults = { zz = 1 }", &[SETTINGS][..]),
             ("interface = [{ zz = 1 }]", &[INTERFACE]),
+            ("class = [{ zz = 1 }]", &[CLASS]),
             ("subnet = [{ zz = 1 }]", &[SUBNET, SETTINGS]),
         ] {
             let known: BTreeSet<String> =

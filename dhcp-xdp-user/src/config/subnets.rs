@@ -17,7 +17,7 @@ use crate::wire::options::code;
 /// Lease time when none is given, seconds.
 const DEFAULT_LEASE_TIME_S: i64 = 3600;
 /// Longest lease time, seconds: ten years, so that a time of expiry fits into 32 bits for long enough.
-const MAX_LEASE_TIME_S: i64 = 10 * 365 * 24 * 3600;
+pub(super) const MAX_LEASE_TIME_S: i64 = 10 * 365 * 24 * 3600;
 /// Bytes of options above which a reply may not fit the 576 bytes that every client takes (RFC 2131 2: 312 bytes of
 /// options, less what the server itself sets).
 const ROOMY_OPTIONS: usize = 250;
@@ -105,6 +105,13 @@ fn subnet(
         prefix,
         interface,
         server_id,
+        access: super::classes::access(
+            checker,
+            form,
+            given.allow_classes.as_ref(),
+            &given.deny_classes,
+            given.known_clients_only,
+        ),
         lease: lease_times(checker, settings),
         authoritative: settings.authoritative.unwrap_or(false),
         options,
@@ -302,7 +309,7 @@ fn lease_times(checker: &mut Checker<'_>, settings: Settings<'_>) -> LeaseTimes 
     }
 }
 
-fn boot_file(checker: &mut Checker<'_>, text: &Text) -> Vec<u8> {
+pub(super) fn boot_file(checker: &mut Checker<'_>, text: &Text) -> Vec<u8> {
     let bytes = text.get_ref().as_bytes();
     if bytes.len() > MAX_BOOT_FILE || bytes.contains(&0) {
         checker.error(
@@ -314,7 +321,7 @@ fn boot_file(checker: &mut Checker<'_>, text: &Text) -> Vec<u8> {
 }
 
 /// Encodes an `options` table, by code.
-fn compile_options(checker: &mut Checker<'_>, given: &Options) -> BTreeMap<u8, OptionBlob> {
+pub(super) fn compile_options(checker: &mut Checker<'_>, given: &Options) -> BTreeMap<u8, OptionBlob> {
     let mut compiled = BTreeMap::new();
     for (key, value) in given {
         let code = match options::code_of(key.get_ref()) {

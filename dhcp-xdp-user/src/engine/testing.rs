@@ -8,7 +8,9 @@ use dhcproto::{Decodable as _, v4};
 use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader};
 
 use crate::{
-    config::{AddressRange, Config, Durability, LeaseTimes, OptionBlob, OptionSet, Subnet, Subnets},
+    config::{
+        Access, AddressRange, ClassTable, Config, Durability, LeaseTimes, OptionBlob, OptionSet, Subnet, Subnets,
+    },
     journal::{LaneFull, Ticket},
     lease::{HwAddress, Lease, LeaseTable, PoolRange},
     wire::{
@@ -48,6 +50,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
         prefix: prefix.parse().unwrap(),
         interface: interface.map(str::to_owned),
         server_id: None,
+        access: Access::default(),
         pools: vec![AddressRange { first, last }],
         lease: LeaseTimes { min_s: 60, default_s: 3600, max_s: 7200, t1_permille: 500, t2_permille: 875 },
         authoritative: false,
@@ -71,6 +74,7 @@ pub(crate) fn config() -> Config {
             subnet("192.0.2.0/24", Some("lan0"), lan(10), lan(19)),
             subnet("10.0.0.0/24", None, far(10), far(13)),
         ]),
+        classes: ClassTable::default(),
         state_dir: PathBuf::new(),
         durability: Durability::Sync,
         offer_hold_s: 30,

@@ -12,6 +12,7 @@ mod free;
 mod index;
 mod key;
 mod layout;
+mod limit;
 mod side;
 mod slot;
 mod sync;
@@ -22,4 +23,5 @@ mod wheel;
 
 pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, is_current};
 pub use key::{ClientKey, KeyHasher};
+pub use limit::{Limit, LimitKey, LimitReached, Limits, MAX_LIMITS};
 pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, TableCounts};
