@@ -1,6 +1,7 @@
 //! What `cargo xtask` does, as a library: the end-to-end tests use the same [`lab`] as `cargo xtask run`.
 
 pub mod audit;
+pub mod bench;
 pub mod cargo;
 pub mod command;
 pub mod ebpf;

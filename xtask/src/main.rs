@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::{
-    audit, cargo, ebpf, lab,
+    audit,
+    bench::{self, Bench},
+    cargo, ebpf, lab,
     run::{self, Run},
     setup::{self, Purpose},
     signals::Stopped,
@@ -68,6 +70,9 @@ enum Task {
     /// Run all tests: format, clippy, unit, property, documentation and end-to-end tests.
     #[command(after_help = "Example:\n  cargo xtask test lifecycle")]
     Test(Suite),
+    /// Measure: each figure of the README comes from one of these.
+    #[command(subcommand, after_help = "Example:\n  cargo xtask bench table")]
+    Bench(Bench),
     /// Check the dependencies with cargo-deny and cargo-machete.
     #[command(after_help = "Example:\n  cargo xtask audit")]
     Audit,
@@ -101,6 +106,7 @@ fn execute(task: Task) -> Result<ExitCode> {
         Task::Run(options) => run::run(&options)?,
         Task::Lab(options) => run::lab(options.once)?,
         Task::Test(options) => return suite::test(&options),
+        Task::Bench(bench) => bench::bench(&bench)?,
         Task::Audit => audit::audit()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -58,13 +58,14 @@ const RUN: [Need; 2] = [
 ];
 
 /// For `test`, besides.
-const TEST: [Need; 9] = [
+const TEST: [Need; 10] = [
     need(Program("ss"), "iproute2", "counters of sockets"),
     need(Program("ethtool"), "ethtool", "settings of interfaces"),
     need(Program("bpftool"), "bpftool", "to look at the XDP program"),
     need(Program("dhclient"), "isc-dhcp-client", CLIENT),
     need(Program("dhcpcd"), "dhcpcd-base", CLIENT),
     need(Program("dhcrelay"), "isc-dhcp-relay", "the relay agent of the end-to-end tests"),
+    need(Program("kea-dhcp4"), "kea-dhcp4-server", "the server that ours is held against"),
     need(Program("perfdhcp"), "kea-admin", "load in the end-to-end tests"),
     need(Program("tcpdump"), "tcpdump", JUDGE),
     need(Program("tshark"), "tshark", JUDGE),

@@ -4,11 +4,17 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
-    time::Instant,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use crate::{
@@ -35,6 +41,9 @@ pub struct Suite {
 const END_TO_END: &str = "e2e";
 /// How the reason of an ignored test begins that is only run with `--long`.
 const LONG: &str = "long";
+
+/// How long one program of tests may take, without and with the long ones: a test that hangs must not hang the suite.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(15 * 60), Duration::from_secs(3 * 3600));
 
 /// What came of it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -73,7 +82,8 @@ pub fn test(options: &Suite) -> Result<ExitCode> {
     }
     if options.filter.is_none() {
         let mut doc = cargo();
-        run_tests(&mut tally, "documentation", doc.args(["test", "--locked", "--workspace", "--doc"]), false)?;
+        let doc = doc.args(["test", "--locked", "--workspace", "--doc"]);
+        run_tests(&mut tally, "documentation", doc, false, PATIENCE.0)?;
     }
     for target in end_to_end {
         run_target(&mut tally, &target, options)?;
@@ -131,17 +141,26 @@ fn run_target(tally: &mut Tally, target: &Target, options: &Suite) -> Result<()>
     if options.long {
         command.arg("--include-ignored");
     }
-    run_tests(tally, &target.name, &mut command, end_to_end)
+    let patience = if options.long { PATIENCE.1 } else { PATIENCE.0 };
+    run_tests(tally, &target.name, &mut command, end_to_end, patience)
 }
 
-/// Runs a command that prints as libtest does, and counts. `aloud` shows each test as it ends; else only what fails.
-fn run_tests(tally: &mut Tally, name: &str, command: &mut Command, aloud: bool) -> Result<()> {
+/// Runs a command that prints as libtest does, and counts. `aloud` shows each test as it ends; else only what fails. It is
+/// killed after `patience`; what it printed by then names the test that hangs.
+fn run_tests(tally: &mut Tally, name: &str, command: &mut Command, aloud: bool, patience: Duration) -> Result<()> {
     let start = Instant::now();
     let before = tally.passed;
     if aloud {
         println!("{name}:");
     }
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {name}"))?;
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (ended, end) = mpsc::channel::<()>();
+    let watch = thread::spawn(move || {
+        let is_late = end.recv_timeout(patience) == Err(RecvTimeoutError::Timeout);
+        // The child is waited for only after this thread, so that its number is still its own.
+        is_late && kill(pid, Signal::SIGKILL).is_ok()
+    });
     let mut text = String::new();
     for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
         let line = line.context("cannot read the tests' output")?;
@@ -151,6 +170,10 @@ fn run_tests(tally: &mut Tally, name: &str, command: &mut Command, aloud: bool) 
         tally.line(name, &line);
         text.push_str(&line);
         text.push('\n');
+    }
+    drop(ended);
+    if watch.join().unwrap_or(false) {
+        tally.failed.push(format!("{name}: hung, and was killed after {} s", patience.as_secs()));
     }
     let status = child.wait().context("cannot wait for the tests")?;
     let failed = tally.failed.iter().any(|test| test.starts_with(&format!("{name}: ")));
@@ -234,6 +257,15 @@ mod tests {
             left_for_long: 1,
         };
         assert_eq!(tally, expected);
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_killed_and_counted_as_failed() {
+        let mut tally = Tally::default();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'test a ... ok'; exec sleep 60"]);
+        run_tests(&mut tally, "unit", &mut command, false, Duration::from_millis(200)).unwrap();
+        assert_eq!((tally.passed, &tally.failed[..]), (1, &["unit: hung, and was killed after 0 s".to_owned()][..]));
     }
 
     #[test]

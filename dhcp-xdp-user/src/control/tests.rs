@@ -275,25 +275,30 @@ fn a_whole_listing_loses_nothing_at_the_seams_of_its_chunks() {
     running.control.stop();
 }
 
-/// Readers that ask and read only the first bytes: each keeps a listing under way.
-fn paused_readers(running: &Running) -> Vec<std::os::unix::net::UnixStream> {
+/// A reader that asks for a listing and reads only the first bytes; `None` if it is refused.
+fn paused_reader(running: &Running) -> Option<std::os::unix::net::UnixStream> {
     use std::io::{Read as _, Write as _};
-    let reader = |_| {
-        let mut stream = std::os::unix::net::UnixStream::connect(running.control.path()).unwrap();
-        write!(stream, "GET /v1/leases HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-        stream.read_exact(&mut [0; 64]).unwrap();
-        stream
-    };
-    (0..4).map(reader).collect()
+    let mut stream = std::os::unix::net::UnixStream::connect(running.control.path()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "GET /v1/leases HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut start = [0; 64];
+    stream.read_exact(&mut start).unwrap();
+    start.starts_with(b"HTTP/1.1 200").then_some(stream)
+}
+
+/// As many as there are places: each keeps a listing under way.
+fn paused_readers(running: &Running) -> Option<Vec<std::os::unix::net::UnixStream>> {
+    (0..4).map(|_| paused_reader(running)).collect()
 }
 
 #[test]
 fn a_reader_that_pauses_too_long_gives_its_place_up_and_sees_that_its_listing_is_not_whole() {
     use std::io::Read as _;
     let running = run_with(Fake { endless: 10_000_000, ..Fake::default() }, Duration::from_millis(300));
-    let readers = paused_readers(&running);
+    let readers = paused_readers(&running).expect("there are four places");
     let deadline = Instant::now() + Duration::from_secs(10);
-    while running.client.leases(&Filter::default(), &mut |_| ControlFlow::Break(())).is_err() {
+    // All four places are free again only when each of the four has been cut off.
+    while paused_readers(&running).is_none() {
         assert!(Instant::now() < deadline, "paused readers hold their places for ever");
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -302,6 +307,7 @@ fn a_reader_that_pauses_too_long_gives_its_place_up_and_sees_that_its_listing_is
         // The connection may be closed or reset; what must not come is the end of a whole listing.
         let _ = reader.read_to_end(&mut rest);
         assert!(!rest.ends_with(b"0\r\n\r\n"), "a part looks like the whole");
+        assert!(rest.len() < 100 << 20, "the listing went on");
     }
     running.control.stop();
 }
@@ -309,7 +315,7 @@ fn a_reader_that_pauses_too_long_gives_its_place_up_and_sees_that_its_listing_is
 #[test]
 fn statistics_and_health_wait_for_no_paused_reader_and_no_slow_disk() {
     let running = run(Fake { endless: 10_000_000, ..some() });
-    let readers = paused_readers(&running);
+    let readers = paused_readers(&running).expect("there are four places");
     let slow = running.backend.slow_disk.lock().unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -329,7 +335,7 @@ fn statistics_and_health_wait_for_no_paused_reader_and_no_slow_disk() {
 #[test]
 fn no_more_listings_than_threads_run_at_once() {
     let running = run(Fake { endless: 10_000_000, ..Fake::default() });
-    let readers = paused_readers(&running);
+    let readers = paused_readers(&running).expect("there are four places");
     let refusal = refused(running.client.leases(&Filter::default(), &mut |_| ControlFlow::Break(())));
     assert_eq!(refusal.0, 503);
     assert!(running.client.stats().is_ok(), "other requests are served meanwhile");

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use xtask::lab::{Lab, Process, Veth, counters, raw::RawSocket, wait_for};
+use xtask::lab::{Lab, Parameter, Process, Veth, counters, raw::RawSocket, wait_for};
 
 use crate::{
     site::{Direct, INSIDE},
@@ -56,6 +56,13 @@ fn frames_pass() -> Result<()> {
     wait_for("the frames", Duration::from_secs(2), || Ok((received()? - before == 10).then_some(())))
 }
 
+/// A kernel parameter that hardly anything depends on.
+const HARMLESS: &str = "net/core/optmem_max";
+
+fn harmless() -> Result<u64> {
+    Ok(fs::read_to_string(Path::new("/proc/sys").join(HARMLESS))?.trim().parse()?)
+}
+
 const VICTIM: &str = "DHCP_XDP_E2E_VICTIM";
 
 /// If this process was started as a victim: makes a laboratory, tells of it, and waits to be killed.
@@ -65,6 +72,7 @@ pub fn be_victim_if_asked() {
     }
     let made = Lab::new().and_then(|lab| {
         let namespace = lab.namespace("v")?;
+        let _more = Parameter::at_least(&lab, HARMLESS, harmless()? + 1)?;
         println!("{} {}", namespace.name(), lab.path("").display());
         thread::sleep(Duration::from_secs(600));
         Ok(())
@@ -74,15 +82,16 @@ pub fn be_victim_if_asked() {
 }
 
 fn killed_leaves_nothing() -> Result<()> {
+    let before = harmless()?;
     let mut victim =
         Command::new(env::current_exe()?).env(VICTIM, "1").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(victim.stdout.take().context("no output")?).read_line(&mut line)?;
     let (namespace, folder) = line.trim().split_once(' ').context("the victim said nothing")?;
-    let were_there = exists(namespace) && Path::new(folder).exists();
+    let were_there = exists(namespace) && Path::new(folder).exists() && harmless()? == before + 1;
     victim.kill()?;
     victim.wait()?;
     ensure!(were_there, "the victim made nothing");
-    let gone = || Ok((!exists(namespace) && fs::metadata(folder).is_err()).then_some(()));
+    let gone = || Ok((!exists(namespace) && fs::metadata(folder).is_err() && harmless()? == before).then_some(()));
     wait_for("the janitor", Duration::from_secs(5), gone)
 }

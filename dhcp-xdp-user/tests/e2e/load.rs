@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use xtask::{
     command,
-    lab::{Veth, counters, perfdhcp, server::drop_reasons},
+    lab::{Parameter, Veth, counters, perfdhcp, server::drop_reasons},
     workspace,
 };
 
@@ -72,25 +72,27 @@ fn rings(stats: &Value) -> String {
     queues.map(of_queue).collect()
 }
 
-/// perfdhcp's socket holds a few milliseconds of replies: where it does not get its CPU in time, it loses some by itself, and
-/// its own report then says more than half a percent. Our part is what this test is about. Three tries, because a disk or a
-/// CPU that something else keeps busy is nobody's fault.
+/// Room for a tenth of a second of replies in perfdhcp's socket, bytes: the usual 208 KiB hold some milliseconds of them, and
+/// overflow whenever its one thread does not get its CPU in time.
+const ROOM: u64 = 8 << 20;
+
+/// The ratio that is judged is perfdhcp's own. Up to three rounds, because a disk or a CPU that something else keeps busy is
+/// nobody's fault; what is lost is told with its owner.
 fn rate() -> Result<()> {
-    let mut best = f64::INFINITY;
     let mut told = String::new();
     for _ in 0..3 {
         let site = site()?;
+        let _room = Parameter::at_least(&site.lab, "net/core/rmem_default", ROOM)?;
         let server = site.serve(&[])?;
         let words = ["-l", OUTSIDE, "-r", "20000", "-p", "10", "-R", "100000"];
         let report = perfdhcp::run(&site.outside, &words, Duration::from_secs(60))?;
-        let losses = losses(&site, &stop(server, site.server_end())?)?;
+        let Losses { ours_percent, told: counters } = losses(&site, &stop(server, site.server_end())?)?;
         let mut lost_percent = 0.0f64;
         for (name, exchange) in [("DISCOVER-OFFER", &report.discover_offer), ("REQUEST-ACK", &report.request_ack)] {
             ensure!(exchange.non_unique_addresses == 0, "{name}: {} addresses twice", exchange.non_unique_addresses);
             lost_percent = lost_percent.max(exchange.drops_percent);
         }
         ensure!(report.discover_offer.sent > 100_000, "perfdhcp sent too little to tell: {}", report.text);
-        let Losses { ours_percent, told: counters } = losses;
         let rate = report.rate_per_s;
         let line =
             format!("perfdhcp: {rate:.0} leases/s, {lost_percent:.2} % lost, {ours_percent:.2} % by us; {counters}");
@@ -98,13 +100,10 @@ fn rate() -> Result<()> {
         if lost_percent <= 0.5 {
             return Ok(());
         }
-        best = best.min(ours_percent);
         told.push_str(&line);
         told.push('\n');
     }
-    ensure!(best <= 0.5, "the server lost {best:.2} % at best:\n{told}");
-    eprintln!("perfdhcp lost more by itself, in its full socket buffer: is this machine busy with something else?");
-    Ok(())
+    bail!("more than 0.5 % was lost in each round:\n{told}")
 }
 
 fn avalanche() -> Result<()> {

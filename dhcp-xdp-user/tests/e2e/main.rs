@@ -5,6 +5,7 @@
 
 mod clients;
 mod frames;
+mod kea;
 mod lab;
 mod lifecycle;
 mod load;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let together = [
         clients::tests(),
         frames::tests(),
+        kea::tests(),
         lab::tests(),
         lifecycle::tests(),
         rings::tests(),

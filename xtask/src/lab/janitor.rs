@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::namespace;
+use super::{namespace, parameter};
 
 /// Start of the names of laboratories' folders; the process id and a dash follow.
 pub(super) const FOLDER_PREFIX: &str = "dhcp-xdp-lab-";
@@ -52,7 +52,8 @@ fn remove_folders_of(pid: u32) {
     let prefix = format!("{FOLDER_PREFIX}{pid}-");
     for entry in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            // Nobody is left to be told when it fails.
+            // Nobody is left to be told when these fail.
+            parameter::put_back(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
     }

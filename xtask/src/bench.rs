@@ -1,0 +1,49 @@
+//! `cargo xtask bench`: the project's figures, each from one command that anyone can run.
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::{
+    cargo::cargo,
+    ebpf, group,
+    setup::{self, Purpose},
+};
+
+/// What to measure.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Bench {
+    /// The lease table: memory a lease, costs at 10 million leases against 10,000, allocation, expiry.
+    #[command(after_help = "Example:\n  cargo xtask bench table -- --quick")]
+    Table {
+        /// Words for the benchmark itself.
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
+    /// The journal: durable bindings a second by group size, latency beside compaction, recovery.
+    #[command(after_help = "Example:\n  cargo xtask bench journal -- --quick")]
+    Journal {
+        /// Words for the benchmark itself.
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
+}
+
+/// Builds it with optimisations and runs it.
+///
+/// # Errors
+/// Something could not be installed, built or started, or the benchmark failed.
+pub fn bench(bench: &Bench) -> Result<()> {
+    setup::setup(Purpose::Build, false)?;
+    ebpf::build(false)?;
+    match bench {
+        Bench::Table { words } => micro("table", words),
+        Bench::Journal { words } => micro("journal", words),
+    }
+}
+
+/// A benchmark of the package `dhcp-storm`.
+fn micro(name: &str, words: &[String]) -> Result<()> {
+    let mut cargo = cargo();
+    cargo.args(["bench", "--locked", "--package", "dhcp-storm", "--bench", name, "--"]).args(words);
+    group::run(&mut cargo)
+}
