@@ -177,6 +177,9 @@ pub struct LeaseTimes {
     pub t1_permille: u16,
     /// T2, thousandths of the lease time (RFC 2131 4.4.5: 875).
     pub t2_permille: u16,
+    /// How much longer than its client is told a lease is kept and recorded, thousandths of the lease time: a renewal that
+    /// does not go beyond that needs no record of its own. Zero: each renewal is recorded.
+    pub renewal_slack_permille: u16,
 }
 
 /// Options of a subnet, encoded once so that a reply copies bytes and looks nothing up by name.

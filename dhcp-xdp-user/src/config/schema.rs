@@ -40,6 +40,7 @@ const SETTINGS: Keys = &[
     ("max_lease_time_s", Integer),
     ("t1", Number),
     ("t2", Number),
+    ("renewal_slack", Number),
     ("server_id", Text),
     ("authoritative", Bool),
     ("next_server", Text),

@@ -298,6 +298,10 @@ fn lease_times(checker: &mut Checker<'_>, settings: Settings<'_>) -> LeaseTimes 
         let at = settings.t1.or(settings.t2).map_or(0..0, Spanned::span);
         checker.error(at, format!("found t1 = {t1} and t2 = {t2}; expected parts of the lease time with 0 < t1 < t2 < 1, as t1 = 0.5 and t2 = 0.875"));
     }
+    let slack = settings.renewal_slack.map_or(0.0, |slack| *slack.get_ref());
+    if let Some(given) = settings.renewal_slack.filter(|_| !(0.0..=1.0).contains(&slack)) {
+        checker.error(given.span(), format!("found {slack}; expected a part of the lease time from 0 to 1, as 0.1"));
+    }
     // In range by the checks above; a cast saturates where they failed.
     let permille = |part: f64| (part * 1000.0).round() as u16;
     LeaseTimes {
@@ -306,6 +310,7 @@ fn lease_times(checker: &mut Checker<'_>, settings: Settings<'_>) -> LeaseTimes 
         max_s: max_s as u32,
         t1_permille: permille(t1),
         t2_permille: permille(t2),
+        renewal_slack_permille: permille(slack),
     }
 }
 

@@ -86,6 +86,7 @@ impl Case<'_> {
             }),
             Err(OfferError::Exhausted) => Decision::Drop(DropReason::NoFreeAddress),
             Err(OfferError::Contended) => Decision::Drop(DropReason::Contended),
+            Err(OfferError::ClientIdRoom) => Decision::Drop(DropReason::ClientIdRoom),
         }
     }
 
@@ -196,13 +197,15 @@ impl Case<'_> {
     fn bind(&self, address: Ipv4Addr) -> Result<Decision, BindError> {
         let lease_time_s = self.lease_time_s();
         let expires_s = self.now_s.saturating_add(lease_time_s);
-        match self.leases.bind(&self.client(), address, expires_s, self.now_s) {
+        let slack_s = slack_s(&self.subnet.lease, lease_time_s);
+        match self.leases.bind_with_slack(&self.client(), address, expires_s, slack_s, self.now_s) {
             Ok(bound) => {
                 let ack = self.reply(MessageType::Ack);
                 let reply = Reply { your_address: bound.lease.address, lease_time_s: Some(lease_time_s), ..ack };
                 Ok(Decision::Commit(reply, bound))
             }
             Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
+            Err(BindError::ClientIdRoom) => Ok(Decision::Drop(DropReason::ClientIdRoom)),
             Err(error) => Err(error),
         }
     }
@@ -272,11 +275,18 @@ fn granted_s(times: &LeaseTimes, requested_s: Option<u32>) -> u32 {
     requested_s.map_or(times.default_s, |requested_s| requested_s.min(times.max_s).max(times.min_s))
 }
 
+/// How much longer than it is told a client has its lease, so that its next renewals need no record.
+fn slack_s(times: &LeaseTimes, lease_time_s: u32) -> u32 {
+    permille_of(times.renewal_slack_permille, lease_time_s)
+}
+
+fn permille_of(permille: u16, lease_time_s: u32) -> u32 {
+    let part_s = u64::from(lease_time_s) * u64::from(permille) / 1000;
+    u32::try_from(part_s).unwrap_or(FOREVER)
+}
+
 /// T1 and T2 of a lease time, seconds; none for a lease for ever, which is never renewed (RFC 2131 4.4.5).
 pub(super) fn renewal_times_s(times: &LeaseTimes, lease_time_s: u32) -> Option<(u32, u32)> {
-    let part = |permille: u16| {
-        let part_s = u64::from(lease_time_s) * u64::from(permille) / 1000;
-        u32::try_from(part_s).unwrap_or(FOREVER)
-    };
+    let part = |permille| permille_of(permille, lease_time_s);
     (lease_time_s != FOREVER).then(|| (part(times.t1_permille), part(times.t2_permille)))
 }

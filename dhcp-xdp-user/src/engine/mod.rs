@@ -44,7 +44,8 @@ pub struct Ingress<'a> {
 pub enum Decision {
     /// Send a reply that changes no binding: OFFER, NAK, the ACK to an INFORM.
     Reply(Reply),
-    /// Send an ACK once this change is durable: the lease, and after it the one that the client gives up for it.
+    /// Send an ACK once this change is durable: the lease, and after it the one that the client gives up for it. What an
+    /// earlier record covers ([`Bound::must_record`]) needs none of its own.
     Commit(Reply, Bound),
     /// Send nothing; record the change (RELEASE, DECLINE). The reason names it in the statistics.
     Record(Lease, DropReason),

@@ -12,7 +12,7 @@ use crate::{
         Access, AddressRange, ClassTable, Config, Durability, LeaseTimes, OptionBlob, OptionSet, Subnet, Subnets,
     },
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, PoolRange},
+    lease::{HwAddress, Lease, LeaseTable, PoolRange, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -52,7 +52,14 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
         server_id: None,
         access: Access::default(),
         pools: vec![AddressRange { first, last }],
-        lease: LeaseTimes { min_s: 60, default_s: 3600, max_s: 7200, t1_permille: 500, t2_permille: 875 },
+        lease: LeaseTimes {
+            min_s: 60,
+            default_s: 3600,
+            max_s: 7200,
+            t1_permille: 500,
+            t2_permille: 875,
+            renewal_slack_permille: 0,
+        },
         authoritative: false,
         options: OptionSet::new([
             blob(code::SUBNET_MASK, &[255, 255, 255, 0]),
@@ -89,6 +96,8 @@ pub(crate) struct FakeLane {
     pub(crate) records: Vec<(Lease, HwAddress, Vec<u8>)>,
     pub(crate) full: bool,
     pub(crate) never_parks: bool,
+    /// Records that are on the disk.
+    pub(crate) durable: u64,
 }
 
 impl Recorder for FakeLane {
@@ -104,6 +113,12 @@ impl Recorder for FakeLane {
     }
     fn has_room(&self) -> bool {
         !self.full
+    }
+    fn stamp(&self, ticket: Ticket) -> Stamp {
+        Stamp::new(0, ticket.0)
+    }
+    fn is_settled(&self, stamp: Stamp) -> bool {
+        stamp.is_settled(|lane| (lane == 0).then_some(self.durable), 1000)
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     record::{self, Bytes, MAX_RECORDS},
     writer::Shared,
 };
-use crate::lease::{HwAddress, Lease};
+use crate::lease::{HwAddress, Lease, Stamp};
 
 /// Records of one lane on their way at a time: at most what a worker can have parked with the usual number of frames.
 const LANE_CAPACITY: u64 = 16_384;
@@ -106,6 +106,20 @@ impl Lane {
     /// Whether all that one request can lead to will find room. A lane has one user, so it stays true until then.
     pub fn has_room(&self) -> bool {
         self.room() >= MAX_SUBMITTED
+    }
+
+    /// What a slot remembers of a ticket of this lane.
+    pub fn stamp(&self, ticket: Ticket) -> Stamp {
+        Stamp::new(self.index, ticket.0)
+    }
+
+    /// Whether the record of a stamp, of whatever lane, is durable as [`durable`](Self::durable) says it.
+    pub fn is_settled(&self, stamp: Stamp) -> bool {
+        let durable = |lane: u16| {
+            let is_lane = usize::from(lane) < self.shared.lanes();
+            is_lane.then(|| self.shared.durable(lane).load(Ordering::Acquire))
+        };
+        stamp.is_settled(durable, LANE_CAPACITY + MAX_SUBMITTED)
     }
 
     /// Whether an ACK must wait for its ticket (durability `sync`).

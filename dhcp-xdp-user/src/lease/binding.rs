@@ -109,6 +109,47 @@ impl Lease {
     }
 }
 
+/// Where the newest record of a slot is on its way to the disk: a lane of the journal and a position in it, or that it has
+/// arrived, or that nobody knows.
+///
+/// The position is cut to [`POSITION_BITS`](Self::POSITION_BITS): enough to tell whether it is among the last ones of its lane.
+/// A position from long ago can look like one of the last ones, which costs a record more; never the other way round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp(pub(super) u32);
+
+impl Stamp {
+    /// Nobody knows, or there is no record yet.
+    pub const UNSETTLED: Self = Self(0);
+    /// It is on the disk.
+    pub const SETTLED: Self = Self(u32::MAX);
+    /// Bits of a position that are kept.
+    pub const POSITION_BITS: u32 = 22;
+
+    const POSITION: u32 = (1 << Self::POSITION_BITS) - 1;
+    const MAX_LANE: u16 = (1 << (32 - Self::POSITION_BITS)) - 3;
+
+    /// Of a record at this position of a lane; [`UNSETTLED`](Self::UNSETTLED) for a lane that has no number here.
+    pub fn new(lane: u16, position: u64) -> Self {
+        if lane > Self::MAX_LANE {
+            return Self::UNSETTLED;
+        }
+        Self((u32::from(lane) + 1) << Self::POSITION_BITS | position as u32 & Self::POSITION)
+    }
+
+    /// Whether the record has arrived, given what has of each lane (`None`: there is no such lane). A lane never has
+    /// `in_flight` or more records on their way.
+    pub fn is_settled(self, durable: impl FnOnce(u16) -> Option<u64>, in_flight: u64) -> bool {
+        if self == Self::SETTLED || self == Self::UNSETTLED {
+            return self == Self::SETTLED;
+        }
+        let lane = ((self.0 >> Self::POSITION_BITS) - 1) as u16;
+        durable(lane).is_some_and(|durable| {
+            let ahead = self.0.wrapping_sub(durable as u32) & Self::POSITION;
+            ahead == 0 || u64::from(ahead) >= in_flight
+        })
+    }
+}
+
 /// Whether a record of an address counts although the address has one of generation `than` already. Generations wrap: the later
 /// one is ahead by less than half of their range.
 pub fn is_current(generation: u32, than: u32) -> bool {

@@ -7,14 +7,19 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError,
+    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError, Stamp,
     binding::is_current,
-    free::Taken,
-    slot::{Body, Claim, Seen},
+    index::Entered,
+    side::Full,
+    slot::{Body, Claim, HwHead, Seen},
 };
 
 /// How often a change starts anew when others were faster, before it gives up.
 const ATTEMPTS: usize = 8;
+
+/// Small steps of expiry that a worker which finds no free address takes at most: what others have just put before the wheel
+/// comes first.
+const EXPIRE_STEPS: usize = 16;
 
 /// Why one attempt came to nothing.
 enum Retry {
@@ -22,6 +27,22 @@ enum Retry {
     Changed,
     /// Somebody holds a slot that is needed.
     Contended,
+    /// There is no room for the client identifier.
+    Room,
+}
+
+impl From<Full> for Retry {
+    fn from(Full: Full) -> Self {
+        Self::Room
+    }
+}
+
+/// The changing part of a slot's body.
+struct Entry {
+    state: BindingState,
+    generation: u32,
+    started_s: u32,
+    expires_s: u32,
 }
 
 impl LeaseTable {
@@ -38,7 +59,7 @@ impl LeaseTable {
         now_s: u32,
     ) -> Result<Lease, OfferError> {
         for _ in 0..ATTEMPTS {
-            let offered = match self.index.get(&client.key) {
+            let offered = match self.index.get(&client.key, &self.slots) {
                 Some(slot) => self.offer_known(client, slot, hold_until_s, now_s),
                 None => {
                     let (slot, claim) = self.take_free(client, wanted, now_s)?;
@@ -49,6 +70,7 @@ impl LeaseTable {
                 Ok(lease) => return Ok(lease),
                 Err(Retry::Changed) => {}
                 Err(Retry::Contended) => return Err(OfferError::Contended),
+                Err(Retry::Room) => return Err(OfferError::ClientIdRoom),
             }
         }
         Err(OfferError::Contended)
@@ -66,13 +88,24 @@ impl LeaseTable {
             _ => {}
         }
         let claim = this.claim(&seen).ok_or(Retry::Changed)?;
-        if self.index.get(&client.key) != Some(slot) {
-            // It moved to another address between the two looks.
+        let is_there = self.index.get_holding(&client.key, &self.slots, slot, &seen.key) == Some(slot);
+        // Else it moved to another address between the two looks.
+        let ready = if is_there { self.write_side(client, slot, Some(&seen)) } else { Err(Retry::Changed) };
+        if let Err(retry) = ready {
             self.give_back(slot, claim);
-            return Err(Retry::Changed);
+            return Err(retry);
         }
-        self.side.write(slot, client.hw, client.client_id, true);
-        Ok(self.write_and_publish(client, slot, claim, BindingState::Offered, seen.generation, now_s, hold_until_s))
+        let (generation, state) = (seen.generation, BindingState::Offered);
+        let entry = Entry { state, generation, started_s: now_s, expires_s: hold_until_s };
+        Ok(self.write_and_publish(client, slot, claim, seen.stamp, entry))
+    }
+
+    /// Writes a held slot's side data, unless what is there is this client's (`own`) and all that can change of it is the same.
+    fn write_side(&self, client: &Client<'_>, slot: u32, own: Option<&Seen>) -> Result<(), Retry> {
+        if own.is_some_and(|seen| seen.hw == HwHead::of(client.hw) && seen.hw.hlen <= 8) {
+            return Ok(());
+        }
+        Ok(self.side.write(slot, client.hw, client.client_id)?)
     }
 
     fn take_free(
@@ -89,15 +122,20 @@ impl LeaseTable {
             return Ok((slot, claim));
         }
         let Some(Some(free)) = self.free.get(usize::from(client.subnet)) else { return Err(OfferError::Exhausted) };
-        let mut taken = free.take(&self.slots, &self.used, now_s);
-        if matches!(taken, Taken::None) && self.expire_some(now_s) {
-            taken = free.take(&self.slots, &self.used, now_s);
+        let take = || free.take(&self.slots, &self.used, &self.free_map, now_s);
+        if let Some(taken) = take() {
+            return Ok(taken);
         }
-        match taken {
-            Taken::Slot(slot, claim) => Ok((slot, claim)),
-            Taken::None => Err(OfferError::Exhausted),
-            Taken::Busy => Err(OfferError::Contended),
+        // All in use, unless some are overdue.
+        for _ in 0..EXPIRE_STEPS {
+            if self.expire_some(now_s)? == 0 {
+                return Err(OfferError::Exhausted);
+            }
+            if let Some(taken) = take() {
+                return Ok(taken);
+            }
         }
+        Err(OfferError::Contended)
     }
 
     fn offer_claimed(
@@ -108,47 +146,72 @@ impl LeaseTable {
         hold_until_s: u32,
         now_s: u32,
     ) -> Result<Lease, Retry> {
-        if self.index.insert_if_absent(client.key, slot).is_err() {
-            self.give_back(slot, claim);
-            return Err(Retry::Changed);
+        match self.index.insert(&client.key, slot, &self.slots, &claim.key()) {
+            Entered::New => {}
+            other => {
+                self.give_back(slot, claim);
+                return Err(if other == Entered::Busy { Retry::Contended } else { Retry::Changed });
+            }
         }
-        self.take_over(client, slot, &claim);
-        let generation = claim.generation();
-        Ok(self.write_and_publish(client, slot, claim, BindingState::Offered, generation, now_s, hold_until_s))
+        if let Err(retry) = self.take_over(client, slot, &claim, None) {
+            self.index.remove_if_at(&client.key, slot);
+            self.give_back(slot, claim);
+            return Err(retry);
+        }
+        let (generation, state) = (claim.generation(), BindingState::Offered);
+        let entry = Entry { state, generation, started_s: now_s, expires_s: hold_until_s };
+        Ok(self.write_and_publish(client, slot, claim, Stamp::UNSETTLED, entry))
     }
 
-    /// A claimed slot's side data becomes the client's, and its former client is forgotten.
-    fn take_over(&self, client: &Client<'_>, slot: u32, claim: &Claim<'_>) {
+    /// A claimed slot's side data becomes the client's, and its former client is forgotten. `seen` is what was claimed, if that
+    /// was looked at.
+    fn take_over(&self, client: &Client<'_>, slot: u32, claim: &Claim<'_>, seen: Option<&Seen>) -> Result<(), Retry> {
         let (former, was_used) = (claim.key(), claim.before().state() != BindingState::Free);
         let same = was_used && former == client.key;
+        self.write_side(client, slot, seen.filter(|_| same))?;
         if was_used && !same {
             self.index.remove_if_at(&former, slot);
         }
-        self.side.write(slot, client.hw, client.client_id, same);
+        Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of a slot")]
     fn write_and_publish(
         &self,
         client: &Client<'_>,
         slot: u32,
         claim: Claim<'_>,
-        state: BindingState,
-        generation: u32,
-        started_s: u32,
-        expires_s: u32,
+        stamp: Stamp,
+        Entry { state, generation, started_s, expires_s }: Entry,
     ) -> Lease {
-        claim.write(&Body { key: client.key, generation, started_s, chaddr: client.hw.chaddr });
+        claim.write(&Body { key: client.key, generation, stamp, started_s, hw: HwHead::of(client.hw) });
         self.publish(slot, claim, state, expires_s);
         Lease { address: self.layout.address_of(slot).0, state, generation, started_s, expires_s }
     }
 
-    /// Binds `address` to the client until `expires_s`, or as long as it has it already if that is longer. An offer that the client holds on another address is given up; a
-    /// bound lease of it on another address is released, and is to be journaled too.
+    /// Binds `address` to the client until `expires_s`, or as long as it has it already if that is longer. An offer that the
+    /// client holds on another address is given up; a bound lease of it on another address is released, and is to be journaled
+    /// too.
     ///
     /// # Errors
     /// [`BindError`]; nothing was changed.
     pub fn bind(&self, client: &Client<'_>, address: Ipv4Addr, expires_s: u32, now_s: u32) -> Result<Bound, BindError> {
+        self.bind_with_slack(client, address, expires_s, 0, now_s)
+    }
+
+    /// As [`bind`](Self::bind), and holds the address for the client `slack_s` longer than until `expires_s`, which is what the
+    /// client is told. A renewal that moves what the client is told by no more than that changes nothing: what the table
+    /// holds, and the journal has, does not end before it. So a restart finds no lease that ends before its client believes.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing was changed.
+    pub fn bind_with_slack(
+        &self,
+        client: &Client<'_>,
+        address: Ipv4Addr,
+        expires_s: u32,
+        slack_s: u32,
+        now_s: u32,
+    ) -> Result<Bound, BindError> {
         let (slot, _) =
             self.layout.slot_of(address).filter(|(_, subnet)| *subnet == client.subnet).ok_or(BindError::NotInPool)?;
         for _ in 0..ATTEMPTS {
@@ -156,13 +219,36 @@ impl LeaseTable {
             if !may_bind(&seen, &client.key, now_s) {
                 return Err(BindError::Taken);
             }
-            match self.bind_seen(client, slot, &seen, expires_s, now_s) {
+            if slack_s > 0 && self.covers(slot, &seen, client, expires_s, now_s) {
+                let lease = self.lease_of(slot, &seen, now_s);
+                return Ok(Bound { lease, released: None, must_record: false, stamp: seen.stamp });
+            }
+            match self.bind_seen(client, slot, &seen, expires_s.saturating_add(slack_s), now_s) {
                 Ok(bound) => return Ok(bound),
                 Err(Retry::Changed) => {}
                 Err(Retry::Contended) => return Err(BindError::Contended),
+                Err(Retry::Room) => return Err(BindError::ClientIdRoom),
             }
         }
         Err(BindError::Contended)
+    }
+
+    /// Whether the client has this very lease already, until then at least.
+    fn covers(&self, slot: u32, seen: &Seen, client: &Client<'_>, expires_s: u32, now_s: u32) -> bool {
+        let is_bound = seen.key == client.key && seen.word.state_at(now_s) == BindingState::Bound;
+        let is_same = seen.hw == HwHead::of(client.hw) && seen.hw.hlen <= 8;
+        is_bound
+            && is_same
+            && expires_s <= seen.word.expires_s()
+            && self.index.get(&client.key, &self.slots) == Some(slot)
+    }
+
+    /// Notes where the record of a lease is on its way to the disk, as a later renewal that it covers has to know. Nothing
+    /// happens when the lease is another one by now.
+    pub fn stamp(&self, lease: &Lease, stamp: Stamp) {
+        if let Some((slot, _)) = self.layout.slot_of(lease.address) {
+            self.slots[slot as usize].stamp(lease.generation, stamp);
+        }
     }
 
     fn bind_seen(
@@ -174,32 +260,59 @@ impl LeaseTable {
         now_s: u32,
     ) -> Result<Bound, Retry> {
         let claim = self.slots[slot as usize].claim(seen).ok_or(Retry::Changed)?;
-        self.used.mark(slot);
-        let left = match self.point_to(&client.key, slot) {
+        if seen.word.state() == BindingState::Free {
+            self.used.mark(slot);
+        }
+        let left = match self.point_to(client, slot, &claim, seen) {
             Ok(left) => left,
             Err(retry) => {
                 self.give_back(slot, claim);
                 return Err(retry);
             }
         };
-        self.take_over(client, slot, &claim);
         // The client may never learn of a term that ends earlier than the one it has: its ACK can get lost on the way.
         let is_renewal = seen.key == client.key && seen.word.state_at(now_s) == BindingState::Bound;
         let expires_s = if is_renewal { expires_s.max(seen.word.expires_s()) } else { expires_s };
-        let generation = seen.generation.wrapping_add(1);
-        let lease = self.write_and_publish(client, slot, claim, BindingState::Bound, generation, now_s, expires_s);
+        let (generation, state) = (seen.generation.wrapping_add(1), BindingState::Bound);
+        let entry = Entry { state, generation, started_s: now_s, expires_s };
+        let lease = self.write_and_publish(client, slot, claim, Stamp::UNSETTLED, entry);
         let released = left.and_then(|(other, claim)| self.give_up(other, claim, now_s));
-        Ok(Bound { lease, released })
+        Ok(Bound { lease, released, must_record: true, stamp: Stamp::UNSETTLED })
     }
 
-    /// Makes the index name this slot, which the caller holds, as the client's; the slot that it had before, claimed.
-    fn point_to(&self, key: &ClientKey, slot: u32) -> Result<Option<(u32, Claim<'_>)>, Retry> {
+    /// Makes a slot that the caller holds the client's, in the index and beside it; the slot that the client had before,
+    /// claimed. When that fails nothing was changed.
+    fn point_to<'a>(
+        &'a self,
+        client: &Client<'_>,
+        slot: u32,
+        claim: &Claim<'_>,
+        seen: &Seen,
+    ) -> Result<Option<(u32, Claim<'a>)>, Retry> {
+        let key = &client.key;
         // Nearly always a renewal: looking is cheaper than entering.
-        match self.index.get(key) {
-            Some(at) if at == slot => Ok(None),
-            Some(other) => self.leave(key, other, slot).map(|claim| Some((other, claim))),
-            None => self.index.insert_if_absent(*key, slot).map(|()| None).map_err(|_| Retry::Changed),
+        let at = self.index.get_holding(key, &self.slots, slot, &seen.key);
+        let left = match at {
+            Some(at) if at == slot => None,
+            Some(other) => Some((other, self.leave(key, other, slot)?)),
+            None => match self.index.insert(key, slot, &self.slots, &seen.key) {
+                Entered::New => None,
+                Entered::At(_) => return Err(Retry::Changed),
+                Entered::Busy => return Err(Retry::Contended),
+            },
+        };
+        if let Err(retry) = self.take_over(client, slot, claim, Some(seen)) {
+            match left {
+                Some((other, claim)) => {
+                    self.index.move_if_at(key, slot, other);
+                    self.give_back(other, claim);
+                }
+                None if at.is_none() => self.index.remove_if_at(key, slot),
+                None => {}
+            }
+            return Err(retry);
         }
+        Ok(left)
     }
 
     /// Claims the slot that the client has, and moves its index entry to the slot that it gets, which the caller holds.
@@ -251,7 +364,7 @@ impl LeaseTable {
     /// Takes back the offer that the client holds, if any: another server was chosen. True if there was one. Not journaled.
     pub fn withdraw(&self, key: &ClientKey, now_s: u32) -> bool {
         let offered = |seen: &Seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Offered;
-        let Some(slot) = self.index.get(key) else { return false };
+        let Some(slot) = self.index.get(key, &self.slots) else { return false };
         let Some(claim) = self.claim_if(slot, offered) else { return false };
         self.publish(slot, claim, BindingState::Released, now_s);
         true
@@ -305,21 +418,25 @@ impl LeaseTable {
             BindingState::Released => BindingState::Released,
             _ => BindingState::Expired,
         };
+        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id };
+        if self.take_over(&client, slot, &claim, None).is_err() {
+            // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
+            let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);
+        }
         if binding.state == BindingState::Declined {
             self.index.remove_if_at(&key, slot);
         } else {
-            self.restore_index(&key, slot, state, binding.started_s);
+            self.restore_index(&key, slot, &claim, state, binding.started_s);
         }
-        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id };
-        self.take_over(&client, slot, &claim);
         let Binding { generation, started_s, expires_s, .. } = *binding;
-        self.write_and_publish(&client, slot, claim, state, generation, started_s, expires_s);
+        let entry = Entry { state, generation, started_s, expires_s };
+        self.write_and_publish(&client, slot, claim, Stamp::SETTLED, entry);
         true
     }
 
     /// Lets the index name a restored slot (held by the caller), unless the client has a better one.
-    fn restore_index(&self, key: &ClientKey, slot: u32, state: BindingState, started_s: u32) {
-        let Err(other) = self.index.insert_if_absent(*key, slot) else { return };
+    fn restore_index(&self, key: &ClientKey, slot: u32, held: &Claim<'_>, state: BindingState, started_s: u32) {
+        let Entered::At(other) = self.index.insert(key, slot, &self.slots, &held.key()) else { return };
         if other == slot {
             return;
         }

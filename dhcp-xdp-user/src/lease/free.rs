@@ -3,18 +3,20 @@
 //! Never-used addresses are zero bits of a map under a cursor, so that a million used ones in a row cost some thousand loads,
 //! once. Freed addresses are in a queue, each at most once (the slot's `QUEUED` flag), and are not taken out of its middle
 //! when their client comes back: an entry whose address is in use is skipped when its turn comes. One that was freed again in
-//! between goes to the end once more. So the work is O(1) an allocation on average; a call skips at most [`SKIP`] entries,
-//! and the housekeeping thread clears the way for the next ([`FreeAddresses::prune`]).
-
-use crossbeam_queue::ArrayQueue;
+//! between goes to the end once more. A call skips at most [`SKIP`] entries; is its patience at an end, it takes any address
+//! that the map of free ones has, so that the last one is found as fast as the first. The housekeeping thread clears the
+//! queue's front for the next ([`FreeAddresses::prune`]).
 
 use super::{
+    free_map::FreeMap,
+    memory,
+    ring::Ring,
     slot::{Claim, NIL, Popped, Slot},
     sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
-/// Stale entries that one allocation skips before it leaves the rest to the housekeeping thread.
-const SKIP: usize = 256;
+/// Stale entries that one allocation skips before it takes an address out of turn.
+const SKIP: usize = 32;
 
 /// One bit an address: it has been used, and is found in the queue when it is free.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub(super) struct UsedMap(Box<[AtomicU64]>);
 
 impl UsedMap {
     pub fn new(slots: usize) -> Self {
-        Self((0..slots.div_ceil(64)).map(|_| AtomicU64::new(0)).collect())
+        Self(memory::resident(slots.div_ceil(64), || AtomicU64::new(0)))
     }
 
     /// Marks a slot; true if it was not.
@@ -71,24 +73,13 @@ impl Run {
     }
 }
 
-/// What an allocation came to.
-#[derive(Debug)]
-pub(super) enum Taken<'a> {
-    /// This slot, claimed.
-    Slot(u32, Claim<'a>),
-    /// There is none.
-    None,
-    /// The queue's front is full of addresses in use; they are fewer now.
-    Busy,
-}
-
 /// The free addresses of one subnet.
 #[derive(Debug)]
 pub(super) struct FreeAddresses {
     runs: Vec<Run>,
     /// The first run that may have never-used addresses.
     current: AtomicUsize,
-    freed: ArrayQueue<u32>,
+    freed: Ring,
     /// An entry that `prune` took out of the queue's front and found good; it comes before the queue.
     front: AtomicU32,
 }
@@ -98,37 +89,45 @@ impl FreeAddresses {
     pub fn new(runs: &[(u32, u32)]) -> Self {
         let slots: usize = runs.iter().map(|(first, end)| (end - first) as usize).sum();
         let runs = runs.iter().map(|&(first, end)| Run { first, end, cursor: AtomicUsize::new(first as usize / 64) });
-        Self {
-            runs: runs.collect(),
-            current: AtomicUsize::new(0),
-            freed: ArrayQueue::new(slots.max(1)),
-            front: AtomicU32::new(NIL),
-        }
+        Self { runs: runs.collect(), current: AtomicUsize::new(0), freed: Ring::new(slots), front: AtomicU32::new(NIL) }
     }
 
     /// Puts a freed slot at the end. The caller has just set its `QUEUED`, so it is not in the queue.
     pub fn push(&self, slot: u32) {
-        let pushed = self.freed.push(slot);
-        debug_assert!(pushed.is_ok(), "a slot is in the queue at most once, and the queue has room for all");
+        self.freed.push(slot);
     }
 
-    /// Takes a free address.
-    pub fn take<'a>(&self, slots: &'a [Slot], used: &UsedMap, now_s: u32) -> Taken<'a> {
+    /// Takes a free address, if there is one.
+    pub fn take<'a>(&self, slots: &'a [Slot], used: &UsedMap, map: &FreeMap, now_s: u32) -> Option<(u32, Claim<'a>)> {
         while let Some(slot) = self.take_unused(used) {
             // Not there when a client that asked for this very address was faster.
             if let Some(claim) = slots[slot as usize].claim_takeable(now_s) {
-                return Taken::Slot(slot, claim);
+                return Some((slot, claim));
             }
         }
         for _ in 0..SKIP {
-            let Some(slot) = self.pop() else { return Taken::None };
+            let Some(slot) = self.pop() else { break };
             match slots[slot as usize].popped(now_s) {
-                Popped::Claimed(claim) => return Taken::Slot(slot, claim),
+                Popped::Claimed(claim) => return Some((slot, claim)),
                 Popped::Stale => {}
                 Popped::Again => self.push(slot),
             }
         }
-        Taken::Busy
+        self.take_any(slots, map, now_s)
+    }
+
+    /// Takes a free address out of turn.
+    fn take_any<'a>(&self, slots: &'a [Slot], map: &FreeMap, now_s: u32) -> Option<(u32, Claim<'a>)> {
+        self.runs.iter().find_map(|run| {
+            let mut at = run.first;
+            while let Some(slot) = map.next(at).filter(|slot| *slot < run.end) {
+                if let Some(claim) = slots[slot as usize].claim_takeable(now_s) {
+                    return Some((slot, claim));
+                }
+                at = slot + 1;
+            }
+            None
+        })
     }
 
     fn take_unused(&self, used: &UsedMap) -> Option<u32> {

@@ -5,12 +5,9 @@
 //! free addresses (`QUEUED`, `AGAIN`) and to expiry (`INBOX`); they may change at any time, also while `WRITING` is set.
 
 use super::{
-    BindingState, ClientKey,
-    sync::{AtomicU32, AtomicU64, Ordering, fence},
+    BindingState, ClientKey, HwAddress, Stamp,
+    sync::{AtomicU32, AtomicU64, IS_NATIVE, Ordering, SPINS, fence, spin_loop},
 };
-
-/// Looks at a slot that is being written before giving up; a writer is done in some tens of nanoseconds.
-const SPINS: usize = 64;
 
 /// "No slot" in links.
 pub(super) const NIL: u32 = u32::MAX;
@@ -99,7 +96,28 @@ pub(super) struct Seen {
     pub word: Word,
     pub key: ClientKey,
     pub generation: u32,
+    pub stamp: Stamp,
     pub started_s: u32,
+    pub hw: HwHead,
+}
+
+/// What a slot keeps of a hardware address: all of it unless it is longer than 8 bytes; the rest is side data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HwHead {
+    pub htype: u8,
+    pub hlen: u8,
+    /// The first 8 bytes in use, then zeros.
+    pub bytes: [u8; 8],
+}
+
+impl HwHead {
+    pub fn of(hw: &HwAddress) -> Self {
+        let mut bytes = [0; 8];
+        for (to, from) in bytes.iter_mut().zip(hw.bytes()) {
+            *to = *from;
+        }
+        Self { htype: hw.htype, hlen: hw.hlen.min(16), bytes }
+    }
 }
 
 /// What goes into a slot's body.
@@ -107,8 +125,9 @@ pub(super) struct Seen {
 pub(super) struct Body {
     pub key: ClientKey,
     pub generation: u32,
+    pub stamp: Stamp,
     pub started_s: u32,
-    pub chaddr: [u8; 16],
+    pub hw: HwHead,
 }
 
 /// One address.
@@ -117,13 +136,15 @@ pub(super) struct Body {
 pub(super) struct Slot {
     word: AtomicU64,
     key: [AtomicU64; 2],
-    /// Generation in the upper half, `started_s` in the lower.
+    /// `generation:32 | stamp:32`; the stamp may change at any time, see [`Slot::stamp`].
+    record: AtomicU64,
+    /// `started_s:32 | 0:16 | hlen:8 | htype:8`
     span: AtomicU64,
-    chaddr: [AtomicU64; 2],
+    hw: AtomicU64,
     pub links: Links,
 }
 
-const _: () = assert!(size_of::<Slot>() == 64, "a slot is a cache line");
+const _: () = assert!(!IS_NATIVE || size_of::<Slot>() == 64, "a slot is a cache line");
 
 /// A slot's place in the expiry wheel; see there.
 #[derive(Debug)]
@@ -140,8 +161,9 @@ impl Default for Slot {
         Self {
             word: AtomicU64::new(0),
             key: [AtomicU64::new(0), AtomicU64::new(0)],
+            record: AtomicU64::new(0),
             span: AtomicU64::new(0),
-            chaddr: [AtomicU64::new(0), AtomicU64::new(0)],
+            hw: AtomicU64::new(0),
             links: Links {
                 inbox_next: AtomicU32::new(NIL),
                 next: AtomicU32::new(NIL),
@@ -180,27 +202,52 @@ impl Slot {
         for _ in 0..SPINS {
             let word = Word(self.word.load(Ordering::Acquire));
             if !word.has(Word::WRITING) {
-                let key = ClientKey([self.key[0].load(Ordering::Relaxed), self.key[1].load(Ordering::Relaxed)]);
-                let span = self.span.load(Ordering::Relaxed);
+                let key = self.key();
+                let (record, span) = (self.record.load(Ordering::Relaxed), self.span.load(Ordering::Relaxed));
+                let hw = HwHead {
+                    htype: span as u8,
+                    hlen: (span >> 8) as u8,
+                    bytes: self.hw.load(Ordering::Relaxed).to_le_bytes(),
+                };
                 let more = more();
                 // Pairs with the release fence in `claim`: who saw a byte of a later body also sees its WRITING.
                 fence(Ordering::Acquire);
                 if Word(self.word.load(Ordering::Relaxed)).same_body(word) {
-                    let seen = Seen { word, key, generation: (span >> 32) as u32, started_s: span as u32 };
-                    return Some((seen, more));
+                    let (generation, stamp) = ((record >> 32) as u32, Stamp(record as u32));
+                    return Some((Seen { word, key, generation, stamp, started_s: (span >> 32) as u32, hw }, more));
                 }
             }
-            std::hint::spin_loop();
+            spin_loop();
         }
         None
     }
 
-    /// The hardware address field; consistent only under [`read_with`](Self::read_with).
-    pub fn chaddr(&self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.chaddr[0].load(Ordering::Relaxed).to_le_bytes());
-        bytes[8..].copy_from_slice(&self.chaddr[1].load(Ordering::Relaxed).to_le_bytes());
-        bytes
+    fn key(&self) -> ClientKey {
+        ClientKey([self.key[0].load(Ordering::Relaxed), self.key[1].load(Ordering::Relaxed)])
+    }
+
+    /// Whether the slot's client has this key; `None` when it is being changed.
+    pub fn has_key(&self, key: &ClientKey) -> Option<bool> {
+        let word = Word(self.word.load(Ordering::Acquire));
+        let has = self.key() == *key;
+        // As in `read_with`.
+        fence(Ordering::Acquire);
+        let is_same = !word.has(Word::WRITING) && Word(self.word.load(Ordering::Relaxed)).same_body(word);
+        is_same.then_some(has)
+    }
+
+    /// Notes where the record of this generation is on its way to the disk. Nothing happens when a later one is there.
+    pub fn stamp(&self, generation: u32, stamp: Stamp) {
+        let (from, generation) = (self.record.load(Ordering::Relaxed), u64::from(generation) << 32);
+        if from >> 32 == generation >> 32 {
+            let to = generation | u64::from(stamp.0);
+            let _ = self.record.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// A first look at the slot, so that it is in the cache when it is needed. What it returns means nothing.
+    pub fn touch(&self) -> u64 {
+        self.word.load(Ordering::Relaxed)
     }
 
     /// Takes the slot for writing if its content still is what `seen` says.
@@ -296,32 +343,38 @@ impl Claim<'_> {
 
     /// The body's key, which nobody else can change now.
     pub fn key(&self) -> ClientKey {
-        ClientKey([self.slot.key[0].load(Ordering::Relaxed), self.slot.key[1].load(Ordering::Relaxed)])
+        self.slot.key()
     }
 
     /// The body's generation.
     pub fn generation(&self) -> u32 {
-        (self.slot.span.load(Ordering::Relaxed) >> 32) as u32
+        (self.slot.record.load(Ordering::Relaxed) >> 32) as u32
     }
 
     /// The body's `started_s`.
     pub fn started_s(&self) -> u32 {
-        self.slot.span.load(Ordering::Relaxed) as u32
+        (self.slot.span.load(Ordering::Relaxed) >> 32) as u32
     }
 
     /// Writes the whole body.
     pub fn write(&self, body: &Body) {
         self.slot.key[0].store(body.key.0[0], Ordering::Relaxed);
         self.slot.key[1].store(body.key.0[1], Ordering::Relaxed);
-        let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| body.chaddr[at + i]));
-        self.slot.chaddr[0].store(half(0), Ordering::Relaxed);
-        self.slot.chaddr[1].store(half(8), Ordering::Relaxed);
-        self.write_span(body.generation, body.started_s);
+        self.slot.hw.store(u64::from_le_bytes(body.hw.bytes), Ordering::Relaxed);
+        let hw = u64::from(body.hw.hlen) << 8 | u64::from(body.hw.htype);
+        self.slot.span.store(u64::from(body.started_s) << 32 | hw, Ordering::Relaxed);
+        self.write_record(body.generation, body.stamp);
     }
 
-    /// Writes generation and start only.
+    /// Writes generation and start only; the new generation is on no disk yet.
     pub fn write_span(&self, generation: u32, started_s: u32) {
-        self.slot.span.store(u64::from(generation) << 32 | u64::from(started_s), Ordering::Relaxed);
+        let hw = self.slot.span.load(Ordering::Relaxed) & 0xffff_ffff;
+        self.slot.span.store(u64::from(started_s) << 32 | hw, Ordering::Relaxed);
+        self.write_record(generation, Stamp::UNSETTLED);
+    }
+
+    fn write_record(&self, generation: u32, stamp: Stamp) {
+        self.slot.record.store(u64::from(generation) << 32 | u64::from(stamp.0), Ordering::Relaxed);
     }
 
     /// Ends the change. A state that any client may take is marked for the queue of freed addresses.

@@ -67,7 +67,7 @@ pub(super) fn recover(config: &Config, now_s: u32) -> Result<LeaseTable, StartEr
 
 /// Asks for the table's memory and gives it back: being refused then is an error, while it is an abort in the table's making.
 fn expect_room(addresses: u64) -> Result<(), StartError> {
-    let bytes = addresses.saturating_mul(LeaseTable::BYTES_PER_ADDRESS);
+    let bytes = LeaseTable::bytes(addresses);
     let refused = StartError::Memory { addresses, mib: bytes >> 20 };
     match usize::try_from(bytes).map(|bytes| Vec::<u8>::new().try_reserve_exact(bytes)) {
         Ok(Ok(())) => Ok(()),

@@ -1,6 +1,7 @@
 //! A batch of frames in, a disposition for each out: parse, decide, journal, craft in place. No socket, no clock.
 //!
-//! Called by the ring loop and by tests with plain memory. All frames are parsed before the first decision. It allocates nothing after [`Processor::new`].
+//! Called by the ring loop and by tests with plain memory. All frames are parsed, and all their leases brought into the cache,
+//! before the first decision. It allocates nothing after [`Processor::new`].
 //!
 //! Who counts what: a frame is counted `received` here, a `Drop` is counted under its reason here, messages are counted here
 //! (a reply when it is crafted). `sent` and `parked` belong to the ring loop, as do drops that it decides on
@@ -19,7 +20,7 @@ use crate::{
     config::Config,
     engine::{self, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable},
+    lease::{Bound, HwAddress, Lease, LeaseTable, Stamp},
     wire::{
         dhcp::MessageType,
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
@@ -76,6 +77,10 @@ pub trait Recorder {
     fn parks(&self) -> bool;
     /// Whether the next [`submit`](Self::submit) will find room.
     fn has_room(&self) -> bool;
+    /// What a slot remembers of a ticket.
+    fn stamp(&self, ticket: Ticket) -> Stamp;
+    /// Whether an ACK that needs no more than this record may leave.
+    fn is_settled(&self, stamp: Stamp) -> bool;
 }
 
 impl Recorder for Lane {
@@ -87,6 +92,12 @@ impl Recorder for Lane {
     }
     fn has_room(&self) -> bool {
         Lane::has_room(self)
+    }
+    fn stamp(&self, ticket: Ticket) -> Stamp {
+        Lane::stamp(self, ticket)
+    }
+    fn is_settled(&self, stamp: Stamp) -> bool {
+        Lane::is_settled(self, stamp)
     }
 }
 
@@ -173,7 +184,7 @@ impl<R: Recorder> Processor<R> {
         }
     }
 
-    /// Parses all frames, then decides about all.
+    /// Parses all frames, has the leases of all brought into the cache, then decides about all.
     fn decide_all(
         &mut self,
         now_s: u32,
@@ -184,6 +195,7 @@ impl<R: Recorder> Processor<R> {
         for frame in frames {
             parsed.push(self.parse(frame));
         }
+        self.leases.prefetch(parsed.iter().flatten().map(|read| &read.place.key));
         self.echoes.clear();
         for read in parsed {
             answers.push(read.and_then(|read| self.decide(now_s, &read)));
@@ -224,14 +236,10 @@ impl<R: Recorder> Processor<R> {
         let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
             Decision::Commit(reply, bound) => {
-                // The lease first: should a crash keep one of the two records only, the client has both addresses until they
-                // expire, and nobody else gets the one that it may still use.
-                let mut ticket = self.record(&bound.lease, request)?;
-                if let Some(released) = bound.released {
-                    ticket = self.record(&released, request)?;
-                }
-                let until_s = now_s.saturating_add(PARKED_AT_MOST_S).min(bound.lease.expires_s);
-                (reply, self.recorder.parks().then_some((ticket, until_s)))
+                let ticket = self.commit(&bound, request)?.filter(|_| self.recorder.parks());
+                // What the client is told, not what the table holds.
+                let until_s = now_s.saturating_add(PARKED_AT_MOST_S.min(reply.lease_time_s.unwrap_or(0)));
+                (reply, ticket.map(|ticket| (ticket, until_s)))
             }
             Decision::Record(lease, reason) => {
                 self.record(&lease, request)?;
@@ -248,6 +256,22 @@ impl<R: Recorder> Processor<R> {
             reply,
             wait,
         })
+    }
+
+    /// Journals what a binding changed, unless it changed nothing and the record that covers it is on the disk; the ticket to
+    /// wait for.
+    fn commit(&mut self, bound: &Bound, request: &Request<'_>) -> Result<Option<Ticket>, DropReason> {
+        if !bound.must_record && self.recorder.is_settled(bound.stamp) {
+            return Ok(None);
+        }
+        // The lease first: should a crash keep one of the two records only, the client has both addresses until they
+        // expire, and nobody else gets the one that it may still use.
+        let mut ticket = self.record(&bound.lease, request)?;
+        self.leases.stamp(&bound.lease, self.recorder.stamp(ticket));
+        if let Some(released) = bound.released {
+            ticket = self.record(&released, request)?;
+        }
+        Ok(Some(ticket))
     }
 
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try

@@ -79,6 +79,8 @@ named! {
         NotOwner = "not_owner",
         /// Another worker was changing the same slot; the client asks again.
         Contended = "contended",
+        /// The pool of memory for client identifiers of more than 30 bytes is used up; other clients are served on.
+        ClientIdRoom = "client_id_room",
         // What stood in the way.
         /// The journal takes no more at the moment; the client asks again.
         JournalFull = "journal_full",

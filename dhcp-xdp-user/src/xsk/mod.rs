@@ -12,6 +12,7 @@
 
 mod device;
 mod frames;
+mod memory;
 mod program;
 mod queue;
 mod socket;
@@ -19,6 +20,7 @@ mod statistics;
 
 pub use device::{AttachedProgram, Device, DeviceError};
 pub use frames::{FrameToken, QueueFrames};
+pub use memory::advise_huge_pages;
 pub use program::{AttachMode, OBJECT, Program, ProgramConfig, ProgramError};
 pub use queue::{BindMode, OpenError, Queue, QueueConfig, open_queue};
 pub use socket::Socket;

@@ -97,6 +97,7 @@ fn threads_racing_for_clients_and_addresses_end_with_one_owner_each() {
                 Ok(_) => break true,
                 Err(OfferError::Exhausted) => break false,
                 Err(OfferError::Contended) => {}
+                Err(OfferError::ClientIdRoom) => panic!("identifiers of tests fit"),
             }
         }
     });
