@@ -59,6 +59,7 @@ impl Offline {
                 expires_s: kept.expires_s,
                 hw: kept.hw,
                 client_id: kept.client_id.iter().copied().take(255).collect(),
+                limits: Default::default(),
             }
         })
     }
@@ -77,6 +78,7 @@ mod tests {
             expires_s: 100,
             hw: HwAddress::default(),
             client_id: Default::default(),
+            limits: Default::default(),
         }
     }
 

@@ -205,6 +205,7 @@ impl Case<'_> {
                 Ok(Decision::Commit(reply, bound))
             }
             Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
+            Err(BindError::Limited) => Ok(Decision::Drop(DropReason::LeaseLimit)),
             Err(BindError::ClientIdRoom) => Ok(Decision::Drop(DropReason::ClientIdRoom)),
             Err(error) => Err(error),
         }
@@ -237,6 +238,7 @@ impl Case<'_> {
             subnet: self.place.subnet,
             hw: &self.request.hw,
             client_id: self.request.client_id_bytes(),
+            limits: &[],
         }
     }
 

@@ -100,7 +100,7 @@ impl Snapshot {
     }
 
     fn add(&mut self, binding: &Binding) -> std::io::Result<()> {
-        let Binding { address, state, generation, started_s, expires_s, hw, ref client_id } = *binding;
+        let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, limits: _ } = *binding;
         let lease = Lease { address, state, generation, started_s, expires_s };
         record::encode(&lease, &hw, client_id, |mut bytes| {
             record::seal(&mut bytes, self.seed);

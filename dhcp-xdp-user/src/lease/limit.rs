@@ -55,6 +55,9 @@ pub struct Limit {
 /// The limits of one client.
 pub type Limits = ArrayVec<Limit, MAX_LIMITS>;
 
+/// What one lease counts against.
+pub type LimitKeys = ArrayVec<LimitKey, MAX_LIMITS>;
+
 /// What slots count against.
 type Keys = ArrayVec<LimitKey, { 2 * MAX_LIMITS }>;
 
@@ -139,7 +142,7 @@ impl LimitTable {
     /// As the journal has it: counted whatever the limit is by now.
     pub fn restore(&self, slot: u32, keys: &[LimitKey]) {
         self.clear(slot);
-        let wanted: Limits = keys.iter().take(self.width).map(|key| Limit { key: *key, most: u32::MAX }).collect();
+        let wanted = unlimited(keys.iter().take(self.width));
         // Without a limit only a table that is full could refuse, and this one has room for every slot.
         if self.reserve(slot, None, &wanted).is_ok() {
             self.settle(slot, None, &wanted);
@@ -147,7 +150,7 @@ impl LimitTable {
     }
 
     /// What a slot counts against; consistent under the slot's version.
-    pub fn keys(&self, slot: u32) -> ArrayVec<LimitKey, MAX_LIMITS> {
+    pub fn keys(&self, slot: u32) -> LimitKeys {
         let words = self.of(slot).iter().map(|[a, b]| [a.load(Ordering::Relaxed), b.load(Ordering::Relaxed)]);
         words.map(LimitKey).filter(|key| *key != LimitKey::NONE).collect()
     }
@@ -180,6 +183,11 @@ impl LimitTable {
         // Nothing in a part can panic.
         self.parts[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// These keys, counted whatever their limits are.
+pub(super) fn unlimited<'a>(keys: impl Iterator<Item = &'a LimitKey>) -> Limits {
+    keys.take(MAX_LIMITS).map(|key| Limit { key: *key, most: u32::MAX }).collect()
 }
 
 /// Takes one of these keys out of a list. False: it has none.
@@ -341,7 +349,7 @@ mod tests {
         assert_ne!(LimitKey::new("ab", b"c"), LimitKey::new("a", b"bc"));
         assert_ne!(LimitKey::new("a", b""), LimitKey::NONE);
         // The journal keeps it: it must never change.
-        assert_eq!(LimitKey::new("circuit", b"eth7").0, LimitKey::new("circuit", b"eth7").0);
+        assert_eq!(LimitKey::new("circuit", b"eth7").0, [1_115_860_600_077_966_538, 2_858_857_847_775_436_944]);
     }
 
     #[test]

@@ -81,6 +81,12 @@ named! {
         Contended = "contended",
         /// The pool of memory for client identifiers of more than 30 bytes is used up; other clients are served on.
         ClientIdRoom = "client_id_room",
+        /// As many leases as `lease_limit` allows count against a value of the client's class; no further one is bound.
+        LeaseLimit = "lease_limit",
+        /// The subnet is not for the client: see `allow_classes`, `deny_classes` and `known_clients_only`.
+        ClassDenied = "class_denied",
+        /// The client is in a class that is ignored.
+        ClassIgnored = "class_ignored",
         // What stood in the way.
         /// The journal takes no more at the moment; the client asks again.
         JournalFull = "journal_full",

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod limits;
 mod model;
 mod threads;
 
@@ -55,7 +56,7 @@ impl Who {
     }
 
     fn in_subnet<'a>(&'a self, table: &LeaseTable, subnet: u16) -> Client<'a> {
-        Client { key: table.key(subnet, &self.hw, &self.id), subnet, hw: &self.hw, client_id: &self.id }
+        Client { key: table.key(subnet, &self.hw, &self.id), subnet, hw: &self.hw, client_id: &self.id, limits: &[] }
     }
 }
 
