@@ -123,9 +123,9 @@ impl Classes {
         self.classes.iter()
     }
 
-    /// The class of this name.
-    pub fn find(&self, name: &str) -> Option<ClassId> {
-        self.classes.iter().position(|class| class.name == name).and_then(|at| ClassId::try_from(at).ok())
+    /// A class by its index.
+    pub fn get(&self, class: ClassId) -> Option<&Class> {
+        self.classes.get(usize::from(class))
     }
 
     /// The classes of a packet that do not depend on whether its client is known. What a subnet is chosen by.

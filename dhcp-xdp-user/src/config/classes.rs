@@ -37,9 +37,9 @@ pub struct ClassTable {
 pub struct ClassSettings {
     /// In place of the subnet's lease time, seconds.
     pub lease_time_s: Option<u32>,
-    /// In place of the subnet's least lease time, seconds.
+    /// In place of the subnet's least lease time, seconds; `lease_time_s` where that is all that is set.
     pub min_lease_time_s: Option<u32>,
-    /// In place of the subnet's greatest lease time, seconds.
+    /// In place of the subnet's greatest lease time, seconds; `lease_time_s` where that is all that is set.
     pub max_lease_time_s: Option<u32>,
     /// Most leases that clients of the class have at a time; where it is spawned, of each value.
     pub lease_limit: Option<u32>,
@@ -125,6 +125,18 @@ fn settings(checker: &mut Checker<'_>, given: &ClassForm) -> ClassSettings {
     };
     let [lease_time_s, min_lease_time_s, max_lease_time_s] =
         [&given.lease_time_s, &given.min_lease_time_s, &given.max_lease_time_s].map(&mut time);
+    for (bound, is_within, which) in [
+        (&given.min_lease_time_s, min_lease_time_s <= lease_time_s, "most"),
+        (&given.max_lease_time_s, max_lease_time_s >= lease_time_s, "least"),
+    ] {
+        if let (Some(bound), Some(lease_time_s), false) = (bound, lease_time_s, is_within) {
+            let message =
+                format!("found {}; expected at {which} the lease time, {lease_time_s} seconds", bound.get_ref());
+            checker.error(bound.span(), message);
+        }
+    }
+    // As in a subnet, where only the lease time is set.
+    let (min_lease_time_s, max_lease_time_s) = (min_lease_time_s.or(lease_time_s), max_lease_time_s.or(lease_time_s));
     let limit = given.lease_limit.as_ref();
     ClassSettings {
         lease_time_s,
@@ -227,7 +239,7 @@ mod tests {
         let a = &classes.settings[0];
         assert_eq!(
             (a.lease_time_s, a.min_lease_time_s, a.max_lease_time_s, a.lease_limit),
-            (Some(600), None, Some(900), Some(4))
+            (Some(600), Some(600), Some(900), Some(4))
         );
         assert_eq!(a.boot_file.as_deref(), Some(&b"x"[..]));
         assert_eq!(a.options.get(6).unwrap().data, [192, 0, 2, 53]);

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Decision, DropReason, Ingress, Place, Reply, Request, locate};
+use super::{Classified, Decision, DropReason, Ingress, Place, Reply, Request, locate};
 use crate::{
     config::{Config, LeaseTimes, Subnet},
     lease::{BindError, BindingState, Client, Contended, LeaseTable, OfferError},
@@ -17,6 +17,7 @@ const FOREVER: u32 = u32::MAX;
 const NOTE_WRONG_NETWORK: &str = "requested address is not on this network";
 const NOTE_WRONG_ADDRESS: &str = "requested address is not the client's";
 const NOTE_UNAVAILABLE: &str = "requested address is not available";
+const NOTE_LIMITED: &str = "as many leases as allowed here are in use";
 const NOTE_UNKNOWN: &str = "client is unknown";
 
 /// The decision about a request: [`locate`] and [`decide_at`].
@@ -28,7 +29,7 @@ pub fn decide(
     leases: &LeaseTable,
 ) -> Decision {
     match locate(request, ingress, config, leases) {
-        Ok(place) => decide_at(&place, request, ingress, now_s, config, leases),
+        Ok(place) => decide_at(&place, request, &Classified::default(), ingress, now_s, config, leases),
         Err(reason) => Decision::Drop(reason),
     }
 }
@@ -38,6 +39,7 @@ pub fn decide(
 pub fn decide_at(
     place: &Place,
     request: &Request<'_>,
+    classes: &Classified,
     ingress: &Ingress<'_>,
     now_s: u32,
     config: &Config,
@@ -46,7 +48,10 @@ pub fn decide_at(
     let Some(subnet) = config.subnets.get(usize::from(place.subnet)) else {
         return Decision::Drop(DropReason::NoSubnet);
     };
-    let case = Case { place, request, ingress, now_s, config, subnet, leases };
+    if let Some(reason) = classes.refusal(request.message_type, subnet, config) {
+        return Decision::Drop(reason);
+    }
+    let case = Case { place, request, classes, ingress, now_s, config, subnet, leases };
     match request.message_type {
         MessageType::Discover => case.discover(),
         MessageType::Request => case.request(),
@@ -63,6 +68,7 @@ pub fn decide_at(
 struct Case<'a> {
     place: &'a Place,
     request: &'a Request<'a>,
+    classes: &'a Classified,
     ingress: &'a Ingress<'a>,
     now_s: u32,
     config: &'a Config,
@@ -78,6 +84,9 @@ impl Case<'_> {
     fn discover(&self) -> Decision {
         let wanted = self.request.requested_address.filter(|address| self.subnet.prefix.contains(address));
         let hold_until_s = self.now_s.saturating_add(self.config.offer_hold_s);
+        if self.leases.is_limited(&self.client(), self.now_s) {
+            return Decision::Drop(DropReason::LeaseLimit);
+        }
         match self.leases.offer(&self.client(), wanted, hold_until_s, self.now_s) {
             Ok(lease) => Decision::Reply(Reply {
                 your_address: lease.address,
@@ -205,7 +214,7 @@ impl Case<'_> {
                 Ok(Decision::Commit(reply, bound))
             }
             Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
-            Err(BindError::Limited) => Ok(Decision::Drop(DropReason::LeaseLimit)),
+            Err(BindError::Limited) => Ok(self.nak(NOTE_LIMITED)),
             Err(BindError::ClientIdRoom) => Ok(Decision::Drop(DropReason::ClientIdRoom)),
             Err(error) => Err(error),
         }
@@ -238,12 +247,12 @@ impl Case<'_> {
             subnet: self.place.subnet,
             hw: &self.request.hw,
             client_id: self.request.client_id_bytes(),
-            limits: &[],
+            limits: &self.classes.limits,
         }
     }
 
     fn lease_time_s(&self) -> u32 {
-        granted_s(&self.subnet.lease, self.request.lease_time_s)
+        granted_s(&self.classes.lease_times(&self.subnet.lease, self.config), self.request.lease_time_s)
     }
 
     /// Whether an address names this server.

@@ -4,6 +4,7 @@
 //! [`decide_at`] decides ([`decide`] is the two together), [`write_reply`] writes the reply's message and [`envelope`]
 //! addresses it. It does no I/O, reads no clock, allocates nothing.
 
+mod classes;
 mod decide;
 mod reply;
 mod request;
@@ -16,6 +17,7 @@ mod tests;
 use std::net::Ipv4Addr;
 
 pub use self::{
+    classes::Classified,
     decide::{decide, decide_at},
     reply::{DEFAULT_MESSAGE_SIZE, envelope, write_reply},
     request::Request,

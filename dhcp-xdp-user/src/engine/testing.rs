@@ -12,7 +12,7 @@ use crate::{
         Access, AddressRange, ClassTable, Config, Durability, LeaseTimes, OptionBlob, OptionSet, Subnet, Subnets,
     },
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, PoolRange, Stamp},
+    lease::{HwAddress, Lease, LeaseTable, LimitKey, PoolRange, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -94,6 +94,8 @@ pub(crate) fn config() -> Config {
 #[derive(Debug, Default)]
 pub(crate) struct FakeLane {
     pub(crate) records: Vec<(Lease, HwAddress, Vec<u8>)>,
+    /// What each of them counts against.
+    pub(crate) limits: Vec<Vec<LimitKey>>,
     pub(crate) full: bool,
     pub(crate) never_parks: bool,
     /// Records that are on the disk.
@@ -101,10 +103,17 @@ pub(crate) struct FakeLane {
 }
 
 impl Recorder for FakeLane {
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        limits: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
         if self.full {
             return Err(LaneFull);
         }
+        self.limits.push(limits.to_vec());
         self.records.push((*lease, *hw, client_id.to_vec()));
         Ok(Ticket(self.records.len() as u64))
     }
@@ -403,7 +412,8 @@ impl Bed {
             .zip(&config.subnets)
             .flat_map(|(subnet, s)| s.pools.iter().map(move |r| PoolRange { subnet, first: r.first, last: r.last }))
             .collect();
-        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]));
+        let limits = config.classes.limited.iter().count();
+        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]).with_limits(limits));
         let counters = Arc::new(Counters::default());
         let port = Arc::new(SharedPort::new(Port {
             interface: 0,
@@ -480,6 +490,10 @@ impl Bed {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.counters.snapshot()
+    }
+
+    pub(crate) fn limits(&self) -> &[Vec<LimitKey>] {
+        &self.processor.recorder().limits
     }
 
     pub(crate) fn records(&self) -> &[(Lease, HwAddress, Vec<u8>)] {

@@ -100,9 +100,9 @@ impl Snapshot {
     }
 
     fn add(&mut self, binding: &Binding) -> std::io::Result<()> {
-        let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, limits: _ } = *binding;
+        let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits } = *binding;
         let lease = Lease { address, state, generation, started_s, expires_s };
-        record::encode(&lease, &hw, client_id, |mut bytes| {
+        record::encode(&lease, &hw, client_id, limits, |mut bytes| {
             record::seal(&mut bytes, self.seed);
             self.buffer.extend_from_slice(&bytes);
         });

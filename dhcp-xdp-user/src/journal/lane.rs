@@ -8,7 +8,7 @@ use super::{
     record::{self, Bytes, MAX_RECORDS},
     writer::Shared,
 };
-use crate::lease::{HwAddress, Lease, Stamp};
+use crate::lease::{HwAddress, Lease, LimitKey, Stamp};
 
 /// Records of one lane on their way at a time: at most what a worker can have parked with the usual number of frames.
 const LANE_CAPACITY: u64 = 16_384;
@@ -79,11 +79,25 @@ impl Lane {
     /// # Errors
     /// The lane has no room; nothing was handed over.
     pub fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        if self.room() < record::records_of(client_id.len()) as u64 {
+        self.submit_counted(lease, hw, client_id, &[])
+    }
+
+    /// As [`submit`](Self::submit), with what the lease counts against.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_counted(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        limits: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
+        if self.room() < record::records_of(record::tail_len(client_id.len(), limits.len())) as u64 {
             return Err(LaneFull);
         }
         let mut sent = Ok(());
-        record::encode(lease, hw, client_id, |bytes| {
+        record::encode(lease, hw, client_id, limits, |bytes| {
             if sent.is_ok() {
                 sent = self.sender.try_send(Message::Record(self.index, bytes));
                 self.submitted += u64::from(sent.is_ok());

@@ -10,10 +10,10 @@ use arrayvec::ArrayVec;
 
 use super::{
     JournalError,
-    record::{self, MAX_RECORDS, RECORD, Record},
+    record::{self, MAX_RECORDS, MAX_TAIL, RECORD, Record},
     segment::{self, Header, NoHeader, VERSION},
 };
-use crate::lease::{Binding, ClientId};
+use crate::lease::Binding;
 
 /// What recovery found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -186,9 +186,10 @@ fn replay(segment: &Loaded, end: usize, each: &mut impl FnMut(Binding)) -> Resul
             Some(Record::Continuation { address, generation, part, bytes }) => {
                 parts.add((address, generation), part, bytes);
             }
-            Some(Record::Base { lease, hw, client_id_len, client_id }) => {
-                let id = parts.complete((lease.address, lease.generation), client_id, client_id_len);
-                each(lease.of(&hw, &id.ok_or_else(|| damaged(&segment.path, offset))?));
+            Some(Record::Base { lease, hw, tail, start }) => {
+                let whole = parts.complete((lease.address, lease.generation), start, tail.len());
+                let binding = whole.and_then(|whole| tail.binding(&lease, &hw, &whole));
+                each(binding.ok_or_else(|| damaged(&segment.path, offset))?);
                 count += 1;
             }
             Some(Record::Marker { .. }) | None => {}
@@ -220,16 +221,16 @@ impl Parts {
         }
     }
 
-    /// The whole identifier of a base record that holds its start; `None` when parts are missing.
-    fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: u8) -> Option<ClientId> {
-        let mut id = ClientId::new();
-        id.try_extend_from_slice(start).ok()?;
-        let missing = usize::from(len).saturating_sub(start.len());
+    /// The whole tail of a base record that holds its start; `None` when parts are missing.
+    fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: usize) -> Option<ArrayVec<u8, MAX_TAIL>> {
+        let mut tail = ArrayVec::new();
+        tail.try_extend_from_slice(start).ok()?;
+        let missing = len.saturating_sub(start.len());
         if missing > 0 {
             let rest = self.bytes.get(..missing).filter(|_| self.of == Some(of))?;
-            id.try_extend_from_slice(rest).ok()?;
+            tail.try_extend_from_slice(rest).ok()?;
         }
         self.of = None;
-        Some(id)
+        Some(tail)
     }
 }

@@ -330,10 +330,13 @@ impl LeaseTable {
 
     /// Whether one more lease of this client would be one too many. Binding decides; this saves the client an offer that it
     /// could not take.
-    pub fn is_limited(&self, client: &Client<'_>) -> bool {
+    pub fn is_limited(&self, client: &Client<'_>, now_s: u32) -> bool {
         let Some(limits) = self.limits.as_ref().filter(|_| !client.limits.is_empty()) else { return false };
         let held = self.index.get(&client.key, &self.slots).map_or_else(LimitKeys::new, |slot| limits.keys(slot));
-        client.limits.iter().any(|limit| !held.contains(&limit.key) && limits.count(limit.key) >= limit.most)
+        let reached =
+            || client.limits.iter().any(|limit| !held.contains(&limit.key) && limits.count(limit.key) >= limit.most);
+        // Leases that are over may count still.
+        reached() && (!self.expire_some(now_s).is_ok_and(|expired| expired > 0) || reached())
     }
 
     pub(super) fn lease_of(&self, slot: u32, seen: &Seen, now_s: u32) -> Lease {

@@ -33,7 +33,7 @@ pub(super) fn prepare_dir(path: &Path) -> Result<(), StartError> {
 pub(super) fn recover(config: &Config, now_s: u32) -> Result<LeaseTable, StartError> {
     let ranges: Vec<PoolRange> = pools(config).collect();
     expect_room(config.address_count())?;
-    let table = LeaseTable::new(&ranges, secret());
+    let table = LeaseTable::new(&ranges, secret()).with_limits(config.classes.limited.iter().count());
     let start = Instant::now();
     let mut said = start;
     let (mut records, mut strangers) = (0u64, 0u64);

@@ -17,12 +17,13 @@ use super::{
     port::{Port, SharedPort},
 };
 use crate::{
+    class::Packet,
     config::Config,
-    engine::{self, Decision, Ingress, Place, Reply, Request},
+    engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
-    lease::{Bound, HwAddress, Lease, LeaseTable, Stamp},
+    lease::{Bound, HwAddress, Lease, LeaseTable, LimitKey, Stamp},
     wire::{
-        dhcp::MessageType,
+        dhcp::{Header, MessageType},
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
     },
 };
@@ -72,7 +73,13 @@ pub trait Recorder {
     ///
     /// # Errors
     /// There was no room; nothing was handed over.
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull>;
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        limits: &[LimitKey],
+    ) -> Result<Ticket, LaneFull>;
     /// Whether an ACK must wait for its ticket.
     fn parks(&self) -> bool;
     /// Whether the next [`submit`](Self::submit) will find room.
@@ -84,8 +91,14 @@ pub trait Recorder {
 }
 
 impl Recorder for Lane {
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        Lane::submit(self, lease, hw, client_id)
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        limits: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
+        Lane::submit_counted(self, lease, hw, client_id, limits)
     }
     fn parks(&self) -> bool {
         Lane::parks(self)
@@ -120,6 +133,7 @@ struct Parsed<'a> {
     datagram: Datagram,
     request: Request<'a>,
     place: Place,
+    classes: Classified,
 }
 
 /// A reply to craft, without a borrow of its frame.
@@ -220,19 +234,36 @@ impl<R: Recorder> Processor<R> {
             return Err(DropReason::ReplyTooLong);
         }
         let place = engine::locate(&request, &ingress(&self.port), &self.config, &self.leases)?;
-        Ok(Parsed { datagram, request, place })
+        let classes = self.classify(bytes, &datagram);
+        Ok(Parsed { datagram, request, place, classes })
+    }
+
+    /// The classes of a message, where the configuration has any.
+    fn classify(&self, frame: &[u8], datagram: &Datagram) -> Classified {
+        if self.config.classes.compiled.is_empty() {
+            return Classified::default();
+        }
+        let Ok(header) = Header::new_checked(datagram.payload(frame)) else { return Classified::default() };
+        let packet = Packet {
+            header,
+            interface: &self.port.name,
+            destination: datagram.destination,
+            vlans: datagram.vlans(frame),
+            known: false,
+        };
+        Classified::new(&packet, &self.config)
     }
 
     /// Decides and journals. A message that may change a binding is refused while the journal has no room: the table must
     /// not run ahead of it.
     fn decide(&mut self, now_s: u32, read: &Parsed<'_>) -> Result<Answer, DropReason> {
-        let Parsed { datagram, request, place } = read;
+        let Parsed { datagram, request, place, classes } = read;
         let changes_nothing = matches!(request.message_type, MessageType::Discover | MessageType::Inform);
         if !changes_nothing && !self.recorder.has_room() {
             return Err(DropReason::JournalFull);
         }
         let ingress = ingress(&self.port);
-        let decision = engine::decide_at(place, request, &ingress, now_s, &self.config, &self.leases);
+        let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
         let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
             Decision::Commit(reply, bound) => {
@@ -242,7 +273,7 @@ impl<R: Recorder> Processor<R> {
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
             Decision::Record(lease, reason) => {
-                self.record(&lease, request)?;
+                self.record(&lease, request, &[])?;
                 return Err(reason);
             }
             Decision::Drop(reason) => return Err(reason),
@@ -266,18 +297,20 @@ impl<R: Recorder> Processor<R> {
         }
         // The lease first: should a crash keep one of the two records only, the client has both addresses until they
         // expire, and nobody else gets the one that it may still use.
-        let mut ticket = self.record(&bound.lease, request)?;
+        let limits = self.leases.limit_keys(&bound.lease);
+        let mut ticket = self.record(&bound.lease, request, &limits)?;
         self.leases.stamp(&bound.lease, self.recorder.stamp(ticket));
         if let Some(released) = bound.released {
-            ticket = self.record(&released, request)?;
+            ticket = self.record(&released, request, &[])?;
         }
         Ok(Some(ticket))
     }
 
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try
     /// is recorded again.
-    fn record(&mut self, lease: &Lease, request: &Request<'_>) -> Result<Ticket, DropReason> {
-        self.recorder.submit(lease, &request.hw, request.client_id_bytes()).map_err(|LaneFull| DropReason::JournalFull)
+    fn record(&mut self, lease: &Lease, request: &Request<'_>, limits: &[LimitKey]) -> Result<Ticket, DropReason> {
+        let submitted = self.recorder.submit(lease, &request.hw, request.client_id_bytes(), limits);
+        submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 
     /// Keeps bytes of a request beyond the frame that its reply is written into. The capacity is enough for a whole batch.

@@ -16,6 +16,7 @@ use crate::{
     wire::{dhcp::MessageType, options::code},
 };
 
+mod classes;
 mod replies;
 
 const BROADCAST_FLAG: u16 = 0x8000;

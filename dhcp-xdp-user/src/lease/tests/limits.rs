@@ -31,7 +31,7 @@ fn a_circuit_holds_as_many_leases_as_allowed_and_one_more_once_one_is_released()
     bind(&table, 2, 2, &one, NOW).unwrap();
     assert_eq!(bind(&table, 3, 3, &one, NOW), Err(BindError::Limited));
     let third = Who::new(3);
-    assert!(table.is_limited(&Client { limits: &one, ..third.of(&table) }));
+    assert!(table.is_limited(&Client { limits: &one, ..third.of(&table) }, NOW));
     assert_eq!(table.find(&third.of(&table).key, NOW), None, "nothing was changed");
     assert!(bind(&table, 3, 3, &[circuit(2, 2)], NOW).is_ok(), "another circuit");
     table.release(&Who::new(1).of(&table).key, first.lease.address, NOW).unwrap();
@@ -45,7 +45,7 @@ fn a_renewal_counts_once_with_and_without_its_circuit() {
     for limits in [&one[..], &one, &[]] {
         bind(&table, 1, 1, limits, NOW).unwrap();
         let who = Who::new(1);
-        assert!(!table.is_limited(&Client { limits: &one, ..who.of(&table) }));
+        assert!(!table.is_limited(&Client { limits: &one, ..who.of(&table) }, NOW));
     }
     assert_eq!(table.limit_count(one[0].key), 1);
     assert_eq!(table.get(ip(1), NOW).unwrap().limits[..], [one[0].key]);
