@@ -1,8 +1,7 @@
 //! A DHCPv4 server for broadband aggregation.
 //!
-//! An XDP program steers UDP/67 frames into AF_XDP rings; pinned workers parse and answer them from a lease table whose slots
-//! take no lock (its index of clients has many short ones, which steering by client keeps apart); every ACK is on stable
-//! storage before it leaves. The way of a frame:
+//! An XDP program steers UDP/67 frames into AF_XDP rings; pinned workers parse and answer them from a lease table that takes
+//! no lock on the way; every ACK is on stable storage before it leaves. The way of a frame:
 //!
 //! ```text
 //! NIC -> XDP walk -> xsk (rings) -> worker::ring -> worker::batch -> wire (views) -> engine (decision) -> lease (slots)

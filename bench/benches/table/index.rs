@@ -92,7 +92,10 @@ impl<I: Index> Side<I> {
     fn work(&self, mix: Mix, batched: bool, list: &[(u32, ClientKey)], round: u32) {
         for batch in list.chunks(BATCH) {
             if batched {
-                let keys: Vec<ClientKey> = batch.iter().map(|(_, key)| *key).collect();
+                let mut keys: Vec<ClientKey> = batch.iter().map(|(_, key)| *key).collect();
+                if matches!(mix, Mix::Churn) {
+                    keys.extend(batch.iter().map(|(n, _)| crate::index::key(*n, 1)));
+                }
                 self.index.prefetch(&keys);
             }
             for (n, key) in batch {

@@ -493,6 +493,14 @@ fn lease_times_are_in_order() {
         "7:6",
         "found t1 = 0.9 and t2 = 0.875; expected parts of the lease time with 0 < t1 < t2 < 1",
     );
+    assert_subnet_error(
+        &format!("{pool}renewal_slack = 1.5\n"),
+        "7:17",
+        "found 1.5; expected a part of the lease time from 0 to 1",
+    );
+    let slack = |lines: &str| parse("f", &format!("{HEAD}{pool}{lines}"), &Lab).unwrap().config.subnets[0].lease;
+    assert_eq!(slack("").renewal_slack_permille, 0);
+    assert_eq!(slack("renewal_slack = 0.25\n").renewal_slack_permille, 250);
     assert_subnet_error(&format!("{pool}t2 = 1.0\n"), "7:6", "found t1 = 0.5 and t2 = 1; expected");
     assert_subnet_error(&format!("{pool}t1 = nan\n"), "7:6", "found t1 = NaN");
 }

@@ -10,7 +10,7 @@ use super::{
     BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
     Stamp,
     binding::is_current,
-    index::Entered,
+    index::{ClientIndex, Entered},
     limit,
     side::Full,
     slot::{Body, Claim, HwHead, Seen},
@@ -140,14 +140,14 @@ impl LeaseTable {
         }
         // All in use, unless some are overdue.
         for _ in 0..EXPIRE_STEPS {
-            if self.expire_some(now_s)? == 0 {
-                return Err(OfferError::Exhausted);
+            if self.expire_some(now_s) == 0 {
+                break;
             }
             if let Some(taken) = take() {
                 return Ok(taken);
             }
         }
-        Err(OfferError::Contended)
+        Err(OfferError::Exhausted)
     }
 
     fn offer_claimed(
@@ -158,6 +158,7 @@ impl LeaseTable {
         hold_until_s: u32,
         now_s: u32,
     ) -> Result<Lease, Retry> {
+        self.forget_alike(&client.key, slot, &claim.key());
         match self.index.insert(&client.key, slot, &self.slots, &claim.key()) {
             Entered::New => {}
             other => {
@@ -181,10 +182,19 @@ impl LeaseTable {
         let (former, was_used) = (claim.key(), claim.before().state() != BindingState::Free);
         let same = was_used && former == client.key;
         self.write_side(client, slot, seen.filter(|_| same))?;
-        if was_used && !same {
+        if was_used && !same && !ClientIndex::are_alike(&former, &client.key) {
             self.index.remove_if_at(&former, slot);
         }
         Ok(())
+    }
+
+    /// Forgets a slot's former client before a new one is entered for it if their entries look alike: afterwards nobody could
+    /// tell whose is to be removed. Should the new one not get the slot after all, the former has lost a free address that it
+    /// would have been given first.
+    fn forget_alike(&self, key: &ClientKey, slot: u32, former: &ClientKey) {
+        if ClientIndex::are_alike(former, key) {
+            self.index.remove_if_at(former, slot);
+        }
     }
 
     fn write_and_publish(
@@ -241,7 +251,7 @@ impl LeaseTable {
                 Err(Retry::Contended) => return Err(BindError::Contended),
                 Err(Retry::Room) => return Err(BindError::ClientIdRoom),
                 // Leases that are over may count still.
-                Err(Retry::Limited) if self.expire_some(now_s).is_ok_and(|expired| expired > 0) => {}
+                Err(Retry::Limited) if self.expire_some(now_s) > 0 => {}
                 Err(Retry::Limited) => return Err(BindError::Limited),
             }
         }
@@ -309,6 +319,7 @@ impl LeaseTable {
         seen: &Seen,
     ) -> Result<Option<(u32, Claim<'a>)>, Retry> {
         let key = &client.key;
+        self.forget_alike(key, slot, &seen.key);
         // Nearly always a renewal: looking is cheaper than entering.
         let at = self.index.get_holding(key, &self.slots, slot, &seen.key);
         let left = match at {
@@ -467,6 +478,7 @@ impl LeaseTable {
             _ => BindingState::Expired,
         };
         let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[] };
+        self.forget_alike(&key, slot, &claim.key());
         if self.take_over(&client, slot, &claim, None).is_err() {
             // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
             let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);

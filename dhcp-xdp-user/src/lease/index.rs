@@ -182,6 +182,11 @@ impl ClientIndex {
         }
     }
 
+    /// Whether the entries of two clients for one slot could not be told apart.
+    pub fn are_alike(a: &ClientKey, b: &ClientKey) -> bool {
+        a != b && entry_of(a, 0) == entry_of(b, 0)
+    }
+
     /// A first look at the key's line, so that it is in the cache when it is needed. What it returns means nothing.
     pub fn touch(&self, key: &ClientKey) -> u64 {
         self.lines[self.home(key)].control.load(Ordering::Relaxed)

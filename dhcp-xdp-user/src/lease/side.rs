@@ -26,7 +26,7 @@ const CHUNK_WORDS: usize = 3;
 const CHUNK: usize = CHUNK_WORDS * 8;
 /// The longest content: 8 bytes of hardware address, 255 of identifier.
 const MAX_BYTES: usize = 8 + 255;
-const MAX_CHUNKS: usize = (MAX_BYTES - INLINE_OF_LONG).div_ceil(CHUNK);
+pub(super) const MAX_CHUNKS: usize = (MAX_BYTES - INLINE_OF_LONG).div_ceil(CHUNK);
 /// In tables up to this many slots each client can have the longest identifier; in larger ones this many can, and each other one
 /// can have one more chunk ([`INLINE_OF_LONG`] + [`CHUNK`]: 50 bytes).
 const ALL_LONGEST: usize = 16_384;
@@ -39,7 +39,7 @@ pub(super) struct Full;
 #[derive(Debug)]
 pub(super) struct SideData {
     records: Box<[[AtomicU64; WORDS]]>,
-    pool: Pool,
+    pub(super) pool: Pool,
 }
 
 type Chain = ArrayVec<u32, MAX_CHUNKS>;
@@ -164,7 +164,7 @@ fn store(words: &[AtomicU64; WORDS], bytes: &[u8]) {
 
 /// Chunks that nobody has: a stack of those that were given back, and the ones that were never used behind a cursor.
 #[derive(Debug)]
-struct Pool {
+pub(super) struct Pool {
     /// Data, then the next chunk's number: in its chain, or in the stack.
     chunks: Box<[[AtomicU64; CHUNK_WORDS + 1]]>,
     /// `turn:32 | chunk:32`; the turn changes at each change, so that a head that came back is not taken for the old one.
@@ -173,7 +173,7 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(chunks: usize) -> Self {
+    pub fn new(chunks: usize) -> Self {
         Self {
             chunks: memory::reserved(chunks.min(NIL as usize)),
             top: AtomicU64::new(u64::from(NIL)),
@@ -181,7 +181,7 @@ impl Pool {
         }
     }
 
-    fn pop(&self) -> Option<u32> {
+    pub fn pop(&self) -> Option<u32> {
         let mut top = self.top.load(Ordering::Acquire);
         while let Some(chunk) = self.chunks.get(top as u32 as usize) {
             let next = chunk[CHUNK_WORDS].load(Ordering::Relaxed) & u64::from(NIL);
@@ -200,7 +200,7 @@ impl Pool {
         None
     }
 
-    fn push(&self, chunk: u32) {
+    pub fn push(&self, chunk: u32) {
         let mut top = self.top.load(Ordering::Relaxed);
         loop {
             self.chunks[chunk as usize][CHUNK_WORDS].store(top & u64::from(NIL), Ordering::Relaxed);
@@ -214,48 +214,4 @@ impl Pool {
 
 fn turned(top: u64, chunk: u64) -> u64 {
     (top >> 32).wrapping_add(1) << 32 | chunk
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hw(hlen: u8) -> HwAddress {
-        HwAddress { htype: 1, hlen, chaddr: std::array::from_fn(|i| i as u8 + 1) }
-    }
-
-    #[test]
-    fn a_record_of_any_length_takes_the_place_of_one_of_any_other() {
-        let side = SideData::new(2);
-        for before in (0..=255).step_by(15) {
-            for (after, hlen) in
-                [(0usize, 6u8), (22, 16), (23, 16), (26, 6), (30, 6), (31, 6), (50, 8), (51, 9), (255, 16)]
-            {
-                let id = |len: usize| -> Vec<u8> { (0..len).map(|i| (i ^ len) as u8).collect() };
-                side.write(0, &hw(6), &id(before)).unwrap();
-                side.write(0, &hw(hlen), &id(after)).unwrap();
-                let (rest, read) = side.read(0);
-                assert_eq!(read[..], id(after)[..], "{before} then {after}");
-                assert_eq!(rest[..usize::from(hlen.max(8)) - 8], hw(hlen).bytes()[8.min(hlen.into())..]);
-            }
-        }
-    }
-
-    #[test]
-    fn chunks_are_given_back_and_a_client_that_finds_none_changes_nothing() {
-        let side = SideData::new(1);
-        for _ in 0..100 {
-            side.write(0, &hw(6), &[7; 255]).unwrap();
-            side.write(0, &hw(6), &[7; 3]).unwrap();
-        }
-        let all: Vec<u32> = std::iter::from_fn(|| side.pool.pop()).collect();
-        assert_eq!(all.len(), MAX_CHUNKS);
-        side.pool.push(all[0]);
-        assert_eq!(side.write(0, &hw(6), &[8; 255]), Err(Full));
-        assert_eq!(side.read(0).1[..], [7; 3]);
-        side.write(0, &hw(6), &[8; 50]).unwrap();
-        assert_eq!(side.read(0).1[..], [8; 50]);
-        side.write(0, &hw(6), &[9; 30]).unwrap();
-        assert_eq!(side.pool.pop(), Some(all[0]));
-    }
 }

@@ -372,4 +372,8 @@ impl From<LinkError> for DropReason {
 }
 
 #[cfg(test)]
+mod allocations;
+#[cfg(test)]
+mod covered;
+#[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod classes;
+mod policies;
 mod replies;
 
 const BROADCAST_FLAG: u16 = 0x8000;

@@ -10,8 +10,13 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod free_map;
+mod limit_table;
 mod limits;
 mod model;
+mod ring;
+mod side;
+mod stress;
 mod threads;
 
 const SECRET: [u64; 2] = [1, 2];
@@ -419,6 +424,130 @@ fn client_identifiers_of_every_length_come_back_whole() {
         assert_eq!(binding.client_id[..], (0..length).map(|byte| (byte ^ length) as u8).collect::<Vec<_>>());
         assert_eq!(binding.hw, Who::new(length).hw);
     }
+}
+
+#[test]
+fn a_table_takes_the_memory_that_it_says() {
+    const SLOTS: u32 = 200_000;
+    let mut made = None;
+    let taken = allocation_counter::measure(|| made = Some(table(SLOTS)));
+    drop(made);
+    let asked_for = LeaseTable::bytes(u64::from(SLOTS));
+    // The wheel and the counters are the same in any table.
+    assert!((asked_for * 98 / 100..=asked_for + (64 << 10)).contains(&taken.bytes_max), "{taken:?}, {asked_for}");
+    assert!(LeaseTable::BYTES_PER_ADDRESS <= 128);
+}
+
+#[test]
+fn a_client_whose_identifier_finds_no_room_is_refused_and_nothing_is_changed() {
+    let table = table(3);
+    let id = |n: u8| vec![n; 255];
+    let long = |n: u8| Who { hw: Who::new(n.into()).hw, id: id(n) };
+    for n in 1..=3 {
+        table.bind(&long(n).of(&table), ip(n.into()), NOW + TERM, NOW).unwrap();
+    }
+    // Gone to others with short ones, and the chunks to nobody.
+    let mut held = Vec::new();
+    for n in 1..=3u8 {
+        table.release(&long(n).of(&table).key, ip(n.into()), NOW).unwrap();
+        table.bind(&Who::new(4 * u32::from(n)).of(&table), ip(n.into()), NOW + TERM, NOW).unwrap();
+        table.release(&Who::new(4 * u32::from(n)).of(&table).key, ip(n.into()), NOW).unwrap();
+        held.extend(std::iter::from_fn(|| table.side.pool.pop()));
+    }
+    let before: Vec<Binding> = table.iter(NOW).collect();
+    let client = long(9);
+    assert_eq!(table.offer(&client.of(&table), None, NOW + HOLD, NOW), Err(OfferError::ClientIdRoom));
+    assert_eq!(table.bind(&client.of(&table), ip(2), NOW + TERM, NOW), Err(BindError::ClientIdRoom));
+    assert_eq!(table.iter(NOW).collect::<Vec<_>>(), before);
+    assert_eq!((table.find(&client.of(&table).key, NOW), table.index.len()), (None, 3));
+    // One that has a lease keeps it when it cannot move.
+    let mover = Who { hw: client.hw, id: vec![9; 30] };
+    table.bind(&mover.of(&table), ip(1), NOW + TERM, NOW).unwrap();
+    let wide = HwAddress { hlen: 16, ..mover.hw };
+    let moved = Client { hw: &wide, ..mover.of(&table) };
+    assert_eq!(table.bind(&moved, ip(3), NOW + TERM, NOW), Err(BindError::ClientIdRoom));
+    assert_eq!(
+        table.find(&moved.key, NOW).map(|lease| (lease.address, lease.state)),
+        Some((ip(1), BindingState::Bound))
+    );
+    // Room again, and it is served.
+    held.into_iter().for_each(|chunk| table.side.pool.push(chunk));
+    assert_eq!(table.bind(&moved, ip(3), NOW + TERM, NOW).unwrap().released.unwrap().address, ip(1));
+    assert!(table.offer(&client.of(&table), None, NOW + HOLD, NOW).is_ok());
+}
+
+#[test]
+fn a_hardware_address_of_any_length_comes_back_and_a_change_of_it_is_kept() {
+    let table = table(20);
+    for hlen in 0..=16u8 {
+        let mut chaddr = [0; 16];
+        chaddr[..usize::from(hlen)].copy_from_slice(&[0xa0 | hlen; 16][..usize::from(hlen)]);
+        let who = Who { hw: HwAddress { htype: 32, hlen, chaddr }, id: vec![1, 2, hlen] };
+        let bind = |hw| {
+            let client = Client { hw, ..who.of(&table) };
+            table.bind(&client, ip(u32::from(hlen) + 1), NOW + TERM, NOW).unwrap();
+            table.get(ip(u32::from(hlen) + 1), NOW).unwrap().hw
+        };
+        assert_eq!(bind(&who.hw), who.hw);
+        let mut other = HwAddress { htype: 6, ..who.hw };
+        other.chaddr[usize::from(hlen).saturating_sub(1)] ^= u8::from(hlen > 0);
+        assert_eq!(bind(&other), other);
+    }
+}
+
+#[test]
+fn two_clients_whose_index_entries_look_alike_are_told_apart() {
+    let table = table(3);
+    let key = |n: u64| ClientKey([n, 7 << 32 | n]);
+    let hw = HwAddress::default();
+    let client = |n| Client { key: key(n), subnet: 0, hw: &hw, client_id: &[], limits: &[] };
+    for n in 1..=3 {
+        assert_eq!(table.find(&key(n), NOW), None);
+        table.bind(&client(n), ip(n as u32), NOW + TERM, NOW).unwrap();
+    }
+    // One takes over the other's slot, and leaves its own.
+    table.release(&key(2), ip(2), NOW).unwrap();
+    assert_eq!(table.bind(&client(1), ip(2), NOW + TERM, NOW).unwrap().released.unwrap().address, ip(1));
+    assert_eq!(table.find(&key(2), NOW), None);
+    let at = |n| table.find(&key(n), NOW).map(|lease| lease.address);
+    assert_eq!((at(1), at(3)), (Some(ip(2)), Some(ip(3))));
+    assert_eq!(table.bind(&client(2), ip(1), NOW + TERM, NOW).unwrap().lease.address, ip(1));
+    assert_eq!((at(1), at(2), at(3)), (Some(ip(2)), Some(ip(1)), Some(ip(3))));
+    table.decline(&key(3), ip(3), NOW + 9, NOW).unwrap();
+    assert_eq!((at(1), at(2), at(3)), (Some(ip(2)), Some(ip(1)), None));
+}
+
+#[test]
+fn a_stamp_is_for_one_record_and_says_settled_only_of_what_is() {
+    let (lane, in_flight) = (3, 20_000);
+    for position in [1u64, 100, (1 << 22) - 1, 1 << 22, (1 << 22) + 5, 1 << 40, (1 << 40) + 77] {
+        let stamp = Stamp::new(lane, position);
+        let settled = |durable: u64| stamp.is_settled(|of| (of == lane).then_some(durable), in_flight);
+        for behind in 1..in_flight.min(position + 1) {
+            assert!(!settled(position - behind), "{behind} records before {position}");
+        }
+        for ahead in [0, 1, 100, 4_000_000] {
+            assert!(settled(position + ahead), "{ahead} records after {position}");
+        }
+        assert!(!stamp.is_settled(|_| None, in_flight));
+    }
+    assert!(
+        !Stamp::new(u16::MAX, 1).is_settled(|_| Some(u64::MAX), in_flight),
+        "a lane beyond those that have a number"
+    );
+    assert!(!Stamp::UNSETTLED.is_settled(|_| Some(u64::MAX), in_flight));
+    assert!(Stamp::SETTLED.is_settled(|_| None, in_flight));
+    // A later record of the slot is not taken for the stamped one.
+    let table = table(1);
+    let first = lease(&table, 1, NOW);
+    table.stamp(&first, Stamp::new(0, 9));
+    let who = Who::new(1);
+    let covered = |slack_s| table.bind_with_slack(&who.of(&table), ip(1), NOW + TERM, slack_s, NOW).unwrap();
+    assert_eq!((covered(60).must_record, covered(60).stamp), (false, Stamp::new(0, 9)));
+    let later = covered(0);
+    assert!(later.must_record);
+    table.stamp(&first, Stamp::SETTLED);
+    assert_eq!(covered(60).stamp, Stamp::UNSETTLED);
 }
 
 #[test]

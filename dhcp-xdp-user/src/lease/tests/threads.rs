@@ -2,13 +2,11 @@
 
 use super::*;
 
-// Threads.
-
 /// A small generator, so that a run can be repeated from the seed that it prints.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, end: u32) -> u32 {
+    pub(super) fn below(&mut self, end: u32) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -16,7 +14,7 @@ impl Random {
     }
 }
 
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let seed = std::env::var("DHCP_XDP_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64) | 1
     });
@@ -163,4 +161,30 @@ fn one_client_asking_everywhere_gets_one_address() {
         assert_eq!(table.counts().offered, 1, "round {round}");
         assert_eq!((0..15).map(|client| lease(&table, 100 + client, NOW).address).collect::<HashSet<_>>().len(), 15);
     }
+}
+
+/// More clients than addresses ask on all threads at once: each address serves one, and then there is none.
+#[test]
+fn n_addresses_serve_exactly_n_clients_asked_for_on_all_threads() {
+    const POOL: u32 = 600;
+    let table = LeaseTable::new(&[range(0, 1, 7), range(0, 9, POOL + 1)], SECRET);
+    let ask = |number: u32| loop {
+        let who = Who::new(number);
+        match table.offer(&who.of(&table), None, NOW + HOLD, NOW) {
+            Ok(offer) => {
+                break Some(table.bind(&who.of(&table), offer.address, NOW + TERM, NOW).unwrap().lease.address);
+            }
+            Err(OfferError::Exhausted) => break None,
+            Err(OfferError::Contended) => {}
+            Err(OfferError::ClientIdRoom) => panic!("identifiers of tests fit"),
+        }
+    };
+    let got: Vec<Ipv4Addr> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|thread| scope.spawn(move || (0..200).filter_map(|n| ask(n * 4 + thread)).collect::<Vec<_>>()))
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!((got.len(), got.iter().collect::<HashSet<_>>().len()), (POOL as usize, POOL as usize));
+    assert_eq!(ask(5000), None);
 }

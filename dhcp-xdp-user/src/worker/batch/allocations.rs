@@ -1,0 +1,149 @@
+//! The hot path allocates nothing: counted by the allocator, under all that clients send, with a real journal behind it.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+
+use super::{BATCH, Disposition, Frame, Processor};
+use crate::{
+    config::{Durability, Subnets},
+    engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
+    journal::Journal,
+    lease::{ClientId, LeaseTable, PoolRange},
+    wake::Wake,
+    wire::{dhcp::MessageType, options::code},
+    worker::{
+        counters::{Counters, DropReason, Message},
+        port::{Port, SharedPort},
+    },
+};
+
+const CHUNK: usize = 2048;
+const NOW_S: u32 = 1_900_000_000;
+
+/// A small generator, the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u32) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (((self.0 >> 32) * u64::from(end)) >> 32) as u32
+    }
+
+    fn bytes(&mut self, len: u32) -> Vec<u8> {
+        (0..len).map(|_| self.below(256) as u8).collect()
+    }
+}
+
+/// What client `n` is known by: three in four have an identifier, of all lengths.
+fn client_id(n: u8) -> Option<Vec<u8>> {
+    (!n.is_multiple_of(4)).then(|| (0..n.max(2)).map(|at| at ^ n).collect())
+}
+
+/// Some message of some client, or nearly one.
+fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
+    let n = random.below(255) as u8 + 1;
+    let id = client_id(n);
+    let relayed = random.below(4) == 0;
+    let msg = message(MessageType::Discover, n);
+    let hw = crate::lease::HwAddress { htype: msg.htype, hlen: msg.hlen, chaddr: msg.chaddr };
+    let key = leases.key(u16::from(relayed), &hw, id.as_deref().unwrap_or(&[]));
+    let any = if relayed { far(random.below(30) as u8) } else { lan(random.below(220) as u8) };
+    let own = leases.find(&key, now_s).map_or(any, |lease| lease.address);
+    let mut msg: Msg = match random.below(16) {
+        0..5 => discover(n),
+        5..8 => selecting(n, SERVER, own),
+        8..10 => request(n).unicast(own),
+        10 => request(n).address(code::REQUESTED_ADDRESS, own),
+        11 => message(MessageType::Release, n).unicast(own),
+        12 => message(MessageType::Decline, n).address(code::REQUESTED_ADDRESS, own),
+        13 => message(MessageType::Inform, n).unicast(own),
+        14 => selecting(n, RELAY, any),
+        _ => message((random.below(12) as u8).into(), n),
+    };
+    if relayed {
+        msg = msg.relayed();
+    }
+    if let Some(id) = &id {
+        msg = msg.option(code::CLIENT_ID, id);
+    }
+    if random.below(3) == 0 {
+        let len = random.below(250);
+        msg = msg.option(code::RELAY_AGENT_INFO, &random.bytes(len));
+    }
+    if random.below(3) == 0 {
+        msg = msg.option(code::PARAMETER_REQUEST_LIST, &[1, 3, 6, 15, 51, 58]);
+    }
+    if random.below(16) == 0 {
+        msg = msg.option(code::CLIENT_ID, &[1]);
+    }
+    let mut frame = msg.frame();
+    if random.below(8) == 0 {
+        let at = random.below(frame.len() as u32) as usize;
+        frame[at] ^= 1 << random.below(8);
+    }
+    if random.below(32) == 0 {
+        let len = random.below(1500);
+        frame = random.bytes(len);
+    }
+    frame
+}
+
+#[test]
+fn no_message_of_any_client_allocates_memory() {
+    let seen = allocation_counter::measure(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(100))));
+    assert_eq!(seen.count_total, 1, "the allocator counts");
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.subnets = Subnets::new({
+        let mut subnets = config.subnets.to_vec();
+        subnets[0].pools[0].last = lan(150);
+        subnets[1].pools[0].last = far(30);
+        subnets[1].lease.renewal_slack_permille = 300;
+        subnets
+    });
+    let range = |(subnet, first, last)| PoolRange { subnet, first, last };
+    let leases = Arc::new(LeaseTable::new(&[(0, lan(10), lan(150)), (1, far(10), far(30))].map(range), [1, 2]));
+    let port = Port { interface: 0, name: "lan0".to_owned(), addresses: vec![SERVER], mac: SERVER_MAC, mtu: 1500 };
+    let counters = Arc::new(Counters::default());
+    let (journal, mut lanes) =
+        Journal::start(dir.path(), Durability::Off, vec![Arc::new(Wake::new().unwrap())]).unwrap();
+    let shared = Arc::new(SharedPort::new(port));
+    let mut processor =
+        Processor::new(Arc::new(config), leases.clone(), lanes.pop().unwrap(), shared, counters.clone());
+    let mut random = Random(7);
+    let mut chunks = vec![[0u8; CHUNK]; BATCH];
+    let mut longest = 0;
+    for round in 0..400 {
+        let now_s = NOW_S + round * 20;
+        let frames: Vec<Vec<u8>> = (0..BATCH).map(|_| any(&mut random, &leases, now_s)).collect();
+        let mut batch: ArrayVec<Frame<'_>, BATCH> = ArrayVec::new();
+        for (chunk, frame) in chunks.iter_mut().zip(&frames) {
+            chunk[..frame.len()].copy_from_slice(frame);
+            batch.push(Frame { buffer: chunk, len: frame.len() });
+        }
+        while !processor.recorder().has_room() {
+            std::thread::yield_now();
+        }
+        let mut out: ArrayVec<Disposition, BATCH> = ArrayVec::new();
+        let counted = allocation_counter::measure(|| {
+            processor.process(now_s, &mut batch, &mut out);
+            leases.expire(now_s, 64);
+        });
+        assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "round {round}");
+        longest = longest.max(leases.iter(now_s).map(|binding| binding.client_id.len()).max().unwrap_or(0));
+    }
+    // All of it was there.
+    let counts = counters.snapshot();
+    for message in Message::ALL {
+        assert!(counts.messages[*message as usize] > 30, "{message:?}: {counts:?}");
+    }
+    for reason in [DropReason::NoFreeAddress, DropReason::Released, DropReason::Declined, DropReason::BadOption] {
+        assert!(counts.drops[reason as usize] > 30, "{reason:?}: {counts:?}");
+    }
+    assert!(longest > 200 && longest <= ClientId::new().capacity(), "long identifiers were leased to: {longest}");
+    drop(processor);
+    journal.stop().unwrap();
+}

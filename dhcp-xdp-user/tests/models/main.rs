@@ -1,0 +1,16 @@
+//! The lease table under `loom`: every order in which two or three threads can meet, up to a bound of preemptions, and every
+//! value that the memory model lets a load see.
+//!
+//! The sources are the server's own, compiled here a second time with `loom`'s atomics in place of the standard library's.
+//! Left out is `Slot::stamp`: `loom` lets a plain store fall between the two halves of another thread's compare-and-swap of
+//! the same word, which neither the memory model nor a processor does.
+
+mod lease;
+
+/// All orders with at most this many preemptions: nearly all faults of such code need two.
+fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(run);
+}
