@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Range};
 
 use super::{
     ast::Node,
-    compile::{Compiled, compile},
+    compile::{Compiled, Names, compile},
     fault::Fault,
     names::Type,
     packet::{Found, Packet, Wanted},
@@ -74,18 +74,21 @@ pub struct Classes {
 }
 
 impl Classes {
-    /// Compiles classes. A class may depend on others, wherever those are written.
+    /// Compiles classes. A class may depend on others, wherever those are written. `option` finds options by name.
     ///
     /// # Errors
     /// All that is wrong, class by class.
-    pub fn compile(sources: &[ClassSource<'_>]) -> Result<Self, Vec<ClassFault>> {
+    pub fn compile(
+        sources: &[ClassSource<'_>],
+        option: &dyn Fn(&str) -> Result<u8, String>,
+    ) -> Result<Self, Vec<ClassFault>> {
         let mut faults = Vec::new();
         let names = names(sources, &mut faults);
         let mut wanted = Wanted::default();
         let mut parts = |class: usize, part: Part, text: Option<&str>, faults: &mut Vec<ClassFault>| {
             let expected = if part == Part::Spawn { Type::Bytes } else { Type::Condition };
-            let find = |name: &str| find(name, &names, sources);
-            let compiled = parse(text?).and_then(|node: Node| compile(&node, expected, &mut wanted, &find));
+            let names = Names { option, class: &|name| find(name, &names, sources) };
+            let compiled = parse(text?).and_then(|node: Node| compile(&node, expected, &mut wanted, &names));
             compiled
                 .map_err(|found| faults.extend(found.into_iter().map(|fault| ClassFault { class, part, fault })))
                 .ok()

@@ -10,10 +10,7 @@ use super::{
     program::{Field, Instruction, MAX_INSTRUCTIONS, MAX_STACK, Order, Program, Stretch},
     set::ClassId,
 };
-use crate::{
-    config::{nearest, option_code},
-    wire::options::code,
-};
+use crate::{config::nearest, wire::options::code};
 
 /// A program and what it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +22,15 @@ pub(super) struct Compiled {
     pub needs_known: bool,
 }
 
-/// Compiles an expression that must be of type `wanted_type`. `class` finds a class by its name.
+/// Names that are the configuration's own.
+pub(super) struct Names<'a> {
+    /// Finds an option by its name.
+    pub option: &'a dyn Fn(&str) -> Result<u8, String>,
+    /// Finds a class by its name.
+    pub class: &'a dyn Fn(&str) -> Result<ClassId, String>,
+}
+
+/// Compiles an expression that must be of type `wanted_type`.
 ///
 /// # Errors
 /// All that is wrong with names, types and bounds, in the order of the text.
@@ -33,10 +38,10 @@ pub(super) fn compile(
     node: &Node,
     wanted_type: Type,
     wanted: &mut Wanted,
-    class: &dyn Fn(&str) -> Result<ClassId, String>,
+    names: &Names<'_>,
 ) -> Result<Compiled, Vec<Fault>> {
     let mut compiler =
-        Compiler { compiled: Compiled::default(), wanted, class, faults: Vec::new(), depth: 0, deepest: 0 };
+        Compiler { compiled: Compiled::default(), wanted, names, faults: Vec::new(), depth: 0, deepest: 0 };
     compiler.expect(node, wanted_type);
     let length = compiler.compiled.program.instructions.len();
     if compiler.faults.is_empty() && (compiler.deepest > MAX_STACK || length > MAX_INSTRUCTIONS) {
@@ -49,7 +54,7 @@ pub(super) fn compile(
 struct Compiler<'a> {
     compiled: Compiled,
     wanted: &'a mut Wanted,
-    class: &'a dyn Fn(&str) -> Result<ClassId, String>,
+    names: &'a Names<'a>,
     faults: Vec<Fault>,
     /// Values on the stack at this point, and the most of them so far.
     depth: usize,
@@ -170,11 +175,11 @@ impl Compiler<'_> {
                 self.sub_option(node, key, RELAY_SUB_OPTIONS)
             }
             ("vendor", Some(key)) => {
-                self.option(node, &Key::Number(code::VENDOR_IDENTIFYING_OPTIONS.into()))?;
+                self.option(node, &Key::Number(code::VENDOR_OPTIONS.into()))?;
                 self.enterprise(node, key)
             }
             ("vendor-class", Some(key)) => {
-                self.option(node, &Key::Number(code::VENDOR_IDENTIFYING_CLASS.into()))?;
+                self.option(node, &Key::Number(code::VENDOR_CLASSES.into()))?;
                 self.enterprise(node, key)
             }
             ("message_type", None) => {
@@ -227,7 +232,7 @@ impl Compiler<'_> {
                 Ok(code @ 1..=254) => code,
                 _ => return self.fault(&node.span, format!("found option number {number}; expected 1 to 254")),
             },
-            Key::Name(name) => match option_code(name) {
+            Key::Name(name) => match (self.names.option)(name) {
                 Ok(code) => code,
                 Err(why) => return self.fault(&node.span, why),
             },
@@ -387,7 +392,7 @@ impl Compiler<'_> {
                 format!("found `{argument}`; expected a class's name in quotes, as member(\"voip\")"),
             );
         };
-        match (self.class)(&String::from_utf8_lossy(name)) {
+        match (self.names.class)(&String::from_utf8_lossy(name)) {
             Ok(class) => {
                 self.compiled.members.push((class, argument.span.clone()));
                 self.emit(Instruction::Member(class), 0);

@@ -5,12 +5,14 @@ use std::{collections::HashMap, net::Ipv4Addr, ops::Range, path::PathBuf, time::
 use toml::Spanned;
 
 use super::{
-    Config, Durability, Interface, Subnets, XdpMode,
+    Config, Durability, Interface, LoadBalance, Subnets, XdpMode,
     file::{FileForm, InterfaceForm, Number, Text},
+    levels::Levels,
     machine::{InterfaceState, Link, Machine},
     schema::Complaint,
     source::{Finding, Rejected, Severity, Source},
 };
+use crate::wire::options::Codes;
 
 /// Where the journal and the control socket are unless the configuration says otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/dhcp-xdp";
@@ -112,20 +114,26 @@ pub(super) fn check(
         checker.error(at, why);
     }
     let interfaces = interfaces(&mut checker, form);
-    let subnets = super::subnets::subnets(&mut checker, form);
+    let levels = Levels::new(&mut checker, form);
+    let (classes, overlays) = super::classes::classes(&mut checker, form, &levels);
+    let (subnets, vrfs) = super::subnets::subnets(&mut checker, form, &levels);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }
     let config = Config {
         interfaces,
-        subnets: Subnets::new(subnets),
-        classes: super::classes::classes(&mut checker, form),
+        subnets: Subnets::new(subnets, vrfs),
+        classes,
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
         offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,
         decline_quarantine_s: checker.number(form.decline_quarantine_s.as_ref(), 0..=WEEK_S, 24 * 3600, " seconds")
             as u32,
         verify_udp_checksum: form.verify_udp_checksum.unwrap_or(true),
+        max_hops: checker.number(form.max_hops.as_ref(), 0..=255, 16, " relay agents") as u8,
+        client_subnet_selection: form.client_subnet_selection,
+        load_balance: load_balance(&mut checker, form),
+        overlays,
     };
     let total = config.address_count();
     if total > MAX_ADDRESSES {
@@ -138,6 +146,30 @@ pub(super) fn check(
         checker.findings.retain(|(_, finding)| finding.severity == Severity::Error);
     }
     finish(checker.findings, config)
+}
+
+/// The share of the clients that is this server's.
+fn load_balance(checker: &mut Checker<'_>, form: &FileForm) -> Option<LoadBalance> {
+    let spanned = form.load_balance.as_ref()?;
+    let given = spanned.get_ref();
+    let mut buckets = Codes::default();
+    for text in &given.buckets {
+        let (first, last) = text.get_ref().split_once('-').unwrap_or((text.get_ref(), text.get_ref()));
+        match (first.trim().parse::<u8>(), last.trim().parse::<u8>()) {
+            (Ok(first), Ok(last)) if first <= last => {
+                for bucket in first..=last {
+                    buckets.insert(bucket);
+                }
+            }
+            _ => checker
+                .error(text.span(), format!("found `{}`; expected buckets from 0 to 255 as 0-127", text.get_ref())),
+        }
+    }
+    if given.buckets.is_empty() {
+        checker.error(spanned.span(), "`buckets` is missing; expected this server's as buckets = [\"0-127\"]");
+    }
+    let after_secs = checker.number(given.after_secs.as_ref(), 0..=65_535, 10, " seconds") as u16;
+    Some(LoadBalance { buckets, after_secs })
 }
 
 fn finish(mut findings: Vec<(usize, Finding)>, config: Config) -> Result<Checked, Rejected> {

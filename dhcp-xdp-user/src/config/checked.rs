@@ -5,6 +5,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use ipnet::Ipv4Net;
 
 use super::{Access, ClassTable, Subnets};
+use crate::wire::options::Codes;
 
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
@@ -25,6 +26,45 @@ pub struct Config {
     pub decline_quarantine_s: u32,
     /// Drop requests whose UDP checksum is neither right, nor absent, nor left to the sender's hardware.
     pub verify_udp_checksum: bool,
+    /// Most relay agents that a request may have passed (`hops`).
+    pub max_hops: u8,
+    /// A client may choose its own subnet (options 118 and 221), not its relay agent alone.
+    pub client_subnet_selection: bool,
+    /// The clients that this server is to answer; `None` is all.
+    pub load_balance: Option<LoadBalance>,
+    /// Settings that are laid over those of a subnet or pool when a request calls for them; see [`Overlay`].
+    pub overlays: Vec<Overlay>,
+}
+
+/// The share of the clients that this server answers (RFC 3074).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadBalance {
+    /// Which of the 256 hash buckets are this server's.
+    pub buckets: Codes,
+    /// A client that has waited longer than this (`secs`) is answered whatever its bucket: its own server is down.
+    pub after_secs: u16,
+}
+
+/// Settings of a class or a reservation, laid over those of the pool, subnet and network that a client is in. A decision names
+/// them by their index in [`Config::overlays`], the most specific first; where several set the same thing the first one counts.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay {
+    /// Options.
+    pub options: OptionSet,
+    /// `siaddr`.
+    pub next_server: Option<Ipv4Addr>,
+    /// `sname`.
+    pub server_name: Option<Vec<u8>>,
+    /// `file`.
+    pub boot_file: Option<Vec<u8>>,
+}
+
+impl Overlay {
+    /// Whether it lays nothing over anything.
+    pub fn is_empty(&self) -> bool {
+        let Self { options, next_server, server_name, boot_file } = self;
+        options.iter().next().is_none() && next_server.is_none() && server_name.is_none() && boot_file.is_none()
+    }
 }
 
 impl Config {
@@ -123,12 +163,76 @@ pub struct Subnet {
     /// Whether no other server has leases here: NAK in place of silence for clients that boot with an address of which nothing
     /// is known (RFC 2131 4.3.2).
     pub authoritative: bool,
-    /// Options to hand out, compiled. Without the ones that the protocol itself sets (51, 53, 54, 58, 59, 61, 82).
+    /// The VPN that it is in, of [`Subnets::vrf`].
+    pub vrf: Vrf,
+    /// What makes two requests one client's.
+    pub identity: Identity,
+    /// A DHCPDISCOVER is answered only once its client has waited this long (`secs`).
+    pub min_secs: u16,
+    /// Answer a DHCPDISCOVER with a DHCPACK where the client takes one (RFC 4039).
+    pub rapid_commit: bool,
+    /// Lease time of BOOTP clients, seconds, `u32::MAX` for ever; `None`: they get no answer.
+    pub bootp_lease_s: Option<u32>,
+    /// Offer no address to clients that can do without (RFC 8925).
+    pub ipv6_only: bool,
+    /// What a client that asks (option 116) is told when it gets no address: to configure itself or not (RFC 2563).
+    pub auto_configure: Option<bool>,
+    /// Options to hand out, compiled: those of the subnet over those of all levels above it. Without the ones that the
+    /// protocol itself sets (51, 53, 54, 58, 59, 61, 82).
     pub options: OptionSet,
+    /// The pools with options of their own, sorted; all other addresses have `options`.
+    pub pool_options: Vec<PoolOptions>,
     /// `siaddr`: next server to use in bootstrap.
     pub next_server: Ipv4Addr,
+    /// `sname`: name of the next server, at most 63 bytes.
+    pub server_name: Vec<u8>,
     /// `file`: boot file name, at most 127 bytes.
     pub boot_file: Vec<u8>,
+    /// Boot file names by client architecture (option 93), sorted; for others it is `boot_file`.
+    pub boot_files: Vec<(u16, Vec<u8>)>,
+}
+
+impl Subnet {
+    /// The options of a client with this address: those of its pool, else of the subnet.
+    pub fn options_at(&self, address: Ipv4Addr) -> &OptionSet {
+        let after = self.pool_options.partition_point(|pool| pool.range.first <= address);
+        let pool = after.checked_sub(1).map(|at| &self.pool_options[at]).filter(|pool| pool.range.contains(address));
+        pool.map_or(&self.options, |pool| &pool.options)
+    }
+
+    /// The boot file of a client of this architecture.
+    pub fn boot_file_of(&self, architecture: Option<u16>) -> &[u8] {
+        let of = |wanted: u16| self.boot_files.iter().find(|(architecture, _)| *architecture == wanted);
+        architecture.and_then(of).map_or(&self.boot_file, |(_, file)| file)
+    }
+}
+
+/// A pool with options of its own.
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    /// Its addresses.
+    pub range: AddressRange,
+    /// Its options over those of all levels above it.
+    pub options: OptionSet,
+}
+
+/// A VPN (VRF) by its number within a configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vrf(pub u16);
+
+impl Vrf {
+    /// Outside of all VPNs.
+    pub const GLOBAL: Vrf = Vrf(0);
+}
+
+/// What makes two requests one client's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// The client identifier, else the hardware address (RFC 2131 4.2, RFC 4361).
+    #[default]
+    ClientId,
+    /// The hardware address, whatever the client identifier.
+    HwAddress,
 }
 
 /// A range of addresses, both ends included.
@@ -180,6 +284,10 @@ pub struct LeaseTimes {
     /// How much longer than its client is told a lease is kept and recorded, thousandths of the lease time: a renewal that
     /// does not go beyond that needs no record of its own. Zero: each renewal is recorded.
     pub renewal_slack_permille: u16,
+    /// T1 and T2 of a client are shortened by up to so many thousandths (RFC 2131 4.4.5: "random fuzz").
+    pub jitter_permille: u16,
+    /// Once so many thousandths of the subnet's addresses are in use, clients are given `min_s`; above 1000 is never.
+    pub scarce_permille: u16,
 }
 
 /// Options of a subnet, encoded once so that a reply copies bytes and looks nothing up by name.
@@ -193,7 +301,7 @@ pub struct OptionSet {
 pub struct OptionBlob {
     /// Option code, 1 to 254.
     pub code: u8,
-    /// Its data, at most 255 bytes.
+    /// Its data; of more than 255 bytes it is split (RFC 3396).
     pub data: Vec<u8>,
     /// Send it even to a client that did not ask for it.
     pub always: bool,

@@ -1,13 +1,14 @@
 //! Checks of `[[class]]`, and of what names classes.
 
-use std::{net::Ipv4Addr, ops::Range};
+use std::ops::Range;
 
 use toml::Spanned;
 
 use super::{
-    OptionSet,
+    Overlay, boot,
     check::Checker,
     file::{ClassForm, FileForm, Number, Text},
+    levels::Levels,
     options::nearest,
     subnets,
 };
@@ -30,6 +31,8 @@ pub struct ClassTable {
     pub ignored: ClassSet,
     /// Those with a lease limit, at most [`MAX_LIMITS`].
     pub limited: ClassSet,
+    /// Those that lay anything over replies: the overlay of a class is that of its index.
+    pub overlaid: ClassSet,
 }
 
 /// What a class gives; of several that a client is in, the one that is written first comes first.
@@ -43,12 +46,6 @@ pub struct ClassSettings {
     pub max_lease_time_s: Option<u32>,
     /// Most leases that clients of the class have at a time; where it is spawned, of each value.
     pub lease_limit: Option<u32>,
-    /// `siaddr`.
-    pub next_server: Option<Ipv4Addr>,
-    /// `file`.
-    pub boot_file: Option<Vec<u8>>,
-    /// Options.
-    pub options: OptionSet,
 }
 
 /// Who is served, by class.
@@ -71,8 +68,8 @@ impl Access {
     }
 }
 
-/// All classes, in the order of the file.
-pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm) -> ClassTable {
+/// All classes and what they lay over replies, in the order of the file.
+pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> (ClassTable, Vec<Overlay>) {
     let text = |text: &'_ Option<Text>| text.as_ref().map(|text| text.get_ref().as_str().to_owned());
     let owned: Vec<[Option<String>; 3]> = (form.classes.iter())
         .map(|class| class.get_ref())
@@ -86,7 +83,8 @@ pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm) -> ClassTable 
             spawn: spawn.as_deref(),
         })
         .collect();
-    let compiled = Classes::compile(&sources).unwrap_or_else(|faults| {
+    let option = |name: &str| levels.option_named(name);
+    let compiled = Classes::compile(&sources, &option).unwrap_or_else(|faults| {
         faults.iter().for_each(|fault| complain(checker, form, fault));
         Classes::default()
     });
@@ -100,7 +98,9 @@ pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm) -> ClassTable 
     if let Some(one_more) = limits.skip(MAX_LIMITS).next() {
         checker.error(one_more.span(), format!("this is one lease limit too many; expected at most {MAX_LIMITS}"));
     }
-    ClassTable { compiled, settings, ignored, limited }
+    let overlays: Vec<Overlay> = form.classes.iter().map(|class| overlay(checker, class.get_ref(), levels)).collect();
+    let overlaid = which(&|at| overlays.get(at).is_some_and(|overlay| !overlay.is_empty()));
+    (ClassTable { compiled, settings, ignored, limited, overlaid }, overlays)
 }
 
 /// Tells a fault of a class in its place in the file.
@@ -143,10 +143,15 @@ fn settings(checker: &mut Checker<'_>, given: &ClassForm) -> ClassSettings {
         min_lease_time_s,
         max_lease_time_s,
         lease_limit: limit.map(|limit| checker.number(Some(limit), 1..=MAX_LEASE_LIMIT, 1, " leases") as u32),
-        next_server: given.next_server.as_ref().and_then(|text| checker.address(text)),
-        boot_file: given.boot_file.as_ref().map(|text| subnets::boot_file(checker, text)),
-        options: OptionSet::new(subnets::compile_options(checker, &given.options).into_values()),
     }
+}
+
+fn overlay(checker: &mut Checker<'_>, given: &ClassForm, levels: &Levels) -> Overlay {
+    let mut name = |text: &Option<Text>, most| text.as_ref().map(|text| boot::name(checker, Some(text), most));
+    let server_name = name(&given.server_name, boot::MAX_SERVER_NAME);
+    let boot_file = name(&given.boot_file, boot::MAX_BOOT_FILE);
+    let next_server = given.next_server.as_ref().and_then(|text| checker.address(text));
+    Overlay { options: levels.class(checker, &given.options), next_server, server_name, boot_file }
 }
 
 /// The classes of a list of names.
@@ -241,8 +246,9 @@ mod tests {
             (a.lease_time_s, a.min_lease_time_s, a.max_lease_time_s, a.lease_limit),
             (Some(600), Some(600), Some(900), Some(4))
         );
-        assert_eq!(a.boot_file.as_deref(), Some(&b"x"[..]));
-        assert_eq!(a.options.get(6).unwrap().data, [192, 0, 2, 53]);
+        assert_eq!(classes.overlaid.iter().collect::<Vec<_>>(), [0]);
+        assert_eq!(config.overlays[0].boot_file.as_deref(), Some(&b"x"[..]));
+        assert_eq!(config.overlays[0].options.get(6).unwrap().data, [192, 0, 2, 53]);
         let access = config.subnets[0].access;
         let set = |classes: &[ClassId]| classes.iter().copied().collect::<ClassSet>();
         assert_eq!(access, Access { allow: Some(set(&[0, 1])), deny: set(&[2]), known_only: true });

@@ -40,8 +40,19 @@ macro_rules! with_settings {
             pub renewal_slack: Option<Spanned<f64>>,
             pub server_id: Option<Text>,
             pub authoritative: Option<bool>,
+            pub renewal_jitter: Option<Spanned<f64>>,
+            pub scarce_above: Option<Spanned<f64>>,
+            pub identity: Option<Text>,
+            pub min_secs: Option<Number>,
+            pub rapid_commit: Option<bool>,
+            pub bootp: Option<bool>,
+            pub bootp_lease_time_s: Option<Number>,
+            pub ipv6_only: Option<bool>,
+            pub auto_configure: Option<bool>,
             pub next_server: Option<Text>,
+            pub server_name: Option<Text>,
             pub boot_file: Option<Text>,
+            pub boot_files: Options,
             pub options: Options,
         }
 
@@ -57,7 +68,17 @@ macro_rules! with_settings {
                     renewal_slack: self.renewal_slack.as_ref(),
                     server_id: self.server_id.as_ref(),
                     authoritative: self.authoritative,
+                    renewal_jitter: self.renewal_jitter.as_ref(),
+                    scarce_above: self.scarce_above.as_ref(),
+                    identity: self.identity.as_ref(),
+                    min_secs: self.min_secs.as_ref(),
+                    rapid_commit: self.rapid_commit,
+                    bootp: self.bootp,
+                    bootp_lease_time_s: self.bootp_lease_time_s.as_ref(),
+                    ipv6_only: self.ipv6_only,
+                    auto_configure: self.auto_configure,
                     next_server: self.next_server.as_ref(),
+                    server_name: self.server_name.as_ref(),
                     boot_file: self.boot_file.as_ref(),
                 }
             }
@@ -76,7 +97,17 @@ pub(super) struct Settings<'a> {
     pub renewal_slack: Option<&'a Spanned<f64>>,
     pub server_id: Option<&'a Text>,
     pub authoritative: Option<bool>,
+    pub renewal_jitter: Option<&'a Spanned<f64>>,
+    pub scarce_above: Option<&'a Spanned<f64>>,
+    pub identity: Option<&'a Text>,
+    pub min_secs: Option<&'a Number>,
+    pub rapid_commit: Option<bool>,
+    pub bootp: Option<bool>,
+    pub bootp_lease_time_s: Option<&'a Number>,
+    pub ipv6_only: Option<bool>,
+    pub auto_configure: Option<bool>,
     pub next_server: Option<&'a Text>,
+    pub server_name: Option<&'a Text>,
     pub boot_file: Option<&'a Text>,
 }
 
@@ -92,7 +123,17 @@ impl<'a> Settings<'a> {
             renewal_slack: self.renewal_slack.or(defaults.renewal_slack),
             server_id: self.server_id.or(defaults.server_id),
             authoritative: self.authoritative.or(defaults.authoritative),
+            renewal_jitter: self.renewal_jitter.or(defaults.renewal_jitter),
+            scarce_above: self.scarce_above.or(defaults.scarce_above),
+            identity: self.identity.or(defaults.identity),
+            min_secs: self.min_secs.or(defaults.min_secs),
+            rapid_commit: self.rapid_commit.or(defaults.rapid_commit),
+            bootp: self.bootp.or(defaults.bootp),
+            bootp_lease_time_s: self.bootp_lease_time_s.or(defaults.bootp_lease_time_s),
+            ipv6_only: self.ipv6_only.or(defaults.ipv6_only),
+            auto_configure: self.auto_configure.or(defaults.auto_configure),
             next_server: self.next_server.or(defaults.next_server),
+            server_name: self.server_name.or(defaults.server_name),
             boot_file: self.boot_file.or(defaults.boot_file),
         }
     }
@@ -113,7 +154,37 @@ with_settings! {
         allow_classes: Option<Spanned<Vec<Text>>>,
         deny_classes: Vec<Text>,
         known_clients_only: bool,
+        vrf: Option<Text>,
+        /// `[[subnet.pool]]`, each of which is one of `pools`.
+        pool: Vec<Spanned<PoolForm>>,
     }
+}
+
+/// `[[subnet.pool]]`: a pool with options of its own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PoolForm {
+    pub range: Option<Text>,
+    pub options: Options,
+}
+
+/// `[[option_definition]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DefinitionForm {
+    pub code: Option<Number>,
+    pub name: Option<Text>,
+    #[serde(rename = "type")]
+    pub kind: Option<Text>,
+    pub space: Option<Text>,
+}
+
+/// `[load_balance]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LoadBalanceForm {
+    pub buckets: Vec<Text>,
+    pub after_secs: Option<Number>,
 }
 
 /// `[[class]]`.
@@ -130,6 +201,7 @@ pub(super) struct ClassForm {
     pub min_lease_time_s: Option<Number>,
     pub max_lease_time_s: Option<Number>,
     pub next_server: Option<Text>,
+    pub server_name: Option<Text>,
     pub boot_file: Option<Text>,
     pub options: Options,
 }
@@ -157,6 +229,11 @@ pub(super) struct FileForm {
     pub offer_hold_s: Option<Number>,
     pub decline_quarantine_s: Option<Number>,
     pub verify_udp_checksum: Option<bool>,
+    pub max_hops: Option<Number>,
+    pub client_subnet_selection: bool,
+    pub load_balance: Option<Spanned<LoadBalanceForm>>,
+    #[serde(rename = "option_definition")]
+    pub option_definitions: Vec<Spanned<DefinitionForm>>,
     pub defaults: DefaultsForm,
     #[serde(rename = "interface")]
     pub interfaces: Vec<Spanned<InterfaceForm>>,

@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, ops::Deref};
 
-use super::Subnet;
+use super::{Subnet, Vrf};
 
 /// The subnets of a configuration in the order of the file; read as a slice.
 #[derive(Clone, Debug, Default)]
@@ -12,11 +12,17 @@ pub struct Subnets {
     by_address: Vec<(u32, u32, u16)>,
     /// Those that are on the link of an interface.
     on_links: Vec<u16>,
+    /// VPNs as the virtual subnet selection options name them (RFC 6607): type and identifier. The first is [`Vrf`] 1.
+    vrfs: Vec<Vec<u8>>,
 }
+
+/// The type of a virtual subnet selection that means no VPN at all (RFC 6607 3.5).
+const VSS_GLOBAL: u8 = 255;
 
 impl Subnets {
     /// Of subnets that do not overlap; those beyond what a `u16` counts are not found by address.
-    pub fn new(all: Vec<Subnet>) -> Self {
+    /// `vrfs` are the VPNs that they are in by [`Vrf`], the first being number 1, as type and identifier.
+    pub fn new(all: Vec<Subnet>, vrfs: Vec<Vec<u8>>) -> Self {
         let places = || all.iter().zip(0..=u16::MAX);
         let range = |subnet: &Subnet| (subnet.prefix.network().into(), subnet.prefix.broadcast().into());
         let mut by_address: Vec<(u32, u32, u16)> = places()
@@ -27,7 +33,7 @@ impl Subnets {
             .collect();
         by_address.sort_unstable();
         let on_links = places().filter(|(subnet, _)| subnet.interface.is_some()).map(|(_, place)| place).collect();
-        Self { all, by_address, on_links }
+        Self { all, by_address, on_links, vrfs }
     }
 
     /// The place of the subnet whose prefix holds `address`, in logarithmic time.
@@ -41,6 +47,25 @@ impl Subnets {
     /// The subnet whose prefix holds `address`.
     pub fn holding(&self, address: Ipv4Addr) -> Option<&Subnet> {
         self.all.get(usize::from(self.index_of(address)?))
+    }
+
+    /// Whether any subnet is in a VPN.
+    pub fn has_vrfs(&self) -> bool {
+        !self.vrfs.is_empty()
+    }
+
+    /// The VPN of a virtual subnet selection option or sub-option (RFC 6607); `None` when no subnet is in it.
+    pub fn vrf(&self, selection: &[u8]) -> Option<Vrf> {
+        if selection.first() == Some(&VSS_GLOBAL) {
+            return Some(Vrf::GLOBAL);
+        }
+        let at = self.vrfs.iter().position(|vrf| vrf == selection)?;
+        u16::try_from(at + 1).ok().map(Vrf)
+    }
+
+    /// The VPNs, as type and identifier; the first is [`Vrf`] 1.
+    pub fn vrfs(&self) -> &[Vec<u8>] {
+        &self.vrfs
     }
 
     /// The subnets on the link of an interface with their places, in the order of the file.
@@ -64,6 +89,14 @@ impl<'a> IntoIterator for &'a Subnets {
 
     fn into_iter(self) -> Self::IntoIter {
         self.all.iter()
+    }
+}
+
+#[cfg(test)]
+impl super::Config {
+    /// Names the VPNs that subnets were put in.
+    pub(crate) fn vrfs_for_tests(&mut self, vrfs: Vec<Vec<u8>>) {
+        self.subnets = Subnets::new(self.subnets.to_vec(), vrfs);
     }
 }
 

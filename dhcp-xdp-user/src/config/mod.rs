@@ -3,11 +3,15 @@
 //! Only start-up, `check` and reload call [`load`] and [`QuickFlags::check`]; everything else sees the checked form, in which
 //! nothing can be missing, overlapping or out of range.
 
+mod boot;
 mod check;
 mod checked;
 mod classes;
+#[cfg(test)]
+mod docs;
 mod file;
 mod index;
+mod levels;
 mod machine;
 mod options;
 mod quick;
@@ -17,13 +21,19 @@ mod source;
 mod subnets;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
-pub use checked::{AddressRange, Config, Durability, Interface, LeaseTimes, OptionBlob, OptionSet, Subnet, XdpMode};
+pub use checked::{
+    AddressRange, Config, Durability, Identity, Interface, LeaseTimes, LoadBalance, OptionBlob, OptionSet, Overlay,
+    PoolOptions, Subnet, Vrf, XdpMode,
+};
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
 pub use index::Subnets;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
-pub(crate) use options::{nearest, option_code};
+#[cfg(test)]
+pub(crate) use options::Definitions;
+pub(crate) use options::nearest;
 pub use quick::QuickFlags;
 pub use source::{Finding, Place, Rejected, Severity};

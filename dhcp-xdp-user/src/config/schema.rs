@@ -43,8 +43,19 @@ const SETTINGS: Keys = &[
     ("renewal_slack", Number),
     ("server_id", Text),
     ("authoritative", Bool),
+    ("renewal_jitter", Number),
+    ("scarce_above", Number),
+    ("identity", Text),
+    ("min_secs", Integer),
+    ("rapid_commit", Bool),
+    ("bootp", Bool),
+    ("bootp_lease_time_s", Integer),
+    ("ipv6_only", Bool),
+    ("auto_configure", Bool),
     ("next_server", Text),
+    ("server_name", Text),
     ("boot_file", Text),
+    ("boot_files", Options),
     ("options", Options),
 ];
 const SUBNET: Keys = &[
@@ -55,7 +66,12 @@ const SUBNET: Keys = &[
     ("allow_classes", Texts),
     ("deny_classes", Texts),
     ("known_clients_only", Bool),
+    ("vrf", Text),
+    ("pool", Tables(&[POOL])),
 ];
+const POOL: Keys = &[("range", Text), ("options", Options)];
+const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
+const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
 const CLASS: Keys = &[
     ("name", Text),
     ("match", Text),
@@ -66,6 +82,7 @@ const CLASS: Keys = &[
     ("min_lease_time_s", Integer),
     ("max_lease_time_s", Integer),
     ("next_server", Text),
+    ("server_name", Text),
     ("boot_file", Text),
     ("options", Options),
 ];
@@ -87,6 +104,10 @@ pub(super) const FILE: &[Keys] = &[&[
     ("offer_hold_s", Integer),
     ("decline_quarantine_s", Integer),
     ("verify_udp_checksum", Bool),
+    ("max_hops", Integer),
+    ("client_subnet_selection", Bool),
+    ("load_balance", Table(&[LOAD_BALANCE])),
+    ("option_definition", Tables(&[OPTION_DEFINITION])),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
     ("class", Tables(&[CLASS])),
@@ -106,6 +127,22 @@ impl Kind {
             Tables(_) => "tables, each with its name in double brackets",
         }
     }
+}
+
+/// The names of all settings, of whatever table.
+#[cfg(test)]
+pub(super) fn all_names() -> Vec<&'static str> {
+    fn add(lists: &[Keys], names: &mut Vec<&'static str>) {
+        for (name, kind) in lists.iter().flat_map(|list| list.iter()) {
+            names.push(name);
+            if let Table(lists) | Tables(lists) = kind {
+                add(lists, names);
+            }
+        }
+    }
+    let mut names = Vec::new();
+    add(FILE, &mut names);
+    names
 }
 
 /// Something that cannot be read as what its place demands.
@@ -221,7 +258,8 @@ mod tests {
     /// What serde says that it knows in a table.
     fn known_to_serde(text: &str) -> BTreeSet<String> {
         let error = read(text).unwrap_err().to_string();
-        let known = error.split_once("expected one of").unwrap_or_else(|| panic!("{error}")).1;
+        // "one of" three and more, "`a` or `b`" of two.
+        let known = error.split_once(", expected ").unwrap_or_else(|| panic!("{error}")).1;
         known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     }
 
@@ -235,6 +273,9 @@ mod tests {
             ("interface = [{ zz = 1 }]", &[INTERFACE]),
             ("class = [{ zz = 1 }]", &[CLASS]),
             ("subnet = [{ zz = 1 }]", &[SUBNET, SETTINGS]),
+            ("subnet = [{ pool = [{ zz = 1 }] }]", &[POOL]),
+            ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
+            ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
         ] {
             let known: BTreeSet<String> =
                 lists.iter().flat_map(|list| list.iter()).map(|(name, _)| (*name).to_owned()).collect();

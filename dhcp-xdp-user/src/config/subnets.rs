@@ -6,30 +6,31 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use super::{
-    AddressRange, LeaseTimes, OptionBlob, OptionSet, Subnet,
+    AddressRange, Identity, LeaseTimes, Subnet, Vrf, boot,
     check::Checker,
-    file::{FileForm, Options, Settings, SubnetForm, Text},
+    file::{FileForm, PoolForm, Settings, SubnetForm, Text},
+    levels::Levels,
     machine::InterfaceState,
-    options, ranges,
+    ranges, values,
 };
-use crate::wire::options::code;
 
 /// Lease time when none is given, seconds.
 const DEFAULT_LEASE_TIME_S: i64 = 3600;
 /// Longest lease time, seconds: ten years, so that a time of expiry fits into 32 bits for long enough.
 pub(super) const MAX_LEASE_TIME_S: i64 = 10 * 365 * 24 * 3600;
-/// Bytes of options above which a reply may not fit the 576 bytes that every client takes (RFC 2131 2: 312 bytes of
-/// options, less what the server itself sets).
-const ROOMY_OPTIONS: usize = 250;
-/// Most bytes of a boot file name (`file` is 128 with its NUL).
-const MAX_BOOT_FILE: usize = 127;
+/// Part of the renewal times by which they are shortened at most, unless it is set.
+const DEFAULT_JITTER: f64 = 0.1;
+/// Most of it.
+const MAX_JITTER: f64 = 0.5;
+/// More than all addresses of a subnet, thousandths: they are never scarce.
+const NEVER_SCARCE: u16 = 1001;
 
-/// All subnets, in the order of the file.
-pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> Vec<Subnet> {
+/// All subnets, in the order of the file, and the VPNs that they are in.
+pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> (Vec<Subnet>, Vec<Vec<u8>>) {
     if form.subnets.is_empty() {
         checker.error(0..0, "no subnet to serve; expected a [[subnet]] table with prefix = \"192.0.2.0/24\" and pools");
     }
-    let default_options = compile_options(checker, &form.defaults.options);
+    let mut vrfs = Vec::new();
     let mut subnets: Vec<Subnet> = Vec::new();
     let mut by_network: BTreeMap<Ipv4Addr, Ipv4Net> = BTreeMap::new();
     for spanned in &form.subnets {
@@ -45,7 +46,7 @@ pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> Vec<Subnet>
         } else {
             by_network.insert(prefix.network(), prefix);
         }
-        let subnet = subnet(checker, form, given, prefix, &default_options);
+        let subnet = subnet(checker, form, given, prefix, levels, &mut vrfs);
         if let (Some(interface), Some(name)) = (&given.interface, &subnet.interface)
             && let Some(other) = subnets.iter().find(|other| other.interface.as_ref() == Some(name))
         {
@@ -59,7 +60,7 @@ pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> Vec<Subnet>
         }
         subnets.push(subnet);
     }
-    subnets
+    (subnets, vrfs)
 }
 
 fn prefix(checker: &mut Checker<'_>, spanned: &Spanned<SubnetForm>) -> Option<Ipv4Net> {
@@ -85,7 +86,8 @@ fn subnet(
     form: &FileForm,
     given: &SubnetForm,
     prefix: Ipv4Net,
-    default_options: &BTreeMap<u8, OptionBlob>,
+    levels: &Levels,
+    vrfs: &mut Vec<Vec<u8>>,
 ) -> Subnet {
     let settings = given.settings().or(form.defaults.settings());
     let interface = interface(checker, form, given.interface.as_ref());
@@ -100,7 +102,7 @@ fn subnet(
         checker.error(text.span(), format!("{id} is in pool {pool}; {}", keep_out(id)));
     }
     check_own_addresses(checker, form, given, &pools);
-    let options = subnet_options(checker, given, form, prefix, &pools, default_options);
+    let (options, pool_options) = levels.subnet(checker, form, given, prefix, &pools);
     Subnet {
         prefix,
         interface,
@@ -114,14 +116,74 @@ fn subnet(
         ),
         lease: lease_times(checker, settings),
         authoritative: settings.authoritative.unwrap_or(false),
+        vrf: vrf(checker, given.vrf.as_ref(), vrfs),
+        identity: identity(checker, settings.identity),
+        min_secs: checker.number(settings.min_secs, 0..=65_535, 0, " seconds") as u16,
+        rapid_commit: settings.rapid_commit.unwrap_or(false),
+        bootp_lease_s: bootp_lease_s(checker, settings),
+        ipv6_only: settings.ipv6_only.unwrap_or(false),
+        auto_configure: settings.auto_configure,
         options,
+        pool_options,
         next_server: settings.next_server.and_then(|text| checker.address(text)).unwrap_or(Ipv4Addr::UNSPECIFIED),
-        boot_file: settings.boot_file.map_or_else(Vec::new, |text| boot_file(checker, text)),
+        server_name: boot::name(checker, settings.server_name, boot::MAX_SERVER_NAME),
+        boot_file: boot::name(checker, settings.boot_file, boot::MAX_BOOT_FILE),
+        boot_files: boot::by_architecture(checker, &form.defaults.boot_files, &given.boot_files),
         pools,
     }
 }
 
-fn keep_out(address: Ipv4Addr) -> String {
+/// What makes two requests one client's.
+fn identity(checker: &mut Checker<'_>, given: Option<&Text>) -> Identity {
+    match given.map(|text| (text.get_ref().as_str(), text)) {
+        None | Some(("client-id", _)) => Identity::ClientId,
+        Some(("hw-address", _)) => Identity::HwAddress,
+        Some((other, text)) => {
+            checker.error(text.span(), format!("found `{other}`; expected client-id or hw-address"));
+            Identity::ClientId
+        }
+    }
+}
+
+/// The lease time of BOOTP clients, if they are served.
+fn bootp_lease_s(checker: &mut Checker<'_>, settings: Settings<'_>) -> Option<u32> {
+    let lease_s = settings.bootp_lease_time_s.map_or(u32::MAX, |given| {
+        checker.number(Some(given), 1..=MAX_LEASE_TIME_S, MAX_LEASE_TIME_S, " seconds") as u32
+    });
+    settings.bootp.unwrap_or(false).then_some(lease_s)
+}
+
+/// A VPN's number; a new one is added. A text is its name (type 0 of RFC 6607 3.5), seven bytes in hexadecimal its identifier
+/// (type 1, RFC 2685).
+fn vrf(checker: &mut Checker<'_>, given: Option<&Text>, vrfs: &mut Vec<Vec<u8>>) -> Vrf {
+    let Some(text) = given else { return Vrf::GLOBAL };
+    let name = text.get_ref();
+    let id = match name.strip_prefix("vpn-id:") {
+        Some(digits) => match values::hex(digits) {
+            Some(id) if id.len() == 7 => [&[1], &id[..]].concat(),
+            _ => {
+                checker
+                    .error(text.span(), format!("found `{name}`; expected seven bytes as vpn-id:00:11:22:33:44:55:66"));
+                return Vrf::GLOBAL;
+            }
+        },
+        None if name.is_empty() || name.len() > 254 || !name.is_ascii() => {
+            checker.error(
+                text.span(),
+                format!("found `{name}`; expected a VPN's name of ASCII letters, or vpn-id: and its number"),
+            );
+            return Vrf::GLOBAL;
+        }
+        None => [&[0], name.as_bytes()].concat(),
+    };
+    let at = vrfs.iter().position(|known| *known == id).unwrap_or_else(|| {
+        vrfs.push(id);
+        vrfs.len() - 1
+    });
+    u16::try_from(at + 1).map_or(Vrf::GLOBAL, Vrf)
+}
+
+pub(super) fn keep_out(address: Ipv4Addr) -> String {
     format!("leave it out of the pool, or put it into `exclude`, as exclude = [\"{address}\"]")
 }
 
@@ -142,8 +204,12 @@ fn interface(checker: &mut Checker<'_>, form: &FileForm, given: Option<&Text>) -
 /// The pools of a subnet, checked, sorted, without what is excluded.
 fn pools(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<AddressRange> {
     let exclude = excluded(checker, given, prefix);
+    for spanned in given.pool.iter().filter(|spanned| pool_range(spanned).is_none()) {
+        checker
+            .error(spanned.span(), format!("`range` is missing; expected it as range = \"{}\"", example_pool(prefix)));
+    }
     let mut read: Vec<(AddressRange, &Text)> = Vec::new();
-    for text in &given.pools {
+    for text in given.pools.iter().chain(given.pool.iter().filter_map(pool_range)) {
         let Some(range) = pool(checker, text, prefix, &exclude) else { continue };
         if let Some((other, _)) = read.iter().find(|(other, _)| other.overlaps(&range)) {
             checker.error(text.span(), format!("{range} overlaps pool {other}; an address belongs to one pool"));
@@ -158,7 +224,7 @@ fn pools(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<
     }
     let mut pools: Vec<AddressRange> = read.iter().flat_map(|(range, _)| ranges::cut(*range, &exclude)).collect();
     pools.sort_by_key(|range| range.first);
-    if pools.is_empty() && read.len() == given.pools.len() {
+    if pools.is_empty() && read.len() == given.pools.len() + given.pool.len() {
         let at = given.pools.first().or(given.prefix.as_ref()).map_or(0..0, Spanned::span);
         checker.warn(
             at,
@@ -169,6 +235,10 @@ fn pools(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<
         );
     }
     pools
+}
+
+fn pool_range(spanned: &Spanned<PoolForm>) -> Option<&Text> {
+    spanned.get_ref().range.as_ref()
 }
 
 fn excluded(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<AddressRange> {
@@ -304,7 +374,24 @@ fn lease_times(checker: &mut Checker<'_>, settings: Settings<'_>) -> LeaseTimes 
     }
     // In range by the checks above; a cast saturates where they failed.
     let permille = |part: f64| (part * 1000.0).round() as u16;
+    let jitter = settings.renewal_jitter.map_or(DEFAULT_JITTER, |jitter| *jitter.get_ref());
+    if let Some(given) = settings.renewal_jitter.filter(|_| !(0.0..=MAX_JITTER).contains(&jitter)) {
+        checker.error(given.span(), format!("found {jitter}; expected a part of t1 and t2 from 0.0 to {MAX_JITTER}"));
+    }
+    let scarce = settings.scarce_above.map(|above| (*above.get_ref(), above.span()));
+    if let Some((above, at)) = scarce.clone() {
+        if !(above > 0.0 && above <= 1.0) {
+            checker.error(
+                at,
+                format!("found {above}; expected a part of the subnet's addresses above 0.0, at most 1.0, as 0.9"),
+            );
+        } else if min_s == default_s {
+            checker.warn(at, "has no effect: min_lease_time_s is not less than lease_time_s");
+        }
+    }
     LeaseTimes {
+        jitter_permille: permille(jitter),
+        scarce_permille: scarce.map_or(NEVER_SCARCE, |(above, _)| permille(above)),
         min_s: min_s as u32,
         default_s: default_s as u32,
         max_s: max_s as u32,
@@ -312,81 +399,4 @@ fn lease_times(checker: &mut Checker<'_>, settings: Settings<'_>) -> LeaseTimes 
         t2_permille: permille(t2),
         renewal_slack_permille: permille(slack),
     }
-}
-
-pub(super) fn boot_file(checker: &mut Checker<'_>, text: &Text) -> Vec<u8> {
-    let bytes = text.get_ref().as_bytes();
-    if bytes.len() > MAX_BOOT_FILE || bytes.contains(&0) {
-        checker.error(
-            text.span(),
-            format!("is {} bytes long; expected at most {MAX_BOOT_FILE}, with no NUL", bytes.len()),
-        );
-    }
-    bytes.to_vec()
-}
-
-/// Encodes an `options` table, by code.
-pub(super) fn compile_options(checker: &mut Checker<'_>, given: &Options) -> BTreeMap<u8, OptionBlob> {
-    let mut compiled = BTreeMap::new();
-    for (key, value) in given {
-        let code = match options::code_of(key.get_ref()) {
-            Ok(code) => code,
-            Err(why) => {
-                checker.error(key.span(), why);
-                continue;
-            }
-        };
-        match options::encode(code, value.get_ref()) {
-            Ok(blob) => {
-                if compiled.insert(code, blob).is_some() {
-                    checker.error(key.span(), format!("{} is set twice in this table", options::name_of(code)));
-                }
-            }
-            Err(why) => checker.error(value.span(), why),
-        }
-    }
-    compiled
-}
-
-/// A subnet's options: its own, else the defaults, else what follows from the prefix.
-fn subnet_options(
-    checker: &mut Checker<'_>,
-    given: &SubnetForm,
-    form: &FileForm,
-    prefix: Ipv4Net,
-    pools: &[AddressRange],
-    defaults: &BTreeMap<u8, OptionBlob>,
-) -> OptionSet {
-    let derived = |code, address: Ipv4Addr, always| OptionBlob { code, data: address.octets().to_vec(), always };
-    let mut all = BTreeMap::from([(code::SUBNET_MASK, derived(code::SUBNET_MASK, prefix.netmask(), true))]);
-    if prefix.prefix_len() < 31 {
-        let broadcast = derived(code::BROADCAST_ADDRESS, prefix.broadcast(), false);
-        all.insert(code::BROADCAST_ADDRESS, broadcast);
-    }
-    all.extend(defaults.iter().map(|(code, blob)| (*code, blob.clone())));
-    all.extend(compile_options(checker, &given.options));
-
-    let bytes: usize = all.values().map(|blob| blob.data.len() + 2).sum();
-    let at = |code| {
-        let is = |key: &Text| options::code_of(key.get_ref()) == Ok(code);
-        let own = given.options.keys().find(|key| is(key)).or_else(|| form.defaults.options.keys().find(|key| is(key)));
-        own.or(given.prefix.as_ref()).map_or(0..0, Spanned::span)
-    };
-    if bytes > ROOMY_OPTIONS {
-        let longest = all.values().max_by_key(|blob| blob.data.len()).map_or(0, |blob| blob.code);
-        checker.warn(at(longest), format!("{prefix} has {bytes} bytes of options; above {ROOMY_OPTIONS}, replies to clients that take only the least message (576 bytes) may lack some"));
-    }
-    if let Some(routers) = all.get(&code::ROUTER) {
-        for router in routers.data.chunks_exact(4).map(|b| Ipv4Addr::new(b[0], b[1], b[2], b[3])) {
-            if let Some(pool) = pools.iter().find(|pool| pool.contains(router)) {
-                checker.error(at(code::ROUTER), format!("router {router} is in pool {pool}; {}", keep_out(router)));
-            } else if !prefix.contains(&router) {
-                checker.warn(
-                    at(code::ROUTER),
-                    format!("router {router} is outside of {prefix}: clients may not reach it"),
-                );
-            }
-        }
-    }
-    OptionSet::new(all.into_values())
 }

@@ -1,6 +1,6 @@
 //! What a request's classes mean for it: whether it is answered, what its lease counts against, for how long it is.
 
-use super::DropReason;
+use super::{DropReason, Overlays};
 use crate::{
     class::{ClassSet, Packet},
     config::{ClassSettings, Config, LeaseTimes, Subnet},
@@ -57,6 +57,17 @@ impl Classified {
     /// The settings of its classes, those that are written first before the others.
     pub(super) fn settings<'c>(&self, config: &'c Config) -> impl Iterator<Item = &'c ClassSettings> {
         self.members.iter().filter_map(|class| config.classes.settings.get(usize::from(class)))
+    }
+
+    /// What its classes lay over a reply, the first written first. More classes than a reply has room for are left out, the
+    /// last ones.
+    pub(super) fn overlays(&self, config: &Config) -> Overlays {
+        let mut overlays = Overlays::default();
+        if self.members.intersects(&config.classes.overlaid) {
+            let overlaid = self.members.iter().filter(|class| config.classes.overlaid.contains(*class));
+            let _ = overlaid.take_while(|class| overlays.push(u32::from(*class))).count();
+        }
+        overlays
     }
 
     /// A subnet's lease times with those of its classes over them.

@@ -7,8 +7,8 @@ use ipnet::Ipv4Net;
 use super::{Classified, Decision, DropReason, Ingress, Place, Reply, Request, locate};
 use crate::{
     config::{Config, LeaseTimes, Subnet},
-    lease::{BindError, BindingState, Client, Contended, LeaseTable, OfferError},
-    wire::dhcp::MessageType,
+    lease::{BindError, BindingState, Client, ClientKey, Contended, LeaseTable, OfferError},
+    wire::{dhcp::MessageType, options::code},
 };
 
 /// Option 51's "for ever" (RFC 2131 3.3), and the table's "never".
@@ -58,6 +58,7 @@ pub fn decide_at(
         MessageType::Decline => case.decline(),
         MessageType::Release => case.release(),
         MessageType::Inform => case.inform(),
+        MessageType::Bootp => case.bootp(),
         MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Unknown(_) => {
             Decision::Drop(DropReason::UnexpectedMessageType)
         }
@@ -82,20 +83,67 @@ impl Case<'_> {
     /// The lease time offered is the one that an ACK would now grant, also to a client that has a lease already: 4.3.1
     /// would have what is left of that lease, which its ACK, a fresh one, would then contradict.
     fn discover(&self) -> Decision {
+        if self.request.secs < self.subnet.min_secs {
+            return Decision::Drop(DropReason::TooEarly);
+        }
+        if self.subnet.ipv6_only && self.request.asks_for(code::IPV6_ONLY_PREFERRED) {
+            // RFC 8925 3.3: such a client is offered 0.0.0.0, and no address is held for it.
+            return Decision::Reply(self.reply(MessageType::Offer));
+        }
         let wanted = self.request.requested_address.filter(|address| self.subnet.prefix.contains(address));
         let hold_until_s = self.now_s.saturating_add(self.config.offer_hold_s);
         if self.leases.is_limited(&self.client(), self.now_s) {
             return Decision::Drop(DropReason::LeaseLimit);
         }
         match self.leases.offer(&self.client(), wanted, hold_until_s, self.now_s) {
-            Ok(lease) => Decision::Reply(Reply {
-                your_address: lease.address,
-                lease_time_s: Some(self.lease_time_s()),
-                ..self.reply(MessageType::Offer)
-            }),
-            Err(OfferError::Exhausted) => Decision::Drop(DropReason::NoFreeAddress),
+            Ok(lease) if self.subnet.rapid_commit && self.request.rapid_commit => self.commit_rapidly(lease.address),
+            Ok(lease) => Decision::Reply(self.granting(MessageType::Offer, lease.address, self.lease_time_s())),
+            Err(OfferError::Exhausted) => self.no_address(),
             Err(OfferError::Contended) => Decision::Drop(DropReason::Contended),
             Err(OfferError::ClientIdRoom) => Decision::Drop(DropReason::ClientIdRoom),
+        }
+    }
+
+    /// RFC 4039 3.1: a client that asked for it gets its ACK at once, and no OFFER.
+    fn commit_rapidly(&self, address: Ipv4Addr) -> Decision {
+        match self.bind(address) {
+            Ok(Decision::Commit(reply, bound)) => Decision::Commit(Reply { rapid_commit: true, ..reply }, bound),
+            // A DISCOVER is never refused aloud.
+            Ok(Decision::Reply(_)) => Decision::Drop(DropReason::LeaseLimit),
+            Ok(decision) => decision,
+            Err(_) => Decision::Drop(DropReason::Contended),
+        }
+    }
+
+    /// RFC 2563 2.3: a client that knows of auto-configuration is told whether to do it; others get silence.
+    fn no_address(&self) -> Decision {
+        match self.subnet.auto_configure.filter(|_| self.request.auto_configure.is_some()) {
+            Some(may) => Decision::Reply(Reply { auto_configure: Some(may), ..self.reply(MessageType::Offer) }),
+            None => Decision::Drop(DropReason::NoFreeAddress),
+        }
+    }
+
+    /// RFC 1534 2: a BOOTP client has an address from one request on, for as long as the subnet says.
+    fn bootp(&self) -> Decision {
+        let Some(lease_time_s) = self.subnet.bootp_lease_s else {
+            let reason = if self.request.has_options { DropReason::NoMessageType } else { DropReason::BadCookie };
+            return Decision::Drop(reason);
+        };
+        let hold_until_s = self.now_s.saturating_add(self.config.offer_hold_s);
+        let wanted = Some(self.request.ciaddr).filter(|address| is_host(&self.subnet.prefix, *address));
+        let address = match self.leases.offer(&self.client(), wanted, hold_until_s, self.now_s) {
+            Ok(lease) => lease.address,
+            Err(OfferError::Exhausted) => return Decision::Drop(DropReason::NoFreeAddress),
+            Err(OfferError::Contended) => return Decision::Drop(DropReason::Contended),
+            Err(OfferError::ClientIdRoom) => return Decision::Drop(DropReason::ClientIdRoom),
+        };
+        match self.leases.bind(&self.client(), address, self.now_s.saturating_add(lease_time_s), self.now_s) {
+            Ok(bound) => {
+                let reply = Reply { your_address: bound.lease.address, ..self.reply(MessageType::Bootp) };
+                Decision::Commit(reply, bound)
+            }
+            Err(BindError::Limited) => Decision::Drop(DropReason::LeaseLimit),
+            Err(_) => Decision::Drop(DropReason::Contended),
         }
     }
 
@@ -209,8 +257,7 @@ impl Case<'_> {
         let slack_s = slack_s(&self.subnet.lease, lease_time_s);
         match self.leases.bind_with_slack(&self.client(), address, expires_s, slack_s, self.now_s) {
             Ok(bound) => {
-                let ack = self.reply(MessageType::Ack);
-                let reply = Reply { your_address: bound.lease.address, lease_time_s: Some(lease_time_s), ..ack };
+                let reply = self.granting(MessageType::Ack, bound.lease.address, lease_time_s);
                 Ok(Decision::Commit(reply, bound))
             }
             Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
@@ -236,8 +283,23 @@ impl Case<'_> {
             subnet: self.place.subnet,
             your_address: Ipv4Addr::UNSPECIFIED,
             server_id: self.place.server_id,
+            source: self.place.source,
             lease_time_s: None,
+            renewal_times_s: None,
+            rapid_commit: false,
+            auto_configure: None,
+            overlays: self.classes.overlays(self.config),
             note: "",
+        }
+    }
+
+    /// A reply with an address for a time.
+    fn granting(&self, message_type: MessageType, your_address: Ipv4Addr, lease_time_s: u32) -> Reply {
+        Reply {
+            your_address,
+            lease_time_s: Some(lease_time_s),
+            renewal_times_s: renewal_times_s(&self.subnet.lease, lease_time_s, &self.place.key),
+            ..self.reply(message_type)
         }
     }
 
@@ -246,18 +308,22 @@ impl Case<'_> {
             key: self.place.key,
             subnet: self.place.subnet,
             hw: &self.request.hw,
-            client_id: self.request.client_id_bytes(),
+            client_id: self.request.identifier(self.place.identity),
             limits: &self.classes.limits,
         }
     }
 
+    /// The lease time that the client is granted now: while addresses are scarce, the least one.
     fn lease_time_s(&self) -> u32 {
-        granted_s(&self.classes.lease_times(&self.subnet.lease, self.config), self.request.lease_time_s)
+        let times = self.classes.lease_times(&self.subnet.lease, self.config);
+        let granted_s = granted_s(&times, self.request.lease_time_s);
+        let is_scarce = || self.leases.used_permille(self.place.subnet) >= u32::from(times.scarce_permille);
+        if times.scarce_permille <= 1000 && is_scarce() { granted_s.min(times.min_s) } else { granted_s }
     }
 
     /// Whether an address names this server.
     fn is_ours(&self, address: Ipv4Addr) -> bool {
-        address == self.place.server_id || self.ingress.addresses.contains(&address)
+        address == self.place.server_id || address == self.place.source || self.ingress.addresses.contains(&address)
     }
 
     /// DECLINE and RELEASE must carry the server identifier (table 5). One without it is judged by its owner alone.
@@ -265,11 +331,12 @@ impl Case<'_> {
         self.request.server_id.is_some_and(|server_id| !self.is_ours(server_id))
     }
 
-    /// RENEWING is sent to the server that gave the lease, past any relay agent (4.3.2); REBINDING is broadcast. A server
-    /// identifier, which neither should have, can only be ours here and names us as well.
+    /// RENEWING is sent to the server that gave the lease, past any relay agent (4.3.2); REBINDING is broadcast. A relay agent
+    /// that has itself taken for the server says which of the two came to it (RFC 5010). A server identifier, which neither
+    /// should have, can only be ours here and names us as well.
     fn is_renewing(&self) -> bool {
         let is_unicast = !self.request.is_relayed() && self.is_ours(self.request.destination);
-        is_unicast || self.request.server_id.is_some()
+        is_unicast || self.request.routing.unicast || self.request.server_id.is_some()
     }
 }
 
@@ -297,7 +364,17 @@ fn permille_of(permille: u16, lease_time_s: u32) -> u32 {
 }
 
 /// T1 and T2 of a lease time, seconds; none for a lease for ever, which is never renewed (RFC 2131 4.4.5).
-pub(super) fn renewal_times_s(times: &LeaseTimes, lease_time_s: u32) -> Option<(u32, u32)> {
-    let part = |permille| permille_of(permille, lease_time_s);
+///
+/// "Times T1 and T2 SHOULD be chosen with some random 'fuzz'": both are shortened by the same part, at most the subnet's
+/// jitter, which the client's key decides: clients that came up together do not come back together, and an OFFER and its ACK
+/// agree.
+fn renewal_times_s(times: &LeaseTimes, lease_time_s: u32, key: &ClientKey) -> Option<(u32, u32)> {
+    let fuzz = u64::from(times.jitter_permille) * (key.0[0] >> 48);
+    let part = |permille: u16| {
+        let part_s = u64::from(lease_time_s) * u64::from(permille) / 1000;
+        // `fuzz` is at most 1000 << 16: the product stays below 2^58.
+        let part_s = part_s - ((part_s * fuzz / 1000) >> 16);
+        u32::try_from(part_s).unwrap_or(FOREVER)
+    };
     (lease_time_s != FOREVER).then(|| (part(times.t1_permille), part(times.t2_permille)))
 }

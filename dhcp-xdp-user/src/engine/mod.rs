@@ -4,8 +4,10 @@
 //! [`decide_at`] decides ([`decide`] is the two together), [`write_reply`] writes the reply's message and [`envelope`]
 //! addresses it. It does no I/O, reads no clock, allocates nothing.
 
+mod balance;
 mod classes;
 mod decide;
+mod layers;
 mod reply;
 mod request;
 mod subnet;
@@ -16,18 +18,24 @@ mod tests;
 
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
+
 pub use self::{
     classes::Classified,
     decide::{decide, decide_at},
     reply::{DEFAULT_MESSAGE_SIZE, envelope, write_reply},
     request::Request,
-    subnet::{Place, locate},
+    subnet::{Place, locate, takes_out_vss_control, virtual_subnet_echo},
 };
 pub use crate::worker::counters::DropReason;
 use crate::{
+    config::{Config, Overlay},
     lease::{Bound, Lease},
     wire::dhcp::MessageType,
 };
+
+/// Most overlays of one reply.
+pub const MAX_OVERLAYS: usize = 8;
 
 /// Where a request came in.
 #[derive(Clone, Copy, Debug)]
@@ -58,16 +66,50 @@ pub enum Decision {
 /// A reply in the abstract; [`write_reply`] crafts it into the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// OFFER, ACK or NAK.
+    /// OFFER, ACK, NAK or [`MessageType::Bootp`].
     pub message_type: MessageType,
     /// Index into `Config::subnets`.
     pub subnet: u16,
-    /// `yiaddr`; zero for INFORM and NAK.
+    /// `yiaddr`; zero for INFORM and NAK, and for an OFFER of no address (RFC 2563, RFC 8925).
     pub your_address: Ipv4Addr,
-    /// Server identifier (option 54), also the datagram's source address.
+    /// Server identifier (option 54).
     pub server_id: Ipv4Addr,
-    /// Seconds; `u32::MAX` is for ever. `None` for INFORM and NAK.
+    /// The datagram's source address: the server identifier, unless a relay agent had that overridden (RFC 5107).
+    pub source: Ipv4Addr,
+    /// Seconds; `u32::MAX` is for ever. `None` for INFORM, NAK and BOOTP.
     pub lease_time_s: Option<u32>,
+    /// T1 and T2, seconds.
+    pub renewal_times_s: Option<(u32, u32)>,
+    /// It is the ACK to a DISCOVER (RFC 4039).
+    pub rapid_commit: bool,
+    /// Whether a client that gets no address may configure itself (RFC 2563).
+    pub auto_configure: Option<bool>,
+    /// What is laid over the options of the client's pool and subnet.
+    pub overlays: Overlays,
     /// Why, in words, for a NAK (option 56); otherwise empty.
     pub note: &'static str,
+}
+
+/// The settings of classes and of a reservation that a reply takes before those of its pool and subnet: indices into
+/// `Config::overlays`, the most specific first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overlays {
+    indices: [u32; MAX_OVERLAYS],
+    len: u8,
+}
+
+impl Overlays {
+    /// Adds one that gives way to those that are there. False: there are [`MAX_OVERLAYS`] already.
+    pub fn push(&mut self, index: u32) -> bool {
+        let Some(place) = self.indices.get_mut(usize::from(self.len)) else { return false };
+        *place = index;
+        self.len += 1;
+        true
+    }
+
+    /// The settings themselves; an index beyond the configuration's is left out.
+    fn resolve<'c>(&self, config: &'c Config) -> ArrayVec<&'c Overlay, MAX_OVERLAYS> {
+        let indices = self.indices[..usize::from(self.len)].iter();
+        indices.filter_map(|index| config.overlays.get(*index as usize)).collect()
+    }
 }

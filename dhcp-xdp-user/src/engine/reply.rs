@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 
 use dhcp_xdp_ebpf::walk::{CLIENT_PORT, SERVER_PORT};
 
-use super::{Reply, Request, decide::renewal_times_s};
+use super::{Reply, Request, layers::Layers, subnet::subnet_selection};
 use crate::{
-    config::Subnet,
+    config::{Config, Subnet},
     wire::{
-        dhcp::{BOOTREPLY, HTYPE_ETHERNET, HeaderMut, MessageType},
-        link::{ETHERNET_BROADCAST, Envelope, REPLY_IP_UDP_LEN},
-        options::{OptionWriter, code},
+        dhcp::{BOOTREPLY, HTYPE_ETHERNET, HeaderMut, MIN_MESSAGE_LEN, MessageType, field},
+        link::{Datagram, ETHERNET_BROADCAST, Envelope, REPLY_IP_UDP_LEN},
+        options::{Codes, OptionWriter, code},
     },
 };
 
@@ -20,7 +20,7 @@ use crate::{
 pub const DEFAULT_MESSAGE_SIZE: u16 = 576;
 
 /// Options that the protocol sets by itself: never taken from a subnet's set or a client's list.
-const PROTOCOL_OPTIONS: [u8; 11] = [
+const PROTOCOL_OPTIONS: [u8; 15] = [
     code::PAD,
     code::LEASE_TIME,
     code::OVERLOAD,
@@ -30,7 +30,11 @@ const PROTOCOL_OPTIONS: [u8; 11] = [
     code::RENEWAL_TIME,
     code::REBINDING_TIME,
     code::CLIENT_ID,
+    code::RAPID_COMMIT,
     code::RELAY_AGENT_INFO,
+    code::AUTO_CONFIGURE,
+    code::SUBNET_SELECTION,
+    code::VIRTUAL_SUBNET_SELECTION,
     code::END,
 ];
 
@@ -38,26 +42,28 @@ const PROTOCOL_OPTIONS: [u8; 11] = [
 /// 300; `None` when even what the protocol demands does not fit.
 ///
 /// The request must not borrow from `message`. What does not fit into the client's maximum message size is left out: first
-/// the subnet's options, last in the client's list first; then option 82, which RFC 3046 2.2 permits.
-pub fn write_reply(request: &Request<'_>, reply: &Reply, subnet: &Subnet, message: &mut [u8]) -> Option<usize> {
-    let size = request.max_message_size.unwrap_or(DEFAULT_MESSAGE_SIZE).max(DEFAULT_MESSAGE_SIZE);
-    let limit = (usize::from(size) - REPLY_IP_UDP_LEN).min(message.len());
-    let message = &mut message[..limit];
+/// the configured options, last in the client's list first; then option 82, which RFC 3046 2.2 permits.
+pub fn write_reply(request: &Request<'_>, reply: &Reply, config: &Config, message: &mut [u8]) -> Option<usize> {
+    let subnet = config.subnets.get(usize::from(reply.subnet))?;
+    let limit = limit(request, reply).min(message.len());
+    let message = message.get_mut(..limit)?;
+    let layers = Layers::new(reply, request.ciaddr, subnet, config);
     let is_nak = reply.message_type == MessageType::Nak;
-    write_header(request, reply, subnet, is_nak, message)?;
+    let is_bootp = reply.message_type == MessageType::Bootp;
+    let boot_file = layers.boot_file(request.architecture);
+    write_header(request, reply, &layers, boot_file, message)?;
+    if !request.has_options {
+        // RFC 951: a vendor area that the client would not understand stays empty.
+        message[field::COOKIE].fill(0);
+        message[field::COOKIE.end..MIN_MESSAGE_LEN].fill(0);
+        return Some(MIN_MESSAGE_LEN);
+    }
 
-    let file_free = is_nak || subnet.boot_file.is_empty();
-    let mut writer = OptionWriter::new(message, file_free, true)?;
-    let mut fits = writer.push(code::MESSAGE_TYPE, &[reply.message_type.into()])
-        && writer.push(code::SERVER_ID, &reply.server_id.octets());
-    if let Some(lease_time_s) = reply.lease_time_s {
-        fits = fits && writer.push(code::LEASE_TIME, &lease_time_s.to_be_bytes());
-    }
-    if let Some(client_id) = request.client_id {
-        // RFC 6842 3: always echoed, so that a client on a shared link knows its own reply. Before all that may be left out.
-        fits = fits && writer.push(code::CLIENT_ID, client_id);
-    }
-    if !fits {
+    // Option 52 is DHCP's: a BOOTP client does not know it.
+    let file_free = !is_bootp && (is_nak || boot_file.is_empty());
+    let sname_free = !is_bootp && (is_nak || layers.server_name().is_empty());
+    let mut writer = OptionWriter::new(message, file_free, sname_free)?;
+    if !is_bootp && !write_protocol(request, reply, config, &mut writer) {
         return None;
     }
     // RFC 3046 2.2: whole, last, never in an overloaded field; without it when it does not fit.
@@ -65,17 +71,33 @@ pub fn write_reply(request: &Request<'_>, reply: &Reply, subnet: &Subnet, messag
     if is_nak {
         writer.push(code::MESSAGE, reply.note.as_bytes());
     } else {
-        if let Some((t1_s, t2_s)) = reply.lease_time_s.and_then(|s| renewal_times_s(&subnet.lease, s)) {
+        if let Some((t1_s, t2_s)) = reply.renewal_times_s {
             writer.push(code::RENEWAL_TIME, &t1_s.to_be_bytes());
             writer.push(code::REBINDING_TIME, &t2_s.to_be_bytes());
         }
-        write_parameters(request.parameter_request_list, subnet, &mut writer);
+        write_parameters(request.parameter_request_list, &layers, &mut writer);
     }
     Some(writer.finish(relay_agent_info.map(|data| (code::RELAY_AGENT_INFO, data))))
 }
 
+/// The most bytes that the client takes. A BOOTP client may take no more than the 64 of its vendor area unless it says so
+/// (RFC 1534 2).
+fn limit(request: &Request<'_>, reply: &Reply) -> usize {
+    match (reply.message_type, request.max_message_size) {
+        (MessageType::Bootp, None) => MIN_MESSAGE_LEN,
+        (_, size) => usize::from(size.unwrap_or(0).max(DEFAULT_MESSAGE_SIZE)) - REPLY_IP_UDP_LEN,
+    }
+}
+
 /// The fixed part, by RFC 2131 table 3.
-fn write_header(request: &Request<'_>, reply: &Reply, subnet: &Subnet, is_nak: bool, message: &mut [u8]) -> Option<()> {
+fn write_header(
+    request: &Request<'_>,
+    reply: &Reply,
+    layers: &Layers<'_>,
+    boot_file: &[u8],
+    message: &mut [u8],
+) -> Option<()> {
+    let is_nak = reply.message_type == MessageType::Nak;
     let mut header = HeaderMut::new_cleared(message)?;
     header
         .set_op(BOOTREPLY)
@@ -87,31 +109,65 @@ fn write_header(request: &Request<'_>, reply: &Reply, subnet: &Subnet, is_nak: b
     if is_nak {
         return Some(());
     }
-    header.set_yiaddr(reply.your_address).set_siaddr(subnet.next_server).set_file(&subnet.boot_file);
-    if reply.message_type == MessageType::Ack {
+    header
+        .set_yiaddr(reply.your_address)
+        .set_siaddr(layers.next_server())
+        .set_sname(layers.server_name())
+        .set_file(boot_file);
+    if matches!(reply.message_type, MessageType::Ack | MessageType::Bootp) && !reply.rapid_commit {
         header.set_ciaddr(request.ciaddr);
     }
     Some(())
 }
 
-/// The subnet's options: those of the client's list in its order, then those that are sent always; to a client without a list
-/// all of them.
+/// The options that the protocol itself demands. False: they do not fit.
+fn write_protocol(request: &Request<'_>, reply: &Reply, config: &Config, writer: &mut OptionWriter<'_>) -> bool {
+    let mut fits = writer.push(code::MESSAGE_TYPE, &[reply.message_type.into()])
+        && writer.push(code::SERVER_ID, &reply.server_id.octets());
+    if let Some(lease_time_s) = reply.lease_time_s {
+        fits = fits && writer.push(code::LEASE_TIME, &lease_time_s.to_be_bytes());
+    }
+    if let Some(client_id) = request.client_id {
+        // RFC 6842 3: always echoed, so that a client on a shared link knows its own reply. Before all that may be left out.
+        fits = fits && writer.push(code::CLIENT_ID, client_id);
+    }
+    if reply.rapid_commit {
+        fits = fits && writer.push(code::RAPID_COMMIT, &[]);
+    }
+    if let Some(may) = reply.auto_configure {
+        fits = fits && writer.push(code::AUTO_CONFIGURE, &[u8::from(may)]);
+    }
+    if let Some(link) = subnet_selection(request, config) {
+        // RFC 3011: "an identical copy of the option", also to a client that did not ask for it.
+        fits = fits && writer.push(code::SUBNET_SELECTION, &link.octets());
+    }
+    if let Some(vpn) = request.virtual_subnet {
+        fits = fits && writer.push(code::VIRTUAL_SUBNET_SELECTION, vpn);
+    }
+    fits
+}
+
+/// The configured options: those of the client's list in its order, then those that are sent always; to a client without a
+/// list all of them.
 ///
 /// Two come first wherever the list has them: the subnet mask, which must come before the routers (RFC 2132 3.3), and
-/// classless routes, which make static routes and routers superfluous (RFC 3442).
-fn write_parameters(list: &[u8], subnet: &Subnet, writer: &mut OptionWriter<'_>) {
+/// classless routes, which make static routes and routers superfluous (RFC 3442). "IPv6-only preferred" is never sent unasked
+/// (RFC 8925 3.3).
+fn write_parameters(list: &[u8], layers: &Layers<'_>, writer: &mut OptionWriter<'_>) {
     let mut done = Codes::of(&PROTOCOL_OPTIONS);
     let requested = Codes::of(list);
-    let is_due = |code: u8, always: bool| list.is_empty() || always || requested.contains(code);
+    let is_due = |code: u8, always: bool| {
+        requested.contains(code) || (list.is_empty() || always) && code != code::IPV6_ONLY_PREFERRED
+    };
 
     // The configuration puts it into every set.
-    if let Some(mask) = subnet.options.get(code::SUBNET_MASK)
+    if let Some(mask) = layers.get(code::SUBNET_MASK)
         && is_due(mask.code, mask.always)
     {
         done.insert(mask.code);
         writer.push(mask.code, &mask.data);
     }
-    if let Some(routes) = subnet.options.get(code::CLASSLESS_ROUTE)
+    if let Some(routes) = layers.get(code::CLASSLESS_ROUTE)
         && requested.contains(code::CLASSLESS_ROUTE)
     {
         done.insert(code::CLASSLESS_ROUTE);
@@ -122,59 +178,31 @@ fn write_parameters(list: &[u8], subnet: &Subnet, writer: &mut OptionWriter<'_>)
     }
     for &code in list {
         if done.insert(code)
-            && let Some(blob) = subnet.options.get(code)
+            && let Some(blob) = layers.get(code)
         {
             writer.push(code, &blob.data);
         }
     }
-    for blob in subnet.options.iter() {
-        if is_due(blob.code, blob.always) && done.insert(blob.code) {
+    for blob in layers.all() {
+        // The first of a code is the one that counts, sent or not.
+        if done.insert(blob.code) && is_due(blob.code, blob.always) {
             writer.push(blob.code, &blob.data);
         }
     }
 }
 
-/// A set of option codes.
-#[derive(Clone, Copy, Default)]
-struct Codes([u64; 4]);
-
-impl Codes {
-    fn of(codes: &[u8]) -> Self {
-        let mut set = Self::default();
-        for &code in codes {
-            set.insert(code);
-        }
-        set
-    }
-    /// True when it was not there yet.
-    fn insert(&mut self, code: u8) -> bool {
-        let is_new = !self.contains(code);
-        self.0[usize::from(code >> 6)] |= 1 << (code & 63);
-        is_new
-    }
-    fn contains(&self, code: u8) -> bool {
-        self.0[usize::from(code >> 6)] & (1 << (code & 63)) != 0
-    }
-}
-
-/// Where a reply goes (RFC 2131 4.1). `request_source` is the Ethernet source of the request's frame, `own` the interface's
-/// address.
+/// Where a reply goes (RFC 2131 4.1). `asked` is the request's datagram, `own` the interface's hardware address.
 ///
 /// No ARP is ever needed: what goes to a relay agent or to a configured client goes back to where the request's frame came
 /// from, be that the host itself or the last router before us.
 ///
 /// A `ciaddr` outside the subnet is nobody's to be sent to: the client is answered as if it had none.
-pub fn envelope(
-    request: &Request<'_>,
-    reply: &Reply,
-    subnet: &Subnet,
-    request_source: [u8; 6],
-    own: [u8; 6],
-) -> Envelope {
+pub fn envelope(request: &Request<'_>, reply: &Reply, subnet: &Subnet, asked: &Datagram, own: [u8; 6]) -> Envelope {
+    let back = asked.ethernet_source;
     let to = |ethernet_destination, destination, destination_port| Envelope {
         ethernet_source: own,
         ethernet_destination,
-        source: reply.server_id,
+        source: reply.source,
         destination,
         source_port: SERVER_PORT,
         destination_port,
@@ -183,14 +211,16 @@ pub fn envelope(
     let is_inform = request.message_type == MessageType::Inform;
     if is_inform {
         // 4.3.5: "directly to the address given in the 'ciaddr' field", also when a relay agent sent it on.
-        to(request_source, request.ciaddr, CLIENT_PORT)
+        to(back, request.ciaddr, CLIENT_PORT)
     } else if request.is_relayed() {
-        to(request_source, request.giaddr, SERVER_PORT)
+        // RFC 8357 5: to the port that the last relay agent sent from, where it says so.
+        let port = if request.routing.source_port { asked.source_port } else { SERVER_PORT };
+        to(back, request.giaddr, port)
     } else if reply.message_type == MessageType::Nak {
         broadcast
     } else if subnet.prefix.contains(&request.ciaddr) {
-        to(request_source, request.ciaddr, CLIENT_PORT)
-    } else if request.broadcast || request.hw.htype != HTYPE_ETHERNET {
+        to(back, request.ciaddr, CLIENT_PORT)
+    } else if request.broadcast || request.hw.htype != HTYPE_ETHERNET || reply.your_address.is_unspecified() {
         broadcast
     } else {
         // Any other hlen cannot be an Ethernet destination.

@@ -1,28 +1,36 @@
 //! A request, read once from its message.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, ops::RangeInclusive};
 
 use super::DropReason;
 use crate::{
+    config::Identity,
     lease::HwAddress,
     wire::{
         dhcp::{self, HTYPE_ETHERNET, Header, HeaderError, MessageType},
-        options::{DhcpOption, Options, code},
+        options::{DhcpOption, Joined, MAX_OPTION_DATA, Options, Scratch, code},
+        relay::{RelayAgentInfo, Routing},
     },
 };
 
-/// A client identifier is a type and at least one byte (RFC 2132 9.14).
-const MIN_CLIENT_ID: usize = 2;
+/// A client identifier is a type and at least one byte (RFC 2132 9.14); leases keep up to 255, which is what one option holds.
+const CLIENT_ID_LEN: RangeInclusive<usize> = 2..=MAX_OPTION_DATA;
 
-/// A request as the engine sees it: parsed, lengths checked, all slices into the frame.
+/// A request as the engine sees it: parsed, lengths checked, all slices into the frame or into scratch memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// DHCP message type (option 53).
+    /// DHCP message type (option 53); [`MessageType::Bootp`] when there is none.
     pub message_type: MessageType,
     /// Transaction identifier.
     pub xid: u32,
+    /// Seconds since the client began (RFC 2131 2).
+    pub secs: u16,
+    /// Relay agents passed.
+    pub hops: u8,
     /// The broadcast flag.
     pub broadcast: bool,
+    /// The magic cookie was there. Without it, the vendor area is not made of options (RFC 951), and neither is a reply's.
+    pub has_options: bool,
     /// Client's address.
     pub ciaddr: Ipv4Addr,
     /// Relay agent's address; zero when the client is on the interface's own link, or unicasts.
@@ -43,29 +51,42 @@ pub struct Request<'a> {
     pub max_message_size: Option<u16>,
     /// Parameter request list (option 55); empty when there is none.
     pub parameter_request_list: &'a [u8],
-    /// Relay agent information (option 82), whole.
+    /// Relay agent information (option 82), whole; its sub-options by [`relay_agent`](Self::relay_agent).
     pub relay_agent_info: Option<&'a [u8]>,
+    /// What a relay agent's option 82 says of where the request belongs and the reply goes; nothing unless it was relayed.
+    pub routing: Routing<'a>,
+    /// The client would take a DHCPACK to its DHCPDISCOVER (option 80, RFC 4039).
+    pub rapid_commit: bool,
+    /// Auto-configure (option 116, RFC 2563).
+    pub auto_configure: Option<u8>,
+    /// Subnet selection (option 118, RFC 3011).
+    pub subnet_selection: Option<Ipv4Addr>,
+    /// Virtual subnet selection (option 221, RFC 6607): a type and an identifier.
+    pub virtual_subnet: Option<&'a [u8]>,
+    /// The first of the client's system architectures (option 93, RFC 4578 2.1).
+    pub architecture: Option<u16>,
+    /// The whole message, for what reads other options than these: see [`options`](Self::options).
+    pub message: &'a [u8],
 }
 
 impl<'a> Request<'a> {
     /// Reads a message (a UDP payload) in one pass over its options.
     ///
-    /// An option that is read here and comes twice is refused: RFC 2131 4.1 wants one instance, RFC 3396 wants several
-    /// joined, and reading the first or the last alone would be wrong by both. Options that are not read may repeat.
+    /// An option that is read here and comes more than once is joined (RFC 3396), which takes two passes more and room in
+    /// `scratch` for the data of all options; without room the message is refused.
     ///
     /// # Errors
     /// Why the message is dropped.
-    pub fn parse(message: &'a [u8], destination: Ipv4Addr) -> Result<Self, DropReason> {
-        let header = Header::new_checked(message).map_err(|error| match error {
-            HeaderError::TooShort => DropReason::BootpTooShort,
-            HeaderError::BadHlen => DropReason::BadHlen,
-            HeaderError::BadCookie => DropReason::BadCookie,
-        })?;
+    pub fn parse(message: &'a [u8], destination: Ipv4Addr, scratch: &mut Scratch<'a>) -> Result<Self, DropReason> {
+        let (header, has_options) = match Header::new_checked(message) {
+            Ok(header) => (header, true),
+            Err(HeaderError::BadCookie) => (Header::without_options(message)?, false),
+            Err(error) => return Err(error.into()),
+        };
         if header.op() != dhcp::BOOTREQUEST {
             return Err(DropReason::NotOurs);
         }
-        let options = Fields::read(Options::new(header)).ok_or(DropReason::BadOption)?;
-        let message_type = options.message_type.ok_or(DropReason::NoMessageType)?;
+        let options = Fields::read(Options::new(header), scratch).ok_or(DropReason::BadOption)?;
         let hw = HwAddress { htype: header.htype(), hlen: header.hlen(), chaddr: header.chaddr() };
         if hw.hlen == 0 && options.client_id.is_none() {
             return Err(DropReason::NoClientIdentity);
@@ -73,12 +94,17 @@ impl<'a> Request<'a> {
         if is_nobodys_address(&hw) {
             return Err(DropReason::BadHwAddress);
         }
+        let giaddr = header.giaddr();
+        let relayed = options.relay_agent_info.filter(|_| !giaddr.is_unspecified());
         Ok(Self {
-            message_type: message_type.into(),
+            message_type: options.message_type.map_or(MessageType::Bootp, MessageType::from),
             xid: header.xid(),
+            secs: header.secs(),
+            hops: header.hops(),
             broadcast: header.broadcast(),
+            has_options,
             ciaddr: header.ciaddr(),
-            giaddr: header.giaddr(),
+            giaddr,
             destination,
             hw,
             client_id: options.client_id,
@@ -88,7 +114,38 @@ impl<'a> Request<'a> {
             max_message_size: options.max_message_size,
             parameter_request_list: options.parameter_request_list.unwrap_or(&[]),
             relay_agent_info: options.relay_agent_info,
+            routing: relayed.map_or_else(Routing::default, |data| RelayAgentInfo::new(data).routing()),
+            rapid_commit: options.rapid_commit,
+            auto_configure: options.auto_configure,
+            subnet_selection: options.subnet_selection,
+            virtual_subnet: options.virtual_subnet,
+            architecture: options.architecture,
+            message,
         })
+    }
+
+    /// Without its slices: what crafting a reply needs of it once its frame is written over.
+    pub fn detached(&self) -> Request<'static> {
+        Request {
+            client_id: None,
+            parameter_request_list: &[],
+            relay_agent_info: None,
+            routing: Routing { virtual_subnet: None, ..self.routing },
+            virtual_subnet: None,
+            message: &[],
+            ..*self
+        }
+    }
+
+    /// All options as they lie in the message, each part of a long one for itself; joined by
+    /// [`Joined`](crate::wire::options::Joined). None of a message without the magic cookie.
+    pub fn options(&self) -> Option<Options<'a>> {
+        Header::new_checked(self.message).ok().map(Options::new)
+    }
+
+    /// The sub-options of option 82.
+    pub fn relay_agent(&self) -> Option<RelayAgentInfo<'a>> {
+        self.relay_agent_info.map(RelayAgentInfo::new)
     }
 
     /// The address that the client says it has or wants: `ciaddr`, else option 50.
@@ -101,9 +158,32 @@ impl<'a> Request<'a> {
         self.client_id.unwrap_or(&[])
     }
 
+    /// What the client is known by beside its hardware address, where this identity counts.
+    pub fn identifier(&self, identity: Identity) -> &'a [u8] {
+        match identity {
+            Identity::ClientId => self.client_id_bytes(),
+            Identity::HwAddress => &[],
+        }
+    }
+
     /// Whether a relay agent sent it on.
     pub fn is_relayed(&self) -> bool {
         !self.giaddr.is_unspecified()
+    }
+
+    /// Whether the client's list asks for an option.
+    pub fn asks_for(&self, code: u8) -> bool {
+        self.parameter_request_list.contains(&code)
+    }
+}
+
+impl From<HeaderError> for DropReason {
+    fn from(error: HeaderError) -> Self {
+        match error {
+            HeaderError::TooShort => Self::BootpTooShort,
+            HeaderError::BadHlen => Self::BadHlen,
+            HeaderError::BadCookie => Self::BadCookie,
+        }
     }
 }
 
@@ -118,14 +198,58 @@ struct Fields<'a> {
     max_message_size: Option<u16>,
     parameter_request_list: Option<&'a [u8]>,
     relay_agent_info: Option<&'a [u8]>,
+    rapid_commit: bool,
+    auto_configure: Option<u8>,
+    subnet_selection: Option<Ipv4Addr>,
+    virtual_subnet: Option<&'a [u8]>,
+    architecture: Option<u16>,
 }
 
+/// The codes of [`Fields`] that a message must have in the form that their type has.
+const STRICT: [u8; 8] = [
+    code::MESSAGE_TYPE,
+    code::CLIENT_ID,
+    code::REQUESTED_ADDRESS,
+    code::SERVER_ID,
+    code::LEASE_TIME,
+    code::MAX_MESSAGE_SIZE,
+    code::PARAMETER_REQUEST_LIST,
+    code::RELAY_AGENT_INFO,
+];
+/// Those that are left aside in another form.
+const LENIENT: [u8; 5] = [
+    code::RAPID_COMMIT,
+    code::AUTO_CONFIGURE,
+    code::SUBNET_SELECTION,
+    code::VIRTUAL_SUBNET_SELECTION,
+    code::CLIENT_ARCHITECTURE,
+];
+
 impl<'a> Fields<'a> {
-    /// `None`: an option is malformed, has a length that its type forbids, or is repeated.
-    fn read(options: Options<'a>) -> Option<Self> {
+    /// `None`: an option is malformed, or has a length that its type forbids.
+    fn read(options: Options<'a>, scratch: &mut Scratch<'a>) -> Option<Self> {
+        Self::read_where_they_lie(options.clone()).or_else(|| Self::read_joined(options, scratch))
+    }
+
+    /// `None` also when an option comes in parts.
+    fn read_where_they_lie(options: Options<'a>) -> Option<Self> {
         let mut fields = Self::default();
         for option in options {
             fields.take(option.ok()?)?;
+        }
+        Some(fields)
+    }
+
+    #[cold]
+    fn read_joined(options: Options<'a>, scratch: &mut Scratch<'a>) -> Option<Self> {
+        let joined = Joined::new(options, scratch).ok()?;
+        let mut fields = Self::default();
+        let of = |code| joined.get(code).map(|data| DhcpOption { code, data });
+        for option in STRICT.into_iter().filter_map(of) {
+            fields.take(option)?;
+        }
+        for option in LENIENT.into_iter().filter_map(of) {
+            let _ = fields.take(option);
         }
         Some(fields)
     }
@@ -139,8 +263,18 @@ impl<'a> Fields<'a> {
             code::MAX_MESSAGE_SIZE => once(&mut self.max_message_size, u16::from_be_bytes(option.array()?)),
             code::PARAMETER_REQUEST_LIST => once(&mut self.parameter_request_list, option.data),
             code::RELAY_AGENT_INFO => once(&mut self.relay_agent_info, option.data),
-            code::CLIENT_ID if option.data.len() < MIN_CLIENT_ID => None,
+            code::CLIENT_ID if !CLIENT_ID_LEN.contains(&option.data.len()) => None,
             code::CLIENT_ID => once(&mut self.client_id, option.data),
+            code::RAPID_COMMIT => {
+                self.rapid_commit = option.data.is_empty();
+                Some(())
+            }
+            code::AUTO_CONFIGURE => once(&mut self.auto_configure, u8::from_be_bytes(option.array()?)),
+            code::SUBNET_SELECTION => once(&mut self.subnet_selection, Ipv4Addr::from(option.array::<4>()?)),
+            code::VIRTUAL_SUBNET_SELECTION => once(&mut self.virtual_subnet, option.data),
+            code::CLIENT_ARCHITECTURE => {
+                once(&mut self.architecture, u16::from_be_bytes(*option.data.first_chunk::<2>()?))
+            }
             _ => Some(()),
         }
     }

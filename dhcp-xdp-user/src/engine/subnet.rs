@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::{DropReason, Ingress, Request, decide::is_host};
+use super::{DropReason, Ingress, Request, balance, decide::is_host};
 use crate::{
-    config::{Config, Subnet, Subnets},
+    config::{Config, Identity, Subnet, Vrf},
     lease::{ClientKey, LeaseTable},
 };
 
@@ -15,38 +15,67 @@ pub struct Place {
     pub subnet: u16,
     /// The client's key in that subnet.
     pub key: ClientKey,
-    /// Our server identifier there.
+    /// What the key was made from.
+    pub identity: Identity,
+    /// Our server identifier there, or the one that the relay agent wants its clients to have in its place (RFC 5107).
     pub server_id: Ipv4Addr,
+    /// Our address there: what a reply comes from.
+    pub source: Ipv4Addr,
 }
 
-/// Finds a request's subnet, key and server identifier.
+/// Finds a request's subnet, key and server identifier, if it is for this server at all.
 ///
 /// # Errors
-/// [`DropReason::NoSubnet`] and [`DropReason::NoServerId`].
+/// [`DropReason::TooManyHops`], [`DropReason::OtherServersBucket`], [`DropReason::NoSubnet`], [`DropReason::NoServerId`] and
+/// [`DropReason::NoClientIdentity`].
 pub fn locate(
     request: &Request<'_>,
     ingress: &Ingress<'_>,
     config: &Config,
     leases: &LeaseTable,
 ) -> Result<Place, DropReason> {
-    let subnet = subnet_of(request, ingress, &config.subnets).ok_or(DropReason::NoSubnet)?;
+    if request.hops > config.max_hops {
+        return Err(DropReason::TooManyHops);
+    }
+    if config.load_balance.as_ref().is_some_and(|balance| !balance::is_ours(request, balance)) {
+        return Err(DropReason::OtherServersBucket);
+    }
+    let subnet = subnet_of(request, ingress, config).ok_or(DropReason::NoSubnet)?;
     let found = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?;
-    let server_id = server_id(found, ingress).ok_or(DropReason::NoServerId)?;
-    let key = leases.key(subnet, &request.hw, request.client_id_bytes());
-    Ok(Place { subnet, key, server_id })
+    let source = server_id(found, ingress).ok_or(DropReason::NoServerId)?;
+    let identity = found.identity;
+    if identity == Identity::HwAddress && request.hw.hlen == 0 {
+        return Err(DropReason::NoClientIdentity);
+    }
+    let key = leases.key(subnet, &request.hw, request.identifier(identity));
+    Ok(Place { subnet, key, identity, server_id: request.routing.server_id.unwrap_or(source), source })
 }
 
 /// The subnet of a request, as an index (RFC 2131 4.3.1 and 4.3.2).
 ///
-/// - Relayed: the one that the relay agent's address is in.
+/// - Relayed: the one that the link selection sub-option names (RFC 3527), else the client's own subnet selection option
+///   where clients may choose (RFC 3011), else the one that the relay agent's address is in; within the VPN that the virtual
+///   subnet selection sub-option names (RFC 6607), or outside of all VPNs.
 /// - Unicast (RENEWING, RELEASE, INFORM): the one that `ciaddr` is in; the client may be behind routers, which leave no
 ///   `giaddr`, and "the DHCP server will trust the value in 'ciaddr'".
 /// - Otherwise one of the interface's own. Of several the one that the client claims an address of, else the first. A
 ///   broadcast never leads to a subnet elsewhere, whatever `ciaddr` says: the client is on this link now.
-fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, subnets: &Subnets) -> Option<u16> {
+fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<u16> {
+    let subnets = &config.subnets;
+    let chosen = subnet_selection(request, config);
     if request.is_relayed() {
-        let relay = |index: &u16| is_host(&subnets[usize::from(*index)].prefix, request.giaddr);
-        return subnets.index_of(request.giaddr).filter(relay);
+        let vrf = virtual_subnet(request, config)?;
+        let index = match request.routing.link_selection.or(chosen) {
+            Some(link) => subnets.index_of(link)?,
+            None => {
+                let relay = |index: &u16| is_host(&subnets[usize::from(*index)].prefix, request.giaddr);
+                subnets.index_of(request.giaddr).filter(relay)?
+            }
+        };
+        return (subnets[usize::from(index)].vrf == vrf).then_some(index);
+    }
+    if let Some(link) = chosen {
+        return subnets.index_of(link);
     }
     if !request.destination.is_broadcast()
         && !request.ciaddr.is_unspecified()
@@ -59,6 +88,35 @@ fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, subnets: &Subnets) ->
     let on_link = || subnets.on_link(ingress.name);
     let claimed = on_link().find(|(_, subnet)| is_claimed(subnet));
     claimed.or_else(|| on_link().next()).map(|(index, _)| index)
+}
+
+/// The subnet that a client chooses itself, where it may (RFC 3011).
+pub(super) fn subnet_selection(request: &Request<'_>, config: &Config) -> Option<Ipv4Addr> {
+    request.subnet_selection.filter(|_| config.client_subnet_selection)
+}
+
+/// The VPN that a request belongs to; `None`: one that no subnet is in. Without subnets in VPNs nobody's word on them is
+/// heard, as by a server that knows nothing of RFC 6607.
+fn virtual_subnet(request: &Request<'_>, config: &Config) -> Option<Vrf> {
+    if !config.subnets.has_vrfs() {
+        return Some(Vrf::GLOBAL);
+    }
+    let own = || request.virtual_subnet.filter(|_| config.client_subnet_selection);
+    match request.routing.virtual_subnet.or_else(own) {
+        None => Some(Vrf::GLOBAL),
+        Some(id) => config.subnets.vrf(id),
+    }
+}
+
+/// The virtual subnet selection of the client's own that a reply has a copy of (RFC 6607 6): one that was acted on.
+pub fn virtual_subnet_echo<'a>(request: &Request<'a>, config: &Config) -> Option<&'a [u8]> {
+    request.virtual_subnet.filter(|_| config.client_subnet_selection && config.subnets.has_vrfs())
+}
+
+/// Whether a reply's option 82 is without the VSS-Control sub-option: its lack tells the relay agent that its virtual subnet
+/// selection was acted on (RFC 6607 6).
+pub fn takes_out_vss_control(request: &Request<'_>, config: &Config) -> bool {
+    request.routing.virtual_subnet.is_some() && config.subnets.has_vrfs()
 }
 
 /// The server identifier in a subnet: the configured one, else an address of the interface, best one inside the subnet.

@@ -9,7 +9,8 @@ use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, U
 
 use crate::{
     config::{
-        Access, AddressRange, ClassTable, Config, Durability, LeaseTimes, OptionBlob, OptionSet, Subnet, Subnets,
+        Access, AddressRange, ClassTable, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet, Subnet,
+        Subnets, Vrf,
     },
     journal::{LaneFull, Ticket},
     lease::{HwAddress, Lease, LeaseTable, LimitKey, PoolRange, Stamp},
@@ -59,8 +60,20 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
             t1_permille: 500,
             t2_permille: 875,
             renewal_slack_permille: 0,
+            jitter_permille: 0,
+            scarce_permille: 1001,
         },
         authoritative: false,
+        vrf: Vrf::GLOBAL,
+        identity: Identity::ClientId,
+        min_secs: 0,
+        rapid_commit: false,
+        bootp_lease_s: None,
+        ipv6_only: false,
+        auto_configure: None,
+        pool_options: Vec::new(),
+        server_name: Vec::new(),
+        boot_files: Vec::new(),
         options: OptionSet::new([
             blob(code::SUBNET_MASK, &[255, 255, 255, 0]),
             blob(code::SUBNET_MASK, &[255, 255, 255, 0]),
@@ -77,16 +90,20 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
 pub(crate) fn config() -> Config {
     Config {
         interfaces: Vec::new(),
-        subnets: Subnets::new(vec![
-            subnet("192.0.2.0/24", Some("lan0"), lan(10), lan(19)),
-            subnet("10.0.0.0/24", None, far(10), far(13)),
-        ]),
+        subnets: Subnets::new(
+            vec![subnet("192.0.2.0/24", Some("lan0"), lan(10), lan(19)), subnet("10.0.0.0/24", None, far(10), far(13))],
+            Vec::new(),
+        ),
         classes: ClassTable::default(),
         state_dir: PathBuf::new(),
         durability: Durability::Sync,
         offer_hold_s: 30,
         decline_quarantine_s: 600,
         verify_udp_checksum: true,
+        max_hops: 16,
+        client_subnet_selection: false,
+        load_balance: None,
+        overlays: Vec::new(),
     }
 }
 
@@ -155,6 +172,8 @@ pub(crate) struct Msg {
     pub(crate) op: u8,
     pub(crate) htype: u8,
     pub(crate) hlen: u8,
+    pub(crate) hops: u8,
+    pub(crate) secs: u16,
     pub(crate) flags: u16,
     pub(crate) ciaddr: Ipv4Addr,
     pub(crate) giaddr: Ipv4Addr,
@@ -184,6 +203,8 @@ pub(crate) fn message(message_type: MessageType, n: u8) -> Msg {
         op: 1,
         htype: 1,
         hlen: 6,
+        hops: 0,
+        secs: 7,
         flags: 0,
         ciaddr: Ipv4Addr::UNSPECIFIED,
         giaddr: Ipv4Addr::UNSPECIFIED,
@@ -243,9 +264,9 @@ impl Msg {
 
     /// The DHCP message.
     pub(crate) fn payload(&self) -> Vec<u8> {
-        let mut bytes = vec![self.op, self.htype, self.hlen, 0];
+        let mut bytes = vec![self.op, self.htype, self.hlen, self.hops];
         bytes.extend(XID.to_be_bytes());
-        bytes.extend([0, 7]);
+        bytes.extend(self.secs.to_be_bytes());
         bytes.extend(self.flags.to_be_bytes());
         for address in [self.ciaddr, Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED, self.giaddr] {
             bytes.extend(address.octets());
@@ -329,11 +350,18 @@ impl Answer {
         let message = v4::Message::decode(&mut v4::Decoder::new(&payload)).expect("dhcproto reads it");
         assert_eq!(message.opcode(), v4::Opcode::BootReply);
         assert_eq!((message.secs(), message.hops()), (0, 0));
-        let options = read_options(&payload[240..]);
-        assert_eq!(options[0].0, code::MESSAGE_TYPE, "the type comes first");
-        assert!(options.iter().any(|(code, _)| *code == code::SERVER_ID), "each reply has a server identifier");
+        let has_cookie = payload[236..240] == MAGIC_COOKIE;
+        let options = if has_cookie { read_options(&payload[240..]) } else { Vec::new() };
+        if options.iter().any(|(code, _)| *code == code::MESSAGE_TYPE) {
+            assert_eq!(options[0].0, code::MESSAGE_TYPE, "the type comes first");
+            assert!(options.iter().any(|(code, _)| *code == code::SERVER_ID), "each reply has a server identifier");
+        } else {
+            let dhcps_own = |code: u8| (50..=61).contains(&code) && code != code::VENDOR_CLASS_ID;
+            assert!(options.iter().all(|(code, _)| !dhcps_own(*code)), "a BOOTP reply has no option of DHCP's own");
+        }
         for (i, (code, _)) in options.iter().enumerate() {
-            assert!(options[..i].iter().all(|(earlier, _)| earlier != code), "option {code} twice");
+            let parts = options[..i].iter().filter(|(earlier, _)| earlier == code);
+            assert!(parts.into_iter().all(|(_, data)| data.len() == 255), "option {code} twice, and not in parts");
         }
         Self {
             frame: frame.to_vec(),
@@ -407,7 +435,7 @@ impl Bed {
     pub(crate) fn with_lane(change: impl FnOnce(&mut Config), lane: FakeLane) -> Self {
         let mut config = config();
         change(&mut config);
-        config.subnets = Subnets::new(config.subnets.to_vec());
+        config.subnets = Subnets::new(config.subnets.to_vec(), config.subnets.vrfs().to_vec());
         let ranges: Vec<PoolRange> = (0u16..)
             .zip(&config.subnets)
             .flat_map(|(subnet, s)| s.pools.iter().map(move |r| PoolRange { subnet, first: r.first, last: r.last }))
@@ -474,6 +502,13 @@ impl Bed {
 
     pub(crate) fn reply(&mut self, msg: &Msg) -> Answer {
         self.send(msg).expect("a reply")
+    }
+
+    /// The reply to a BOOTP client, which has no message type.
+    pub(crate) fn bootp(&mut self, msg: &Msg) -> Answer {
+        let reply = self.reply(msg);
+        assert_eq!(reply.option(code::MESSAGE_TYPE), None);
+        reply
     }
 
     pub(crate) fn dropped(&mut self, msg: &Msg) -> DropReason {

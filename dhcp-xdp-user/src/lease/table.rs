@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, sync::Mutex};
 
 use super::{
     Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys, Stamp,
-    counts::StateCounts,
+    counts::{StateCounts, SubnetCounts, is_in_use},
     free::{FreeAddresses, UsedMap},
     free_map::FreeMap,
     index::ClientIndex,
@@ -135,6 +135,7 @@ pub struct LeaseTable {
     pub(super) counts: StateCounts,
     /// Where the configuration has lease limits.
     pub(super) limits: Option<LimitTable>,
+    pub(super) subnet_counts: SubnetCounts,
     /// Held by whoever expires: wheel and queues are cleaned by one thread at a time.
     pub(super) housekeeping: Mutex<()>,
     /// The last second in which a worker without a free address found nothing overdue.
@@ -171,7 +172,12 @@ impl LeaseTable {
             let runs: Vec<_> = of_subnet.map(|range| (range.base, range.base + range.len)).collect();
             (!runs.is_empty()).then(|| FreeAddresses::new(&runs))
         });
+        let mut total = vec![0u32; subnets];
+        for range in layout.ranges() {
+            total[usize::from(range.subnet)] += range.len;
+        }
         Self {
+            subnet_counts: SubnetCounts::new(total.into_boxed_slice()),
             keys: KeyHasher::new(secret),
             slots: memory::resident(slots, Slot::default),
             side: SideData::new(slots),
@@ -252,6 +258,12 @@ impl LeaseTable {
     /// [`expire`](Self::expire) has got to them.
     pub fn counts(&self) -> TableCounts {
         self.counts.read(u64::from(self.layout.slots()))
+    }
+
+    /// How many thousandths of a subnet's addresses are in use (offered, bound or declined): two loads. Overdue ones count until
+    /// [`expire`](Self::expire) has got to them; 1000 for a subnet without addresses.
+    pub fn used_permille(&self, subnet: u16) -> u32 {
+        self.subnet_counts.permille(subnet)
     }
 
     /// One step of expiry, called by a housekeeping thread about once a second, turns
@@ -369,6 +381,9 @@ impl LeaseTable {
             (false, true) => self.free_map.set(slot),
             (true, false) => self.free_map.clear(slot),
             _ => {}
+        }
+        if is_in_use(before) != is_in_use(state) {
+            self.subnet_counts.moved(self.layout.address_of(slot).1, state);
         }
         let published = claim.publish(state, expires_s);
         self.after(slot, published);

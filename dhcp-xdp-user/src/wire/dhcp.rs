@@ -78,6 +78,8 @@ pub enum MessageType {
     Release,
     /// 8
     Inform,
+    /// No DHCP message type at all: a message of BOOTP (RFC 951, RFC 1534). It has no number.
+    Bootp,
     /// Any other.
     Unknown(u8),
 }
@@ -109,6 +111,7 @@ impl From<MessageType> for u8 {
             MessageType::Nak => 6,
             MessageType::Release => 7,
             MessageType::Inform => 8,
+            MessageType::Bootp => 0,
             MessageType::Unknown(other) => other,
         }
     }
@@ -150,6 +153,16 @@ impl<'a> Header<'a> {
             return Err(HeaderError::BadHlen);
         }
         Ok(header)
+    }
+
+    /// A view of a BOOTP message whose vendor area is not made of options (RFC 951): it has none.
+    ///
+    /// # Errors
+    /// As [`new_checked`](Self::new_checked), whatever the magic cookie.
+    pub fn without_options(message: &'a [u8]) -> Result<Self, HeaderError> {
+        let fixed = message.first_chunk().ok_or(HeaderError::TooShort)?;
+        let header = Self { fixed, options: &[] };
+        if header.hlen() > MAX_HLEN { Err(HeaderError::BadHlen) } else { Ok(header) }
     }
 
     /// The `N` bytes from `at` on: in range by the constants that it is called with.
@@ -293,6 +306,12 @@ impl<'a> HeaderMut<'a> {
         self.fixed[field::GIADDR].copy_from_slice(&address.octets());
         self
     }
+    /// Server name, cut to the 63 bytes that leave room for the terminating zero.
+    pub fn set_sname(&mut self, name: &[u8]) -> &mut Self {
+        let len = name.len().min(field::SNAME.len() - 1);
+        self.fixed[field::SNAME][..len].copy_from_slice(&name[..len]);
+        self
+    }
     /// Boot file name, cut to the 127 bytes that leave room for the terminating zero.
     pub fn set_file(&mut self, name: &[u8]) -> &mut Self {
         let len = name.len().min(field::FILE.len() - 1);
@@ -322,6 +341,7 @@ mod tests {
             .set_yiaddr(Ipv4Addr::new(5, 6, 7, 8))
             .set_siaddr(Ipv4Addr::new(9, 10, 11, 12))
             .set_giaddr(Ipv4Addr::new(13, 14, 15, 16))
+            .set_sname(b"boot.example.net")
             .set_file(&[b'x'; 200]);
         let ours = Header::new_checked(&message).unwrap();
         let theirs = v4::Message::decode(&mut v4::Decoder::new(&message)).unwrap();
@@ -334,7 +354,7 @@ mod tests {
         assert_eq!((ours.siaddr(), ours.giaddr()), (theirs.siaddr(), theirs.giaddr()));
         assert_eq!(ours.chaddr()[..6], *theirs.chaddr());
         assert_eq!(ours.file()[126..], [b'x', 0], "a zero ends the name");
-        assert!(ours.sname().iter().all(|&b| b == 0));
+        assert_eq!(theirs.sname(), Some(&b"boot.example.net\0"[..]));
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! DHCP options: codes, a checked iterator through all three areas, a bounded writer (RFC 2132, RFC 2131 4.1).
 //!
 //! Options lie in the `options` field and, when option 52 says so, in `file` and then in `sname`. The iterator yields each
-//! instance as it lies; whoever reads options decides what a repeated one means (RFC 3396 would have them joined), so no
-//! repetition is hidden here.
+//! instance as it lies; several of one code are parts of one option (RFC 3396), and [`Joined`] puts them together.
 
-use super::dhcp::{Header, MIN_MESSAGE_LEN, OPTIONS_OFFSET, field};
+mod join;
+mod writer;
+
+pub use join::{Joined, Scratch};
+pub use writer::OptionWriter;
+
+use super::dhcp::Header;
 
 /// Option codes, in the order of their numbers.
 pub mod code {
@@ -28,6 +33,8 @@ pub mod code {
     pub const STATIC_ROUTE: u8 = 33;
     /// NTP servers (RFC 2132 8.3).
     pub const NTP_SERVER: u8 = 42;
+    /// Vendor-specific information (RFC 2132 8.4).
+    pub const VENDOR_ENCAPSULATED: u8 = 43;
     /// Requested IP address (RFC 2132 9.1).
     pub const REQUESTED_ADDRESS: u8 = 50;
     /// IP address lease time, seconds (RFC 2132 9.2).
@@ -52,14 +59,36 @@ pub mod code {
     pub const VENDOR_CLASS_ID: u8 = 60;
     /// Client identifier (RFC 2132 9.14).
     pub const CLIENT_ID: u8 = 61;
+    /// TFTP server name (RFC 2132 9.4).
+    pub const TFTP_SERVER_NAME: u8 = 66;
+    /// Boot file name (RFC 2132 9.5).
+    pub const BOOT_FILE_NAME: u8 = 67;
+    /// User class (RFC 3004).
+    pub const USER_CLASS: u8 = 77;
+    /// Rapid commit (RFC 4039).
+    pub const RAPID_COMMIT: u8 = 80;
     /// Relay agent information (RFC 3046).
     pub const RELAY_AGENT_INFO: u8 = 82;
+    /// Client system architecture types (RFC 4578 2.1).
+    pub const CLIENT_ARCHITECTURE: u8 = 93;
+    /// Client network interface identifier (RFC 4578 2.2).
+    pub const CLIENT_NETWORK_INTERFACE: u8 = 94;
+    /// Client machine identifier (RFC 4578 2.3).
+    pub const CLIENT_MACHINE_ID: u8 = 97;
+    /// IPv6-only preferred (RFC 8925).
+    pub const IPV6_ONLY_PREFERRED: u8 = 108;
+    /// Auto-configure (RFC 2563).
+    pub const AUTO_CONFIGURE: u8 = 116;
+    /// Subnet selection (RFC 3011).
+    pub const SUBNET_SELECTION: u8 = 118;
     /// Classless static routes (RFC 3442).
     pub const CLASSLESS_ROUTE: u8 = 121;
     /// Vendor-identifying vendor class (RFC 3925 3).
-    pub const VENDOR_IDENTIFYING_CLASS: u8 = 124;
+    pub const VENDOR_CLASSES: u8 = 124;
     /// Vendor-identifying vendor-specific information (RFC 3925 4).
-    pub const VENDOR_IDENTIFYING_OPTIONS: u8 = 125;
+    pub const VENDOR_OPTIONS: u8 = 125;
+    /// Virtual subnet selection (RFC 6607).
+    pub const VIRTUAL_SUBNET_SELECTION: u8 = 221;
     /// End of an options area: one byte, no length (RFC 2132 3.2).
     pub const END: u8 = 255;
 }
@@ -69,24 +98,20 @@ const OVERLOAD_FILE: u8 = 1;
 /// Value of option 52: `sname` holds options.
 const OVERLOAD_SNAME: u8 = 2;
 
-/// Most data of one option.
+/// Most data of one instance of an option.
 pub const MAX_OPTION_DATA: usize = 255;
-/// Code and length.
-const OPTION_HEAD: usize = 2;
-/// Code, length and value of option 52.
-const OVERLOAD_LEN: usize = 3;
 
 /// An option runs past the end of its area, or option 52 itself is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an option runs past the end of its field, or the overload option is malformed")]
 pub struct OptionError;
 
-/// One instance of an option.
+/// An option: one instance of it, or all joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DhcpOption<'a> {
     /// Its code, 1 to 254.
     pub code: u8,
-    /// Its data, at most 255 bytes.
+    /// Its data; at most 255 bytes where it is one instance.
     pub data: &'a [u8],
 }
 
@@ -94,6 +119,31 @@ impl DhcpOption<'_> {
     /// The data as an array: `None` when its length is another one.
     pub fn array<const N: usize>(&self) -> Option<[u8; N]> {
         self.data.try_into().ok()
+    }
+}
+
+/// A set of option codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Codes([u64; 4]);
+
+impl Codes {
+    /// Of these codes.
+    pub fn of(codes: &[u8]) -> Self {
+        let mut set = Self::default();
+        for &code in codes {
+            set.insert(code);
+        }
+        set
+    }
+    /// True when it was not there yet.
+    pub fn insert(&mut self, code: u8) -> bool {
+        let is_new = !self.contains(code);
+        self.0[usize::from(code >> 6)] |= 1 << (code & 63);
+        is_new
+    }
+    /// Whether it is there.
+    pub fn contains(&self, code: u8) -> bool {
+        self.0[usize::from(code >> 6)] & (1 << (code & 63)) != 0
     }
 }
 
@@ -201,126 +251,12 @@ impl<'a> Iterator for Options<'a> {
     }
 }
 
-/// Where the next option of an area goes, and where the area ends for options.
-#[derive(Clone, Copy, Debug)]
-struct Room {
-    at: usize,
-    end: usize,
-}
-
-impl Room {
-    fn fits(self, len: usize) -> bool {
-        self.end.saturating_sub(self.at) >= len
-    }
-}
-
-/// Writes the options of a message in place, within the length of the slice that it is given.
-///
-/// Options go to the `options` field; one that does not fit there goes to `file` or `sname` where the caller has no other
-/// use for those, and [`finish`](Self::finish) then adds option 52 (RFC 2131 4.1, RFC 2132 9.3).
-#[derive(Debug)]
-pub struct OptionWriter<'a> {
-    message: &'a mut [u8],
-    main: Room,
-    file: Option<Room>,
-    sname: Option<Room>,
-    overload: u8,
-}
-
-impl<'a> OptionWriter<'a> {
-    /// A writer of the options of `message`, whose length is the most that the message may have and whose fixed part is
-    /// written already. `file_free` and `sname_free` say whether those fields may hold options.
-    ///
-    /// `None` when the message is shorter than the 300 bytes that one must have.
-    pub fn new(message: &'a mut [u8], file_free: bool, sname_free: bool) -> Option<Self> {
-        if message.len() < MIN_MESSAGE_LEN {
-            return None;
-        }
-        // One byte for End, and three for option 52, which must lie here when it is needed.
-        let reserved = 1 + if file_free || sname_free { OVERLOAD_LEN } else { 0 };
-        let main = Room { at: OPTIONS_OFFSET, end: message.len() - reserved };
-        // An overloaded field ends with End too.
-        let room = |range: std::ops::Range<usize>| Room { at: range.start, end: range.end - 1 };
-        Some(Self {
-            message,
-            main,
-            file: file_free.then(|| room(field::FILE)),
-            sname: sname_free.then(|| room(field::SNAME)),
-            overload: 0,
-        })
-    }
-
-    /// Keeps room in the `options` field for an option that [`finish`](Self::finish) writes last. False: it does not fit.
-    pub fn reserve(&mut self, data_len: usize) -> bool {
-        let len = OPTION_HEAD + data_len;
-        let fits = data_len <= MAX_OPTION_DATA && self.main.fits(len);
-        if fits {
-            self.main.end -= len;
-        }
-        fits
-    }
-
-    /// Writes an option where it fits. False: it fits nowhere, and nothing was written.
-    pub fn push(&mut self, code: u8, data: &[u8]) -> bool {
-        let Ok(len) = u8::try_from(data.len()) else { return false };
-        let whole = OPTION_HEAD + data.len();
-        let room = if self.main.fits(whole) {
-            &mut self.main
-        } else if let Some(file) = self.file.as_mut().filter(|room| room.fits(whole)) {
-            self.overload |= OVERLOAD_FILE;
-            file
-        } else if let Some(sname) = self.sname.as_mut().filter(|room| room.fits(whole)) {
-            self.overload |= OVERLOAD_SNAME;
-            sname
-        } else {
-            return false;
-        };
-        write(self.message, room, code, len, data);
-        true
-    }
-
-    /// Writes option 52 where fields are overloaded, the option that room was [reserved](Self::reserve) for, and the Ends;
-    /// pads to 300 bytes. Returns the message's length.
-    pub fn finish(mut self, last: Option<(u8, &[u8])>) -> usize {
-        if self.overload != 0 {
-            write(self.message, &mut self.main, code::OVERLOAD, 1, &[self.overload]);
-            for (room, bit) in [(self.file, OVERLOAD_FILE), (self.sname, OVERLOAD_SNAME)] {
-                if let Some(room) = room.filter(|_| self.overload & bit != 0) {
-                    self.message[room.at] = code::END;
-                }
-            }
-        }
-        if let Some((code, data)) = last
-            && let Ok(len) = u8::try_from(data.len())
-            && self.message.len() - 1 - self.main.at >= OPTION_HEAD + data.len()
-        {
-            write(self.message, &mut self.main, code, len, data);
-        }
-        let mut len = self.main.at + 1;
-        self.message[self.main.at] = code::END;
-        if len < MIN_MESSAGE_LEN {
-            self.message[len..MIN_MESSAGE_LEN].fill(code::PAD);
-            len = MIN_MESSAGE_LEN;
-        }
-        len
-    }
-}
-
-/// Writes one option at a room's place, which the caller has checked to have space for it.
-fn write(message: &mut [u8], room: &mut Room, code: u8, len: u8, data: &[u8]) {
-    let data_at = room.at + OPTION_HEAD;
-    message[room.at] = code;
-    message[room.at + 1] = len;
-    message[data_at..data_at + data.len()].copy_from_slice(data);
-    room.at = data_at + data.len();
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::wire::dhcp::HeaderMut;
+    use crate::wire::dhcp::{HeaderMut, field};
 
     fn message(len: usize) -> Vec<u8> {
         let mut message = vec![0xa5; len];
@@ -375,57 +311,7 @@ mod tests {
         assert!(Options::new(Header::new_checked(&nested).unwrap()).any(|o| o.is_err()));
     }
 
-    #[test]
-    fn a_message_below_300_bytes_is_padded_and_a_shorter_buffer_refused() {
-        let mut buffer = message(400);
-        let writer = OptionWriter::new(&mut buffer, true, true).unwrap();
-        assert_eq!(writer.finish(None), 300);
-        assert_eq!(buffer[240], code::END);
-        assert!(buffer[241..300].iter().all(|&b| b == 0));
-        assert!(OptionWriter::new(&mut message(299), true, true).is_none());
-    }
-
-    #[test]
-    fn without_free_fields_the_last_byte_is_used() {
-        let mut buffer = message(300);
-        let mut writer = OptionWriter::new(&mut buffer, false, false).unwrap();
-        assert!(writer.push(224, &[1; 57]));
-        assert!(!writer.push(225, &[]));
-        assert_eq!(writer.finish(None), 300);
-        assert_eq!(buffer[299], code::END);
-        assert_eq!(read(&buffer), [(224, vec![1; 57])]);
-    }
-
     proptest! {
-        #[test]
-        fn what_was_written_is_read_back_and_lies_within_the_limit(
-            limit in 300usize..700,
-            file_free: bool,
-            sname_free: bool,
-            options in vec((1u8..50, vec(any::<u8>(), 0..80)), 0..20),
-            last in prop::option::of(vec(any::<u8>(), 0..100)),
-        ) {
-            let mut buffer = message(700);
-            buffer[limit..].fill(0x5a);
-            let mut writer = OptionWriter::new(&mut buffer[..limit], file_free, sname_free).unwrap();
-            let last = last.filter(|data| writer.reserve(data.len()));
-            let mut expected: Vec<_> = options.into_iter().filter(|(code, data)| writer.push(*code, data)).collect();
-            let len = writer.finish(last.as_deref().map(|data| (82, data)));
-            prop_assert!((300..=limit).contains(&len));
-            prop_assert!(buffer[limit..].iter().all(|&b| b == 0x5a), "nothing beyond the limit");
-            prop_assert!(file_free || buffer[field::FILE].iter().all(|&b| b == 0));
-            prop_assert!(sname_free || buffer[field::SNAME].iter().all(|&b| b == 0));
-            if let Some(data) = last {
-                let main: Vec<_> = Area::new(&buffer[OPTIONS_OFFSET..len]).map(|o| o.unwrap()).collect();
-                prop_assert_eq!(main.last().unwrap(), &DhcpOption { code: 82, data: &data });
-                expected.push((82, data));
-            }
-            let mut found = read(&buffer[..len]);
-            found.sort();
-            expected.sort();
-            prop_assert_eq!(found, expected);
-        }
-
         #[test]
         fn any_bytes_are_read_without_panic_and_in_bounded_steps(bytes in vec(any::<u8>(), 0..600)) {
             let mut message = message(240);

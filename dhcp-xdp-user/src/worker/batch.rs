@@ -25,6 +25,8 @@ use crate::{
     wire::{
         dhcp::{Header, MessageType},
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
+        options::Scratch,
+        relay::{RelayAgentInfo, sub},
     },
 };
 
@@ -34,8 +36,13 @@ pub const BATCH: usize = 64;
 /// How long an ACK may wait for the disk, seconds; its client asks again after 4 (RFC 2131 4.1).
 const PARKED_AT_MOST_S: u32 = 10;
 
-/// Most bytes that a reply echoes of its request: client identifier, parameter request list, relay agent information.
-const MAX_ECHO: usize = 3 * 255;
+/// Bytes that replies echo of their requests, in the middle of a batch: client identifier, parameter request list, relay agent
+/// information, virtual subnet. One may need more, all together may not.
+const ECHO: usize = 4 * 255;
+
+/// Scratch memory of a batch for options that come in parts (RFC 3396). A batch that needs more is an attack; what does not
+/// fit is refused.
+const SCRATCH: usize = 64 * 1024;
 
 /// A frame in its UMEM chunk.
 pub struct Frame<'a> {
@@ -126,6 +133,8 @@ pub struct Processor<R> {
     counters: Arc<Counters>,
     /// What the replies of a batch echo; they are written over the requests that it came in. Never grows.
     echoes: Vec<u8>,
+    /// What requests of a batch have in parts, joined.
+    scratch: Box<[u8]>,
 }
 
 /// A frame that was read: all slices are into it.
@@ -144,6 +153,7 @@ struct Answer {
     client_id: Option<Range<usize>>,
     parameter_request_list: Range<usize>,
     relay_agent_info: Option<Range<usize>>,
+    virtual_subnet: Option<Range<usize>>,
     reply: Reply,
     /// What the reply waits for, and until when.
     wait: Option<(Ticket, u32)>,
@@ -159,8 +169,9 @@ impl<R: Recorder> Processor<R> {
         counters: Arc<Counters>,
     ) -> Self {
         let (port_generation, port) = shared_port.get();
-        let echoes = Vec::with_capacity(BATCH * MAX_ECHO);
-        Self { config, leases, recorder, port, port_generation, shared_port, counters, echoes }
+        let echoes = Vec::with_capacity(BATCH * ECHO);
+        let scratch = vec![0; SCRATCH].into_boxed_slice();
+        Self { config, leases, recorder, port, port_generation, shared_port, counters, echoes, scratch }
     }
 
     /// The recorder: the ring loop asks its lane what is durable.
@@ -205,27 +216,32 @@ impl<R: Recorder> Processor<R> {
         frames: &[Frame<'_>],
         answers: &mut ArrayVec<Result<Answer, DropReason>, BATCH>,
     ) {
+        // Lent to the requests, which live as long as this call.
+        let mut memory = std::mem::take(&mut self.scratch);
+        let mut scratch = Scratch::new(&mut memory);
         let mut parsed: ArrayVec<Result<Parsed<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
-            parsed.push(self.parse(frame));
+            parsed.push(self.parse(frame, &mut scratch));
         }
         self.leases.prefetch(parsed.iter().flatten().map(|read| &read.place.key));
         self.echoes.clear();
         for read in parsed {
             answers.push(read.and_then(|read| self.decide(now_s, &read)));
         }
+        self.scratch = memory;
     }
 
-    fn parse<'f>(&self, frame: &'f Frame<'_>) -> Result<Parsed<'f>, DropReason> {
+    fn parse<'f>(&self, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Parsed<'f>, DropReason> {
         let bytes = frame.buffer.get(..frame.len).ok_or(DropReason::Truncated)?;
         let datagram = Datagram::new_checked(bytes, Role::Server, self.config.verify_udp_checksum)?;
-        let request = Request::parse(datagram.payload(bytes), datagram.destination)?;
+        let request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
         self.counters.message(match request.message_type {
             MessageType::Discover => Message::Discover,
             MessageType::Request => Message::Request,
             MessageType::Decline => Message::Decline,
             MessageType::Release => Message::Release,
             MessageType::Inform => Message::Inform,
+            MessageType::Bootp => Message::Bootp,
             _ => return Err(DropReason::UnexpectedMessageType),
         });
         // A frame that could not hold its reply is refused before anything is changed for it.
@@ -243,7 +259,9 @@ impl<R: Recorder> Processor<R> {
         if self.config.classes.compiled.is_empty() {
             return Classified::default();
         }
-        let Ok(header) = Header::new_checked(datagram.payload(frame)) else { return Classified::default() };
+        let message = datagram.payload(frame);
+        let header = Header::new_checked(message).or_else(|_| Header::without_options(message));
+        let Ok(header) = header else { return Classified::default() };
         let packet = Packet {
             header,
             interface: &self.port.name,
@@ -258,22 +276,28 @@ impl<R: Recorder> Processor<R> {
     /// not run ahead of it.
     fn decide(&mut self, now_s: u32, read: &Parsed<'_>) -> Result<Answer, DropReason> {
         let Parsed { datagram, request, place, classes } = read;
-        let changes_nothing = matches!(request.message_type, MessageType::Discover | MessageType::Inform);
+        let changes_nothing = match request.message_type {
+            MessageType::Discover => !request.rapid_commit || !self.commits_rapidly(place.subnet),
+            message_type => message_type == MessageType::Inform,
+        };
         if !changes_nothing && !self.recorder.has_room() {
             return Err(DropReason::JournalFull);
+        }
+        if self.echoes.capacity() - self.echoes.len() < echo_len(request) {
+            return Err(DropReason::ReplyTooLong);
         }
         let ingress = ingress(&self.port);
         let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
         let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
             Decision::Commit(reply, bound) => {
-                let ticket = self.commit(&bound, request)?.filter(|_| self.recorder.parks());
+                let ticket = self.commit(&bound, read)?.filter(|_| self.recorder.parks());
                 // What the client is told, not what the table holds.
                 let until_s = now_s.saturating_add(PARKED_AT_MOST_S.min(reply.lease_time_s.unwrap_or(0)));
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
             Decision::Record(lease, reason) => {
-                self.record(&lease, request, &[])?;
+                self.record(&lease, read, &[])?;
                 return Err(reason);
             }
             Decision::Drop(reason) => return Err(reason),
@@ -282,8 +306,9 @@ impl<R: Recorder> Processor<R> {
             datagram: *datagram,
             client_id: request.client_id.map(|bytes| self.save(bytes)),
             parameter_request_list: self.save(request.parameter_request_list),
-            relay_agent_info: request.relay_agent_info.map(|bytes| self.save(bytes)),
-            request: Request { client_id: None, parameter_request_list: &[], relay_agent_info: None, ..*request },
+            relay_agent_info: request.relay_agent_info.map(|bytes| self.save_relay_agent_info(bytes, request)),
+            virtual_subnet: engine::virtual_subnet_echo(request, &self.config).map(|bytes| self.save(bytes)),
+            request: request.detached(),
             reply,
             wait,
         })
@@ -291,29 +316,48 @@ impl<R: Recorder> Processor<R> {
 
     /// Journals what a binding changed, unless it changed nothing and the record that covers it is on the disk; the ticket to
     /// wait for.
-    fn commit(&mut self, bound: &Bound, request: &Request<'_>) -> Result<Option<Ticket>, DropReason> {
+    fn commit(&mut self, bound: &Bound, read: &Parsed<'_>) -> Result<Option<Ticket>, DropReason> {
         if !bound.must_record && self.recorder.is_settled(bound.stamp) {
             return Ok(None);
         }
         // The lease first: should a crash keep one of the two records only, the client has both addresses until they
         // expire, and nobody else gets the one that it may still use.
         let limits = self.leases.limit_keys(&bound.lease);
-        let mut ticket = self.record(&bound.lease, request, &limits)?;
+        let mut ticket = self.record(&bound.lease, read, &limits)?;
         self.leases.stamp(&bound.lease, self.recorder.stamp(ticket));
         if let Some(released) = bound.released {
-            ticket = self.record(&released, request, &[])?;
+            ticket = self.record(&released, read, &[])?;
         }
         Ok(Some(ticket))
     }
 
+    fn commits_rapidly(&self, subnet: u16) -> bool {
+        self.config.subnets.get(usize::from(subnet)).is_some_and(|subnet| subnet.rapid_commit)
+    }
+
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try
     /// is recorded again.
-    fn record(&mut self, lease: &Lease, request: &Request<'_>, limits: &[LimitKey]) -> Result<Ticket, DropReason> {
-        let submitted = self.recorder.submit(lease, &request.hw, request.client_id_bytes(), limits);
+    fn record(&mut self, lease: &Lease, read: &Parsed<'_>, limits: &[LimitKey]) -> Result<Ticket, DropReason> {
+        let identifier = read.request.identifier(read.place.identity);
+        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, limits);
         submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 
-    /// Keeps bytes of a request beyond the frame that its reply is written into. The capacity is enough for a whole batch.
+    /// Keeps option 82 for the reply: whole, but for what RFC 6607 has a server take out.
+    fn save_relay_agent_info(&mut self, bytes: &[u8], request: &Request<'_>) -> Range<usize> {
+        if !engine::takes_out_vss_control(request, &self.config) {
+            return self.save(bytes);
+        }
+        let start = self.echoes.len();
+        for (code, data) in RelayAgentInfo::new(bytes).iter().filter(|(code, _)| *code != sub::VIRTUAL_SUBNET_CONTROL) {
+            // A sub-option's length is a byte.
+            self.echoes.extend_from_slice(&[code, data.len() as u8]);
+            self.echoes.extend_from_slice(data);
+        }
+        start..self.echoes.len()
+    }
+
+    /// Keeps bytes of a request beyond the frame that its reply is written into. The caller has seen that there is room.
     fn save(&mut self, bytes: &[u8]) -> Range<usize> {
         let start = self.echoes.len();
         self.echoes.extend_from_slice(bytes);
@@ -327,6 +371,7 @@ impl<R: Recorder> Processor<R> {
                 self.counters.message(match answer.reply.message_type {
                     MessageType::Offer => Message::Offer,
                     MessageType::Nak => Message::Nak,
+                    MessageType::Bootp => Message::BootpReply,
                     _ => Message::Ack,
                 });
                 match answer.wait {
@@ -344,15 +389,25 @@ impl<R: Recorder> Processor<R> {
             client_id: answer.client_id.clone().map(|range| &self.echoes[range]),
             parameter_request_list: &self.echoes[answer.parameter_request_list.clone()],
             relay_agent_info: answer.relay_agent_info.clone().map(|range| &self.echoes[range]),
+            virtual_subnet: answer.virtual_subnet.clone().map(|range| &self.echoes[range]),
             ..answer.request
         };
         let subnet = self.config.subnets.get(usize::from(reply.subnet))?;
         let start = datagram.reply_offset();
         let end = frame.buffer.len().min(start + self.port.mtu.saturating_sub(REPLY_IP_UDP_LEN));
-        let len = engine::write_reply(&request, reply, subnet, frame.buffer.get_mut(start..end)?)?;
-        let envelope = engine::envelope(&request, reply, subnet, datagram.ethernet_source, self.port.mac);
+        let len = engine::write_reply(&request, reply, &self.config, frame.buffer.get_mut(start..end)?)?;
+        let envelope = engine::envelope(&request, reply, subnet, datagram, self.port.mac);
         link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len)
     }
+}
+
+/// The most bytes that a request's reply may echo of it.
+fn echo_len(request: &Request<'_>) -> usize {
+    let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    len(request.client_id)
+        + request.parameter_request_list.len()
+        + len(request.relay_agent_info)
+        + len(request.virtual_subnet)
 }
 
 fn ingress(port: &Port) -> Ingress<'_> {

@@ -46,11 +46,11 @@ named! {
         BootpTooShort = "bootp_too_short",
         /// `hlen` is over 16.
         BadHlen = "bad_hlen",
-        /// The magic cookie is not 99.130.83.99.
+        /// The magic cookie is not 99.130.83.99: plain BOOTP, in a subnet without `bootp`.
         BadCookie = "bad_cookie",
         /// An option runs past the end of its field, or has a length that its type forbids.
         BadOption = "bad_option",
-        /// No DHCP message type: plain BOOTP.
+        /// No DHCP message type: plain BOOTP, in a subnet without `bootp`.
         NoMessageType = "no_message_type",
         /// A message type that only servers send, or one that is unknown.
         UnexpectedMessageType = "unexpected_message_type",
@@ -58,7 +58,13 @@ named! {
         NoClientIdentity = "no_client_identity",
         /// An Ethernet `chaddr` that is a group address or zero: nobody can be answered there.
         BadHwAddress = "bad_hw_address",
+        /// It passed more relay agents than `max_hops` allows.
+        TooManyHops = "too_many_hops",
         // What the engine decided.
+        /// Its hash bucket is another server's (RFC 3074), and its client has not waited long.
+        OtherServersBucket = "other_servers_bucket",
+        /// A DHCPDISCOVER whose client has waited for less than the subnet's `min_secs`.
+        TooEarly = "too_early",
         /// No subnet of ours for this relay agent or interface.
         NoSubnet = "no_subnet",
         /// Neither the subnet nor the interface has an address to answer with.
@@ -114,12 +120,16 @@ named! {
         Release = "release",
         /// Received DHCPINFORM.
         Inform = "inform",
+        /// Received a request of BOOTP: no DHCP message type.
+        Bootp = "bootp",
         /// Sent DHCPOFFER.
         Offer = "offer",
         /// Sent DHCPACK.
         Ack = "ack",
         /// Sent DHCPNAK.
         Nak = "nak",
+        /// Sent a reply of BOOTP.
+        BootpReply = "bootp_reply",
     }
 }
 
@@ -129,7 +139,7 @@ const LOOK_FOR: Duration = Duration::from_millis(200);
 /// Counters of one worker.
 ///
 /// `received = sent + parked + the sum of drops` in every snapshot: a turn of the worker is counted as a whole or not at all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     /// Odd while the worker is within a turn.
     turn: AtomicU64,
@@ -138,6 +148,20 @@ pub struct Counters {
     parked: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
     messages: [AtomicU64; Message::COUNT],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zero = |_| AtomicU64::default();
+        Self {
+            turn: AtomicU64::default(),
+            received: CachePadded::default(),
+            sent: AtomicU64::default(),
+            parked: AtomicU64::default(),
+            drops: std::array::from_fn(zero),
+            messages: std::array::from_fn(zero),
+        }
+    }
 }
 
 /// Adds without a locked instruction: only the owner writes.

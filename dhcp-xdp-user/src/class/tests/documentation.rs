@@ -1,6 +1,6 @@
 //! docs/classes.md: what it shows is accepted, and means what it says.
 
-use super::{super::*, language::packet};
+use super::{super::*, compile_all, language::packet};
 use crate::engine::testing::{Msg, discover};
 
 const DOCUMENT: &str = include_str!("../../../../docs/classes.md");
@@ -19,7 +19,7 @@ fn blocks(kind: &str) -> Vec<&'static str> {
 fn compile(expression: &str) -> Classes {
     let class = |name, condition| ClassSource { name, condition: Some(condition), spawn: None };
     let sources = [class("it", expression), class("voip", "false"), class("modem", "true")];
-    Classes::compile(&sources).unwrap_or_else(|faults| panic!("{expression}: {faults:#?}"))
+    compile_all(&sources).unwrap_or_else(|faults| panic!("{expression}: {faults:#?}"))
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::*;
+use super::{super::*, compile_all};
 use crate::{
     engine::testing::{Msg, discover},
     wire::dhcp::Header,
@@ -26,7 +26,7 @@ fn is_met(expression: &str) -> bool {
 
 fn is_met_by(payload: &[u8], expression: &str) -> bool {
     let source = ClassSource { name: "it", condition: Some(expression), spawn: None };
-    let classes = Classes::compile(&[source]).unwrap_or_else(|faults| panic!("{expression}: {faults:#?}"));
+    let classes = compile_all(&[source]).unwrap_or_else(|faults| panic!("{expression}: {faults:#?}"));
     classes.members(&packet(payload)).contains(0)
 }
 
@@ -43,7 +43,7 @@ pub(super) fn packet(payload: &[u8]) -> Packet<'_> {
 fn faults(expression: &str) -> Vec<Fault> {
     let other = ClassSource { name: "voip", condition: Some("true"), spawn: None };
     let source = ClassSource { name: "it", condition: Some(expression), spawn: None };
-    match Classes::compile(&[source, other]) {
+    match compile_all(&[source, other]) {
         Ok(_) => panic!("no fault in {expression}"),
         Err(faults) => faults.into_iter().map(|fault| fault.fault).collect(),
     }
@@ -228,7 +228,7 @@ fn nesting_and_length_are_bounded() {
 fn compiled(sources: &[(&str, Option<&str>)]) -> Result<Classes, Vec<ClassFault>> {
     let sources: Vec<ClassSource<'_>> =
         sources.iter().map(|&(name, condition)| ClassSource { name, condition, spawn: None }).collect();
-    Classes::compile(&sources)
+    compile_all(&sources)
 }
 
 #[test]
@@ -285,16 +285,16 @@ fn classes_that_ask_whether_the_client_is_known_are_decided_once_that_is() {
 #[test]
 fn a_spawned_class_has_those_packets_that_have_a_value() {
     let spawned = |condition| ClassSource { name: "circuit", condition, spawn: Some("relay.circuit-id") };
-    let classes = Classes::compile(&[spawned(None)]).unwrap();
+    let classes = compile_all(&[spawned(None)]).unwrap();
     let payload = message().payload();
     let members = classes.members(&packet(&payload));
     assert!(members.contains(0));
     assert_eq!(classes.with_value(0, &packet(&payload), &members, <[u8]>::to_vec), Some(b"eth7".to_vec()));
     let without = discover(1).payload();
     assert!(!classes.members(&packet(&without)).contains(0));
-    let never = Classes::compile(&[spawned(Some("false"))]).unwrap();
+    let never = compile_all(&[spawned(Some("false"))]).unwrap();
     assert!(!never.members(&packet(&payload)).contains(0));
-    let faults = Classes::compile(&[ClassSource { spawn: Some("relay.exists"), ..spawned(None) }]).unwrap_err();
+    let faults = compile_all(&[ClassSource { spawn: Some("relay.exists"), ..spawned(None) }]).unwrap_err();
     assert_eq!(faults[0].part, Part::Spawn);
     assert!(faults[0].fault.message.contains("`relay.exists` is a condition; expected bytes"), "{faults:#?}");
 }

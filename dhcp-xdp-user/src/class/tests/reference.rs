@@ -12,6 +12,7 @@ use super::{
         parse::parse,
         *,
     },
+    compile_all,
     language::packet,
 };
 use crate::{
@@ -534,7 +535,7 @@ proptest! {
         let text = tree.to_string();
         let other = if is_other { "true" } else { "false" };
         let class = |name, condition| ClassSource { name, condition: Some(condition), spawn: None };
-        let classes = Classes::compile(&[class("it", &text), class("other", other)]);
+        let classes = compile_all(&[class("it", &text), class("other", other)]);
         prop_assert!(classes.is_ok(), "{text}: {classes:?}");
         let packet = Packet { vlans, known, ..packet(&payload) };
         let expected = Walk { packet, is_other }.condition(&tree);
@@ -543,7 +544,7 @@ proptest! {
 
     #[test]
     fn any_text_is_read_or_refused_and_faults_lie_within_it(text in "\\PC{0,60}|[a-z0-9 ().,\\[\\]<>=!'\"\\\\/:#-]{0,80}") {
-        if let Err(faults) = Classes::compile(&[ClassSource { name: "it", condition: Some(&text), spawn: None }]) {
+        if let Err(faults) = compile_all(&[ClassSource { name: "it", condition: Some(&text), spawn: None }]) {
             prop_assert!(!faults.is_empty());
             for ClassFault { fault, .. } in faults {
                 prop_assert!(fault.span.start <= fault.span.end && fault.span.end <= text.len(), "{fault:?}");
@@ -556,7 +557,7 @@ proptest! {
     #[test]
     fn any_order_of_words_is_read_or_refused(words in vec(select(WORDS), 0..30)) {
         let text = words.join(" ");
-        if let Err(faults) = Classes::compile(&[ClassSource { name: "it", condition: Some(&text), spawn: None }]) {
+        if let Err(faults) = compile_all(&[ClassSource { name: "it", condition: Some(&text), spawn: None }]) {
             prop_assert!(!faults.is_empty());
         }
     }
@@ -565,7 +566,7 @@ proptest! {
     fn any_message_is_asked_without_panic(tree in condition(), options in vec(any::<u8>(), 0..400)) {
         let text = tree.to_string();
         let class = |name, condition| ClassSource { name, condition: Some(condition), spawn: None };
-        let classes = Classes::compile(&[class("it", &text), class("other", "true")]).unwrap();
+        let classes = compile_all(&[class("it", &text), class("other", "true")]).unwrap();
         let mut payload = discover(1).payload();
         payload.truncate(240);
         payload.extend(options);

@@ -11,10 +11,11 @@ fn with_classes(classes: &str) -> impl FnOnce(&mut Config) {
     let read = parse("test", &text, &crate::config::AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}")).config;
     move |config: &mut Config| {
         config.classes = read.classes;
+        config.overlays = read.overlays;
         let access = read.subnets[0].access;
         let mut subnets = config.subnets.to_vec();
         subnets[0].access = access;
-        config.subnets = Subnets::new(subnets);
+        config.subnets = Subnets::new(subnets, Vec::new());
     }
 }
 
@@ -77,6 +78,23 @@ fn the_lease_time_is_the_classs_that_is_written_first() {
     assert_eq!(granted(&mut bed, b"router", None), 9000);
     assert_eq!(granted(&mut bed, b"router", Some(15_000)), 15_000);
     assert_eq!(bed.reply(&discover(2)).seconds(51), Some(3600));
+}
+
+#[test]
+fn options_and_boot_files_of_classes_lie_over_those_of_the_subnet_the_first_written_first() {
+    let classes = "[[class]]\nname = \"a\"\nmatch = \"option[60] == 'a'\"\nboot_file = \"a.bin\"\noptions = { dns-servers = \"198.51.100.1\" }\n\
+                   [[class]]\nname = \"b\"\nmatch = \"option[60].exists\"\nnext_server = \"192.0.2.9\"\n\
+                   options = { dns-servers = \"198.51.100.2\", domain-name = \"b.example\" }\n";
+    let mut bed = Bed::with(with_classes(classes));
+    let asked = |vendor: &[u8]| discover(1).option(60, vendor).option(55, &[6, 15, 3]);
+    let of_a = bed.reply(&asked(b"a"));
+    assert_eq!(of_a.option(6), Some(&[198, 51, 100, 1][..]));
+    assert_eq!(of_a.option(15), Some(&b"b.example"[..]));
+    assert_eq!(of_a.option(3), Some(&[192, 0, 2, 254][..]), "the subnet's");
+    assert_eq!((&of_a.payload[108..113], &of_a.payload[20..24]), (&b"a.bin"[..], &[192, 0, 2, 9][..]));
+    assert_eq!(bed.reply(&asked(b"other")).option(6), Some(&[198, 51, 100, 2][..]));
+    let of_none = bed.reply(&discover(2).option(55, &[6, 15]));
+    assert_eq!(of_none.option(6), Some(&[192, 0, 2, 53, 192, 0, 2, 54][..]));
 }
 
 const LIMIT: &str = "[[class]]\nname = \"circuit\"\nspawn = \"relay.circuit-id\"\nlease_limit = 1\n";

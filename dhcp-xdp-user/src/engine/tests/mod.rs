@@ -16,9 +16,14 @@ use crate::{
     wire::{dhcp::MessageType, options::code},
 };
 
+mod access;
+mod anything;
 mod classes;
+mod levels;
+mod long_options;
 mod policies;
 mod replies;
+mod selection;
 
 const BROADCAST_FLAG: u16 = 0x8000;
 

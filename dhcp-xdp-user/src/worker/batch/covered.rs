@@ -20,7 +20,7 @@ fn bed(renewal_slack_permille: u16) -> Bed {
     Bed::with(|config| {
         let mut subnets = config.subnets.to_vec();
         subnets[0].lease.renewal_slack_permille = renewal_slack_permille;
-        config.subnets = crate::config::Subnets::new(subnets);
+        config.subnets = crate::config::Subnets::new(subnets, Vec::new());
     })
 }
 

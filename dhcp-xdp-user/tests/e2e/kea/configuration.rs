@@ -24,6 +24,7 @@ workers = 1
 lease_time_s = 3600
 min_lease_time_s = 600
 max_lease_time_s = 7200
+renewal_jitter = 0.0
 authoritative = true
 server_id = "{SERVER}"
 [[subnet]]

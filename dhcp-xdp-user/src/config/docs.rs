@@ -1,0 +1,112 @@
+//! `docs/options.md` against the registry, and its examples against the reader.
+
+use std::fmt::Write as _;
+
+use super::*;
+use crate::wire::registry::{self, KIND_NAMES, Kind, Setter};
+
+const DOCUMENT: &str = include_str!("../../../docs/options.md");
+const MARK: &str = "<!-- What follows is made from the sources. -->\n";
+
+/// A table's cell: a bar would end it.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// The tables of types and of options.
+fn tables() -> String {
+    let mut text = String::from("\n## Types\n\n| type | a value is |\n|---|---|\n");
+    let special =
+        [Kind::Suboptions, Kind::VendorClasses, Kind::VendorOptions, Kind::SipServers, Kind::IpLists, Kind::Uris];
+    for kind in KIND_NAMES.into_iter().map(|(_, kind)| kind).chain(special) {
+        writeln!(text, "| {} | {} |", kind.name(), cell(&kind.expected())).unwrap();
+    }
+    text.push_str(
+        "\n## All options of the registry\n\n| code | name | type | set by | source |\n|---|---|---|---|---|\n",
+    );
+    for option in registry::all() {
+        let names: Vec<String> = option.names.iter().map(|name| format!("`{name}`")).collect();
+        let setter = match option.setter {
+            Setter::Configuration => "the configuration",
+            Setter::Other(why) => why,
+        };
+        let kind = option.kind.name();
+        writeln!(text, "| {} | {} | {kind} | {setter} | {} |", option.code, names.join(", "), option.source).unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_document_of_options_is_that_of_the_registry() {
+    let (head, rest) = DOCUMENT.split_once(MARK).unwrap();
+    let made = tables();
+    if rest != made {
+        let path = std::env::temp_dir().join("options.md");
+        std::fs::write(&path, format!("{head}{MARK}{made}")).unwrap();
+        panic!("docs/options.md is not what the sources say: replace it with {}", path.display());
+    }
+}
+
+#[test]
+fn the_examples_of_the_document_are_taken() {
+    let head = "[[interface]]\nname = \"eth1\"\n";
+    let subnet = "[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10\"]\n";
+    for (count, example) in DOCUMENT.split("```toml\n").skip(1).enumerate() {
+        let example =
+            example.split("```").next().unwrap().replace("[subnet.options]", &format!("{subnet}[subnet.options]"));
+        let checked =
+            parse("f", &format!("{head}{example}"), &AnyMachine).unwrap_or_else(|why| panic!("{count}: {why}"));
+        assert!(checked.config.subnets[0].options.iter().count() > 2, "{count}");
+    }
+}
+
+#[test]
+fn every_option_of_the_registry_that_may_be_set_takes_a_value_of_its_type() {
+    let sample = |kind: &Kind| {
+        match kind {
+            Kind::Empty => "\"\"",
+            Kind::Ip => "\"192.0.2.1\"",
+            Kind::Ips => "[\"192.0.2.9\"]",
+            Kind::IpPairs => "[\"198.51.100.7 via 192.0.2.1\"]",
+            Kind::IpMasks => "[\"198.51.100.0/24\"]",
+            Kind::Ip6 => "\"2001:db8::1\"",
+            Kind::Ip6s => "[\"2001:db8::1\"]",
+            Kind::Bool => "true",
+            Kind::U8 | Kind::U16 | Kind::U32 => "7",
+            Kind::I32 => "-7",
+            Kind::U8s | Kind::U16s => "[1, 2]",
+            Kind::Text | Kind::DomainName => "\"a.x\"",
+            Kind::Texts | Kind::DomainNames | Kind::SearchList | Kind::SipServers | Kind::Uris => "[\"a.x\"]",
+            Kind::Hex => "\"01:02\"",
+            Kind::Routes => "[\"198.51.100.0/24 via 192.0.2.1\"]",
+            Kind::IpLists => "[[\"192.0.2.1\"]]",
+            Kind::Suboptions => "{ options = { 1 = { u8 = 1 } } }",
+            Kind::VendorClasses => "{ enterprise = 1, string = \"x\" }",
+            Kind::VendorOptions => "{ enterprise = 1, options = { 1 = { u8 = 1 } } }",
+            Kind::Record(_) => "",
+        }
+        .to_owned()
+    };
+    for option in registry::all() {
+        let value = match &option.kind {
+            Kind::Record(kinds) => format!("[{}]", kinds.iter().map(sample).collect::<Vec<_>>().join(", ")),
+            kind => sample(kind),
+        };
+        for name in option.names.iter().map(|name| (*name).to_owned()).chain([option.code.to_string()]) {
+            let text = format!(
+                "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10\"]\n[subnet.options]\n{name} = {value}\n"
+            );
+            let read = parse("f", &text, &AnyMachine);
+            match option.setter {
+                Setter::Configuration => {
+                    let config = read.unwrap_or_else(|why| panic!("{name}: {why}")).config;
+                    assert!(config.subnets[0].options.get(option.code).is_some(), "{name}");
+                }
+                Setter::Other(why) => {
+                    let error = read.unwrap_err().to_string();
+                    assert!(error.contains("cannot be set here: ") && error.contains(why), "{name}: {error}");
+                }
+            }
+        }
+    }
+}

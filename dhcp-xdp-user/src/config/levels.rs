@@ -1,0 +1,161 @@
+//! Options at their levels: global, subnet, pool, each over the one before. All merging is done here, once, so that a reply
+//! takes one set; what depends on the request (classes, reservations) is laid over it then ([`super::Overlay`]).
+
+use std::{collections::BTreeMap, net::Ipv4Addr};
+
+use ipnet::Ipv4Net;
+use toml::Spanned;
+
+use super::{
+    AddressRange, OptionBlob, OptionSet, PoolOptions,
+    check::Checker,
+    file::{DefinitionForm, FileForm, Options, SubnetForm, Text},
+    options::Definitions,
+    ranges,
+    subnets::keep_out,
+};
+use crate::wire::{options::code, registry::Kind};
+
+/// Bytes of options above which a reply may not fit the 576 bytes that every client takes (RFC 2131 2: 312 bytes of
+/// options, less what the server itself sets).
+const ROOMY_OPTIONS: usize = 250;
+
+/// Options by code.
+type Compiled = BTreeMap<u8, OptionBlob>;
+
+/// What all subnets have in common: definitions and the global options.
+pub(super) struct Levels {
+    definitions: Definitions,
+    global: Compiled,
+}
+
+impl Levels {
+    pub fn new(checker: &mut Checker<'_>, form: &FileForm) -> Self {
+        let mut definitions = Definitions::default();
+        for spanned in &form.option_definitions {
+            define(checker, spanned, &mut definitions);
+        }
+        let global = compile(checker, &form.defaults.options, &definitions);
+        Self { definitions, global }
+    }
+
+    /// The options that a class gives.
+    pub fn class(&self, checker: &mut Checker<'_>, given: &Options) -> OptionSet {
+        OptionSet::new(compile(checker, given, &self.definitions).into_values())
+    }
+
+    /// The code of an option by its name, that of the registry or of a definition.
+    ///
+    /// # Errors
+    /// There is no such option.
+    pub fn option_named(&self, name: &str) -> Result<u8, String> {
+        self.definitions.option_named(name)
+    }
+
+    /// A subnet's options: its own, else the global ones, else what follows from the prefix; and those of its pools over them.
+    pub fn subnet(
+        &self,
+        checker: &mut Checker<'_>,
+        form: &FileForm,
+        given: &SubnetForm,
+        prefix: Ipv4Net,
+        pools: &[AddressRange],
+    ) -> (OptionSet, Vec<PoolOptions>) {
+        let derived = |code, address: Ipv4Addr, always| OptionBlob { code, data: address.octets().to_vec(), always };
+        let mut all = Compiled::from([(code::SUBNET_MASK, derived(code::SUBNET_MASK, prefix.netmask(), true))]);
+        if prefix.prefix_len() < 31 {
+            let broadcast = derived(code::BROADCAST_ADDRESS, prefix.broadcast(), false);
+            all.insert(code::BROADCAST_ADDRESS, broadcast);
+        }
+        all.extend(self.global.clone());
+        all.extend(compile(checker, &given.options, &self.definitions));
+        self.check(checker, &[&given.options, &form.defaults.options], given, prefix, pools, &all);
+        let mut own = Vec::new();
+        for pool in given.pool.iter().map(Spanned::get_ref).filter(|pool| !pool.options.is_empty()) {
+            let Some(range) = pool.range.as_ref().and_then(|text| ranges::parse(text.get_ref()).ok()) else { continue };
+            let mut options = all.clone();
+            options.extend(compile(checker, &pool.options, &self.definitions));
+            self.check(checker, &[&pool.options], given, prefix, pools, &options);
+            own.push(PoolOptions { range, options: OptionSet::new(options.into_values()) });
+        }
+        own.sort_by_key(|pool| pool.range.first);
+        (OptionSet::new(all.into_values()), own)
+    }
+
+    /// What is wrong or doubtful about the options of a level, all above it counted in; `tables` are where they were written.
+    fn check(
+        &self,
+        checker: &mut Checker<'_>,
+        tables: &[&Options],
+        given: &SubnetForm,
+        prefix: Ipv4Net,
+        pools: &[AddressRange],
+        all: &Compiled,
+    ) {
+        let own = |code| {
+            let is = |key: &&Text| self.definitions.code_of(key.get_ref()) == Ok(code);
+            tables.iter().find_map(|table| table.keys().find(is)).map(Spanned::span)
+        };
+        let at = |code| own(code).unwrap_or_else(|| given.prefix.as_ref().map_or(0..0, Spanned::span));
+        let bytes: usize = all.values().map(|blob| blob.data.len() + 2).sum();
+        if bytes > ROOMY_OPTIONS {
+            let longest = all.values().max_by_key(|blob| blob.data.len()).map_or(0, |blob| blob.code);
+            checker.warn(at(longest), format!("{prefix} has {bytes} bytes of options; above {ROOMY_OPTIONS}, replies to clients that take only the least message (576 bytes) may lack some"));
+        }
+        let Some(routers) = all.get(&code::ROUTER).filter(|_| own(code::ROUTER).is_some()) else { return };
+        for router in routers.data.chunks_exact(4).map(|b| Ipv4Addr::new(b[0], b[1], b[2], b[3])) {
+            if let Some(pool) = pools.iter().find(|pool| pool.contains(router)) {
+                checker.error(at(code::ROUTER), format!("router {router} is in pool {pool}; {}", keep_out(router)));
+            } else if !prefix.contains(&router) {
+                let why = format!("router {router} is outside of {prefix}: clients may not reach it");
+                checker.warn(at(code::ROUTER), why);
+            }
+        }
+    }
+}
+
+/// Reads an `[[option_definition]]`.
+fn define(checker: &mut Checker<'_>, spanned: &Spanned<DefinitionForm>, definitions: &mut Definitions) {
+    let form = spanned.get_ref();
+    let (Some(code), Some(name), Some(kind)) = (&form.code, &form.name, &form.kind) else {
+        let example = "as code = 224, name = \"site-number\", type = \"u16\"";
+        checker.error(spanned.span(), format!("expected `code`, `name` and `type`, {example}"));
+        return;
+    };
+    let code_number = checker.number(Some(code), 1..=254, 0, " (an option's code)");
+    let kind = match Kind::parse(kind.get_ref()) {
+        Ok(kind) => kind,
+        Err(why) => {
+            checker.error(kind.span(), why);
+            return;
+        }
+    };
+    let Ok(number @ 1..) = u8::try_from(code_number) else { return };
+    let space = form.space.as_ref().map(|space| space.get_ref().as_str());
+    if let Err(why) = definitions.add(space, number, name.get_ref(), kind) {
+        checker.error(name.span(), why);
+    }
+}
+
+/// Encodes an `options` table, by code.
+fn compile(checker: &mut Checker<'_>, given: &Options, definitions: &Definitions) -> Compiled {
+    let mut compiled = Compiled::new();
+    for (key, value) in given {
+        let code = match definitions.code_of(key.get_ref()) {
+            Ok(code) => code,
+            Err(why) => {
+                checker.error(key.span(), why);
+                continue;
+            }
+        };
+        match definitions.encode(code, value.get_ref()) {
+            Ok(blob) => {
+                if compiled.insert(code, blob).is_some() {
+                    checker.error(key.span(), format!("{} is set twice in this table", definitions.name_of(code)));
+                }
+            }
+            Err(why) => checker.error(value.span(), why),
+        }
+    }
+    compiled
+}

@@ -1,0 +1,151 @@
+//! Options at their levels, and lease times by how full a subnet is.
+
+use super::*;
+use crate::{
+    config::{AddressRange, Overlay, PoolOptions},
+    engine::{
+        Overlays, Reply, Request,
+        testing::{START_S, config},
+        write_reply,
+    },
+    wire::options::Scratch,
+};
+
+fn text(code: u8, text: &str) -> OptionBlob {
+    OptionBlob { code, data: text.into(), always: false }
+}
+
+// Pools
+
+#[test]
+fn a_pools_options_count_more_than_its_subnets() {
+    let mut bed = Bed::with(|config| {
+        let options = OptionSet::new([text(15, "pool"), text(17, "subnet")]);
+        config.subnets[0].pool_options =
+            vec![PoolOptions { range: AddressRange { first: lan(14), last: lan(19) }, options }];
+        config.subnets[0].options = OptionSet::new([text(15, "subnet"), text(17, "subnet")]);
+    });
+    let mut domain = |n: u8, host| {
+        let msg = discover(n).address(code::REQUESTED_ADDRESS, lan(host)).option(55, &[15]);
+        let offer = bed.reply(&msg);
+        assert_eq!(offer.yiaddr(), lan(host));
+        offer.option(15).unwrap().to_vec()
+    };
+    assert_eq!(domain(1, 13), b"subnet");
+    assert_eq!(domain(2, 14), b"pool");
+    assert_eq!(domain(3, 19), b"pool");
+    let inform = |host| message(MessageType::Inform, 9).unicast(lan(host)).option(55, &[15]);
+    assert_eq!(bed.reply(&inform(13)).option(15), Some(&b"subnet"[..]));
+    assert_eq!(bed.reply(&inform(15)).option(15), Some(&b"pool"[..]), "the pool of the address that it has");
+}
+
+// Overlays: the seam for classes and reservations
+
+/// The codes and texts that a reply to a client with this list has when these overlays are on it, the first the most specific.
+fn with_overlays(list: &[u8], overlays: Vec<Overlay>) -> Vec<(u8, String)> {
+    let mut config = config();
+    config.subnets[0].options = OptionSet::new([text(15, "subnet"), text(17, "subnet"), text(40, "subnet")]);
+    config.overlays = overlays;
+    let mut chosen = Overlays::default();
+    for index in 0..config.overlays.len() as u32 {
+        assert!(chosen.push(index));
+    }
+    let payload = discover(1).option(55, list).payload();
+    let mut memory = [];
+    let request = Request::parse(&payload, SERVER, &mut Scratch::new(&mut memory)).unwrap();
+    let reply = Reply {
+        message_type: MessageType::Offer,
+        subnet: 0,
+        your_address: lan(10),
+        server_id: SERVER,
+        source: SERVER,
+        lease_time_s: Some(60),
+        renewal_times_s: None,
+        rapid_commit: false,
+        auto_configure: None,
+        overlays: chosen,
+        note: "",
+    };
+    let mut message = vec![0; 1400];
+    let len = write_reply(&request, &reply, &config, &mut message).unwrap();
+    let text = |data: Vec<u8>| String::from_utf8_lossy(&data).into_owned();
+    let options = read_options(&message[240..len]).into_iter();
+    options.filter(|(code, _)| ![53, 54, 51].contains(code)).map(|(code, data)| (code, text(data))).collect()
+}
+
+fn overlay(options: impl IntoIterator<Item = OptionBlob>) -> Overlay {
+    Overlay { options: OptionSet::new(options), ..Overlay::default() }
+}
+
+#[test]
+fn the_most_specific_level_that_sets_an_option_counts() {
+    let reservation = overlay([text(15, "reservation")]);
+    let class = overlay([text(15, "class"), text(17, "class")]);
+    let found = with_overlays(&[15, 17, 40], vec![reservation, class]);
+    let expected = [(15, "reservation"), (17, "class"), (40, "subnet")];
+    assert_eq!(found, expected.map(|(code, text)| (code, text.to_owned())));
+}
+
+#[test]
+fn an_option_that_a_more_specific_level_sends_on_demand_alone_is_not_sent_by_a_wider_one() {
+    let always = OptionBlob { always: true, ..text(15, "class") };
+    assert_eq!(with_overlays(&[3], vec![overlay([text(15, "reservation")]), overlay([always.clone()])]), []);
+    assert_eq!(with_overlays(&[3], vec![overlay([always])]), [(15, "class".to_owned())]);
+}
+
+#[test]
+fn a_client_without_a_list_gets_the_options_of_all_levels_once() {
+    let found = with_overlays(&[], vec![overlay([text(17, "class"), text(224, "class")])]);
+    let expected = [(17, "class"), (224, "class"), (15, "subnet"), (40, "subnet")];
+    assert_eq!(found, expected.map(|(code, text)| (code, text.to_owned())));
+}
+
+// Renewal times (4.4.5)
+
+#[test]
+fn renewal_times_are_fuzzed_by_the_client_within_the_jitter_and_the_same_each_time() {
+    let mut bed = Bed::with(|config| {
+        config.subnets[0].lease.jitter_permille = 100;
+        config.subnets[0].pools[0].last = lan(109);
+    });
+    let mut times = Vec::new();
+    for n in 1..=100 {
+        let offer = bed.reply(&discover(n));
+        let (t1, t2) = (offer.seconds(58).unwrap(), offer.seconds(59).unwrap());
+        assert!((1620..=1800).contains(&t1) && (2835..=3150).contains(&t2), "{t1} {t2}");
+        let ack = bed.reply(&selecting(n, SERVER, offer.yiaddr()));
+        assert_eq!((ack.seconds(58), ack.seconds(59)), (Some(t1), Some(t2)));
+        times.push(t1);
+    }
+    let early = times.iter().filter(|&&t1| t1 < 1710).count();
+    assert!((25..=75).contains(&early), "{early} of 100 in the earlier half");
+    times.sort_unstable();
+    times.dedup();
+    assert!(times.len() > 60, "{} different times", times.len());
+}
+
+#[test]
+fn without_jitter_t1_and_t2_are_the_configured_parts() {
+    for n in 1..=9 {
+        let offer = Bed::new().reply(&discover(n));
+        assert_eq!((offer.seconds(58), offer.seconds(59)), (Some(1800), Some(3150)));
+    }
+}
+
+// Adaptive lease times
+
+#[test]
+fn while_addresses_are_scarce_clients_are_given_the_least_lease_time() {
+    let mut bed = Bed::with(|config| config.subnets[0].lease.scarce_permille = 500);
+    for n in 1..=4 {
+        let offer = bed.reply(&discover(n));
+        let ack = bed.reply(&selecting(n, SERVER, offer.yiaddr()));
+        assert_eq!(ack.seconds(51), Some(3600), "client {n} of ten addresses");
+    }
+    let fifth = bed.reply(&discover(5));
+    assert_eq!(fifth.seconds(51), Some(60), "with the fifth, half of them are in use");
+    assert_eq!(bed.reply(&selecting(5, SERVER, fifth.yiaddr())).seconds(51), Some(60));
+    let first = bed.leases.iter(START_S).next().unwrap().address;
+    bed.dropped(&message(MessageType::Release, 1).unicast(first));
+    assert_eq!(bed.reply(&discover(5)).seconds(51), Some(3600), "one was given back");
+}
