@@ -12,7 +12,7 @@ use super::{
     schema::Complaint,
     source::{Finding, Rejected, Severity, Source},
 };
-use crate::wire::options::Codes;
+use crate::{journal::CompactionPolicy, wire::options::Codes};
 
 /// Where the journal and the control socket are unless the configuration says otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/dhcp-xdp";
@@ -126,6 +126,11 @@ pub(super) fn check(
         classes,
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
+        compaction: CompactionPolicy {
+            percent: checker.number(form.compact_at_percent.as_ref(), 0..=10_000, 100, " percent").unsigned_abs()
+                as u32,
+            ..CompactionPolicy::default()
+        },
         offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,
         decline_quarantine_s: checker.number(form.decline_quarantine_s.as_ref(), 0..=WEEK_S, 24 * 3600, " seconds")
             as u32,

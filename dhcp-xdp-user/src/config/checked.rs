@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use ipnet::Ipv4Net;
 
 use super::{Access, ClassTable, Subnets};
-use crate::wire::options::Codes;
+use crate::{journal::CompactionPolicy, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// When an ACK may leave, relative to its record's way to stable storage.
     pub durability: Durability,
+    /// When the journal is compacted while the server runs.
+    pub compaction: CompactionPolicy,
     /// How long an offered address is held for its client, seconds.
     pub offer_hold_s: u32,
     /// How long a declined address stays out of use, seconds.

@@ -226,6 +226,7 @@ pub(super) struct FileForm {
     pub state_dir: Option<Text>,
     pub durability: Option<Text>,
     pub sync_interval_ms: Option<Number>,
+    pub compact_at_percent: Option<Number>,
     pub offer_hold_s: Option<Number>,
     pub decline_quarantine_s: Option<Number>,
     pub verify_udp_checksum: Option<bool>,

@@ -101,6 +101,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("state_dir", Text),
     ("durability", Text),
     ("sync_interval_ms", Integer),
+    ("compact_at_percent", Integer),
     ("offer_hold_s", Integer),
     ("decline_quarantine_s", Integer),
     ("verify_udp_checksum", Bool),

@@ -97,6 +97,7 @@ pub(crate) fn config() -> Config {
         classes: ClassTable::default(),
         state_dir: PathBuf::new(),
         durability: Durability::Sync,
+        compaction: crate::journal::CompactionPolicy::default(),
         offer_hold_s: 30,
         decline_quarantine_s: 600,
         verify_udp_checksum: true,

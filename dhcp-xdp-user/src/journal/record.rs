@@ -5,16 +5,19 @@
 //! base          crc 4 | kind, limits << 4 1 | htype 1 | hlen 1 | client id length 1 | address 4 | generation 4 | started_s 4 |
 //!               expires_s 4 | chaddr 16 | address space 2 (0) | tail, first 22
 //! continuation  crc 4 | kind 1 | part 1 | 0 2 | address 4 | generation 4 | tail, next 48
-//! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | 0 48
+//! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | lease time 4 | wall clock 4 | boot time 8, ms | boot id 16 | 0 16
 //! ```
-//! The tail is the client identifier and, of 16 bytes each, what the lease counts against. Continuations stand right before their base record, in the same group, so
-//! that a base that can be read is whole.
+//! The tail is the client identifier and, of 16 bytes each, what the lease counts against. Continuations stand right before
+//! their base record, in the same group, so that a base that can be read is whole.
 
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use crate::lease::{Binding, BindingState, HwAddress, Lease, LimitKey, MAX_LIMITS};
+use crate::{
+    clock::Moment,
+    lease::{Binding, BindingState, HwAddress, Lease, LimitKey, MAX_LIMITS},
+};
 
 /// Bytes of a record.
 pub(super) const RECORD: usize = 64;
@@ -48,8 +51,8 @@ pub(super) enum Record<'a> {
     Base { lease: Lease, hw: HwAddress, tail: Tail, start: &'a [u8] },
     /// More of a tail: part 1, 2, …
     Continuation { address: Ipv4Addr, generation: u32, part: u8, bytes: &'a [u8] },
-    /// Start of a group: this many bytes of the segment were durable when it was written.
-    Marker { durable: u64 },
+    /// Start of a group: this many bytes of the segment were durable when it was written, and what time it was.
+    Marker { durable: u64, moment: Moment },
 }
 
 /// What a tail is made of.
@@ -140,11 +143,26 @@ pub(super) fn is_continuation(bytes: &Bytes) -> bool {
 }
 
 /// The record that starts a group.
-pub(super) fn marker(durable: u64) -> Bytes {
+pub(super) fn marker(durable: u64, moment: &Moment) -> Bytes {
     let mut bytes = [0; RECORD];
     bytes[4] = MARKER;
     put(&mut bytes, 8, &durable.to_le_bytes());
+    put(&mut bytes, 16, &moment.lease_s.to_le_bytes());
+    put(&mut bytes, 20, &moment.wall_s.to_le_bytes());
+    put(&mut bytes, 24, &moment.boot_ms.to_le_bytes());
+    put(&mut bytes, 32, &moment.boot_id.to_le_bytes());
     bytes
+}
+
+fn marked(bytes: &Bytes) -> Record<'_> {
+    let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+    let moment = Moment {
+        lease_s: u32_at(bytes, 16),
+        wall_s: u32_at(bytes, 20),
+        boot_ms: u64_at(24),
+        boot_id: u128::from_le_bytes(std::array::from_fn(|i| bytes[32 + i])),
+    };
+    Record::Marker { durable: u64_at(8), moment }
 }
 
 /// Writes the checksum.
@@ -165,7 +183,7 @@ pub(super) fn decode(bytes: &Bytes, seed: u32) -> Option<Record<'_>> {
     let address = Ipv4Addr::from(u32_at(bytes, 8));
     let generation = u32_at(bytes, 12);
     let state = match bytes[4] {
-        MARKER => return Some(Record::Marker { durable: u64::from_le_bytes(std::array::from_fn(|i| bytes[8 + i])) }),
+        MARKER => return Some(marked(bytes)),
         CONTINUATION => {
             return Some(Record::Continuation { address, generation, part: bytes[5], bytes: &bytes[16..] });
         }

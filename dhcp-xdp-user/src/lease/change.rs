@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use super::{
     BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
-    Stamp,
+    RestoreError, Stamp,
     binding::is_current,
     index::{ClientIndex, Entered},
     limit,
@@ -458,35 +458,40 @@ impl LeaseTable {
         Some(self.end(slot, claim, BindingState::Released, now_s, now_s))
     }
 
-    /// Puts back what the journal kept; an older generation than the slot's is ignored. False: the address is in no pool of
-    /// this subnet. Called before the first worker starts, in any order of records.
+    /// Puts back what the journal kept; an older generation than the slot's is ignored. Called before the first worker starts,
+    /// by any number of threads, with records in any order: an address ends with its newest.
     ///
     /// A client that comes with two live bindings (a crash between the two records of [`bind`](Self::bind)) keeps both
     /// addresses out of others' reach until they expire; it is known by the one that started later.
-    pub fn restore(&self, binding: &Binding, subnet: u16, now_s: u32) -> bool {
-        let Some((slot, _)) = self.layout.slot_of(binding.address).filter(|(_, of)| *of == subnet) else {
-            return false;
-        };
+    ///
+    /// # Errors
+    /// [`RestoreError`]; nothing was changed.
+    pub fn restore(&self, binding: &Binding, subnet: u16, now_s: u32) -> Result<(), RestoreError> {
+        let (slot, _) =
+            self.layout.slot_of(binding.address).filter(|(_, of)| *of == subnet).ok_or(RestoreError::NotInPool)?;
         let key = self.key(subnet, &binding.hw, &binding.client_id);
-        let newer =
-            |seen: &Seen| seen.word.state() == BindingState::Free || is_current(binding.generation, seen.generation);
-        let Some(claim) = self.claim_if(slot, newer) else { return true };
+        let seen = self.slots[slot as usize].read().ok_or(RestoreError::Contended)?;
+        if seen.word.state() != BindingState::Free && !is_current(binding.generation, seen.generation) {
+            return Ok(());
+        }
+        let claim = self.slots[slot as usize].claim(&seen).ok_or(RestoreError::Contended)?;
         self.used.mark(slot);
         let state = match binding.state {
             BindingState::Bound | BindingState::Declined if binding.expires_s > now_s => binding.state,
             BindingState::Released => BindingState::Released,
             _ => BindingState::Expired,
         };
-        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[] };
         self.forget_alike(&key, slot, &claim.key());
+        if binding.state == BindingState::Declined {
+            self.index.remove_if_at(&key, slot);
+        } else if !self.restore_index(&key, slot, &claim, state, binding.started_s) {
+            self.give_back(slot, claim);
+            return Err(RestoreError::Contended);
+        }
+        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[] };
         if self.take_over(&client, slot, &claim, None).is_err() {
             // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
             let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);
-        }
-        if binding.state == BindingState::Declined {
-            self.index.remove_if_at(&key, slot);
-        } else {
-            self.restore_index(&key, slot, &claim, state, binding.started_s);
         }
         if let Some(limits) = &self.limits {
             limits.restore(slot, if state == BindingState::Bound { &binding.limits } else { &[] });
@@ -494,21 +499,28 @@ impl LeaseTable {
         let Binding { generation, started_s, expires_s, .. } = *binding;
         let entry = Entry { state, generation, started_s, expires_s };
         self.write_and_publish(&client, slot, claim, Stamp::SETTLED, entry);
-        true
+        Ok(())
     }
 
-    /// Lets the index name a restored slot (held by the caller), unless the client has a better one.
-    fn restore_index(&self, key: &ClientKey, slot: u32, held: &Claim<'_>, state: BindingState, started_s: u32) {
-        let Entered::At(other) = self.index.insert(key, slot, &self.slots, &held.key()) else { return };
-        if other == slot {
-            return;
-        }
-        let Some(claim) = self.claim_if(other, |seen| seen.key == *key) else { return };
+    /// Lets the index name a restored slot (held by the caller), unless the client has a better one. False: another thread
+    /// restores that one, or one beside it, at this moment.
+    fn restore_index(&self, key: &ClientKey, slot: u32, held: &Claim<'_>, state: BindingState, started_s: u32) -> bool {
+        let other = match self.index.insert(key, slot, &self.slots, &held.key()) {
+            Entered::New => return true,
+            Entered::Busy => return false,
+            Entered::At(other) if other == slot => return true,
+            Entered::At(other) => other,
+        };
+        let there = &self.slots[other as usize];
+        // Another client's: it was being changed, and its key could not be told from this one's.
+        let Some(seen) = there.read().filter(|seen| seen.key == *key) else { return false };
+        let Some(claim) = there.claim(&seen) else { return false };
         let rank = |state, started_s| (state == BindingState::Bound, started_s);
         if rank(state, started_s) >= rank(claim.before().state(), claim.started_s()) {
             self.index.move_if_at(key, other, slot);
         }
         self.give_back(other, claim);
+        true
     }
 }
 

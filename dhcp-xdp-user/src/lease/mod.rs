@@ -27,4 +27,4 @@ mod wheel;
 pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
-pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, TableCounts};
+pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};

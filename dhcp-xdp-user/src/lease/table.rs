@@ -77,6 +77,17 @@ pub enum BindError {
     Limited,
 }
 
+/// Why a record cannot be put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// The address is in no pool of the subnet.
+    #[error("not in a pool")]
+    NotInPool,
+    /// Another thread restores the same address or client at this moment: to be tried again once the others are done.
+    #[error("slot is being changed")]
+    Contended,
+}
+
 /// Another worker is changing the same slot at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("slot is being changed")]

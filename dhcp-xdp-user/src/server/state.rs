@@ -5,14 +5,21 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
 use super::StartError;
 use crate::{
+    clock::Clock,
     config::Config,
-    journal::Journal,
-    lease::{LeaseTable, PoolRange},
+    journal::{Recovery, RecoveryReport},
+    lease::{Binding, LeaseTable, PoolRange, RestoreError},
 };
 
 /// A long recovery says how far it is this often.
@@ -29,40 +36,88 @@ pub(super) fn prepare_dir(path: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
+/// The clock, which goes on from what the journal knows; says so when that is not what the wall clock says.
+pub(super) fn resume_clock(journal: &Recovery) -> Clock {
+    let clock = Clock::resume(journal.last_moment());
+    match clock.moment().wall_ahead_s() {
+        ahead @ ..-60 => log::warn!(
+            "the wall clock is {} s behind the time of the leases in the journal: leases keep their own time, so that none ends early",
+            -ahead
+        ),
+        ahead @ 60.. => log::warn!(
+            "the wall clock is {ahead} s ahead of the time of the leases in the journal, which is off since it was wrong at a former start: leases keep their own time, so that none ends early"
+        ),
+        _ => {}
+    }
+    clock
+}
+
 /// A table of the configured pools with all that the journal kept.
-pub(super) fn recover(config: &Config, now_s: u32) -> Result<LeaseTable, StartError> {
+pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result<LeaseTable, StartError> {
     let ranges: Vec<PoolRange> = pools(config).collect();
     expect_room(config.address_count())?;
-    let table = LeaseTable::new(&ranges, secret()).with_limits(config.classes.limited.iter().count());
     let start = Instant::now();
-    let mut said = start;
-    let (mut records, mut strangers) = (0u64, 0u64);
-    let report = Journal::recover(&config.state_dir, |binding| {
-        records += 1;
-        let known =
-            config.subnets.index_of(binding.address).is_some_and(|subnet| table.restore(&binding, subnet, now_s));
-        strangers += u64::from(!known);
-        if records.is_multiple_of(4096) && said.elapsed() >= PROGRESS_EVERY {
-            said = Instant::now();
-            log::info!("reading the journal: {records} records so far");
+    let table = LeaseTable::new(&ranges, secret()).with_limits(config.classes.limited.iter().count());
+    let made = start.elapsed();
+    let strangers = AtomicU64::new(0);
+    // Two threads at one client or address: seldom, and settled at the end.
+    let contended = Mutex::new(Vec::new());
+    let restore = |binding: &Binding| {
+        let subnet = config.subnets.index_of(binding.address).ok_or(RestoreError::NotInPool);
+        match subnet.and_then(|subnet| table.restore(binding, subnet, now_s)) {
+            Ok(()) => {}
+            Err(RestoreError::NotInPool) => drop(strangers.fetch_add(1, Ordering::Relaxed)),
+            Err(RestoreError::Contended) => {
+                contended.lock().unwrap_or_else(PoisonError::into_inner).push(binding.clone());
+            }
         }
-    })?;
+    };
+    let report = replay(journal, restore)?;
+    for binding in contended.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(subnet) = config.subnets.index_of(binding.address)
+            && let Err(error) = table.restore(&binding, subnet, now_s)
+        {
+            // Alone, nothing can be in the way.
+            log::error!("journal: {} is not restored: {error}", binding.address);
+        }
+    }
     if report.torn_bytes > 0 {
         log::warn!("journal: {} bytes of an unfinished write cut off its end", report.torn_bytes);
     }
+    let strangers = strangers.into_inner();
     if strangers > 0 {
         log::warn!("journal: {strangers} records of addresses that are in no pool now");
     }
     let counts = table.counts();
     log::info!(
-        "journal: {} records in {} segments read in {:.1} s; {} of {} addresses bound",
+        "journal: {} records in {} files read in {:.1} s, after {:.1} s for the table; {} of {} addresses bound",
         report.records,
         report.segments,
-        start.elapsed().as_secs_f64(),
+        (start.elapsed() - made).as_secs_f64(),
+        made.as_secs_f64(),
         counts.bound,
         counts.total
     );
     Ok(table)
+}
+
+/// Replays on all CPUs, and says how far it is now and then.
+fn replay(journal: &Recovery, restore: impl Fn(&Binding) + Sync) -> Result<RecoveryReport, StartError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let done = AtomicU64::new(0);
+    let (end, ended) = bounded::<()>(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let ended = ended;
+            while ended.recv_timeout(PROGRESS_EVERY) == Err(RecvTimeoutError::Timeout) {
+                let (records, mib) = (done.load(Ordering::Relaxed), journal.bytes() >> 20);
+                log::info!("reading the journal: {records} records so far of {mib} MiB");
+            }
+        });
+        let report = journal.replay_with(threads, &done, restore);
+        drop(end);
+        Ok(report?)
+    })
 }
 
 /// Asks for the table's memory and gives it back: being refused then is an error, while it is an abort in the table's making.

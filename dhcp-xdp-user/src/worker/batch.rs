@@ -87,6 +87,8 @@ pub trait Recorder {
         client_id: &[u8],
         limits: &[LimitKey],
     ) -> Result<Ticket, LaneFull>;
+    /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
+    fn flush(&mut self) {}
     /// Whether an ACK must wait for its ticket.
     fn parks(&self) -> bool;
     /// Whether the next [`submit`](Self::submit) will find room.
@@ -105,7 +107,10 @@ impl Recorder for Lane {
         client_id: &[u8],
         limits: &[LimitKey],
     ) -> Result<Ticket, LaneFull> {
-        Lane::submit_counted(self, lease, hw, client_id, limits)
+        Lane::push_counted(self, lease, hw, client_id, limits)
+    }
+    fn flush(&mut self) {
+        Lane::ring(self);
     }
     fn parks(&self) -> bool {
         Lane::parks(self)
@@ -229,6 +234,7 @@ impl<R: Recorder> Processor<R> {
             answers.push(read.and_then(|read| self.decide(now_s, &read)));
         }
         self.scratch = memory;
+        self.recorder.flush();
     }
 
     fn parse<'f>(&self, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Parsed<'f>, DropReason> {

@@ -51,21 +51,6 @@ impl Faults {
     pub(super) fn unsynced(&self) -> u64 {
         self.0.lock().unwrap().files.values().map(|(written, synced)| written - synced).sum()
     }
-
-    /// Loses power: of what was not synced, each file keeps a part, with holes in it.
-    pub(super) fn power_cut(&self, dir: &TempDir, mut random: impl FnMut(u64) -> u64) {
-        for (name, (written, synced)) in &self.0.lock().unwrap().files {
-            let path = dir.path().join(name);
-            let Ok(mut bytes) = fs::read(&path) else { continue };
-            bytes.truncate((synced + random(written - synced + 1)) as usize);
-            for block in bytes[*synced as usize..].chunks_mut(64) {
-                if random(3) == 0 {
-                    block.fill(0);
-                }
-            }
-            fs::write(&path, bytes).unwrap();
-        }
-    }
 }
 
 pub(super) struct FaultyDisk {
@@ -86,14 +71,30 @@ impl FaultyDisk {
 }
 
 impl Disk for FaultyDisk {
-    fn create(&mut self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+    fn lock(&self) -> io::Result<Option<DiskLock>> {
+        self.inner.lock()
+    }
+    fn list(&self) -> io::Result<Vec<DiskEntry>> {
+        self.inner.list()
+    }
+    fn open(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        self.inner.open(name)
+    }
+    fn sync_names(&self) -> io::Result<()> {
+        self.faults.check(Fault::RenameSync)?;
+        self.inner.sync_names()
+    }
+    fn create(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
         self.faults.check(Fault::Create)?;
         let inner = self.inner.create(name)?;
         self.faults.0.lock().unwrap().files.insert(name.into(), (0, 0));
         Ok(Box::new(FaultyFile { inner, name: name.into(), faults: self.faults.clone() }))
     }
 
-    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.faults.check(Fault::Rename)?;
         self.inner.rename(from, to)?;
         let mut state = self.faults.0.lock().unwrap();
@@ -103,7 +104,7 @@ impl Disk for FaultyDisk {
         self.faults.check(Fault::RenameSync)
     }
 
-    fn remove(&mut self, name: &str) -> io::Result<()> {
+    fn remove(&self, name: &str) -> io::Result<()> {
         self.faults.0.lock().unwrap().files.remove(name);
         self.inner.remove(name)
     }

@@ -16,12 +16,13 @@ use super::{
     *,
 };
 use crate::lease::{BindingState, HwAddress, Lease};
-use disk::{Fault, Faults, FaultyDisk};
+use disk::{Fault, FaultyDisk};
 
 mod compaction;
 mod damage;
 mod disk;
 mod faults;
+mod sim;
 
 fn binding(number: u32, generation: u32, id_len: usize) -> Binding {
     let mut chaddr = [0; 16];
@@ -44,7 +45,9 @@ fn lease(binding: &Binding) -> Lease {
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) -> Ticket {
-    lane.submit_counted(&lease(binding), &binding.hw, &binding.client_id, &binding.limits).unwrap()
+    let ticket = lane.push_counted(&lease(binding), &binding.hw, &binding.client_id, &binding.limits).unwrap();
+    lane.ring();
+    ticket
 }
 
 fn wakes(lanes: usize) -> Vec<Arc<Wake>> {
@@ -71,10 +74,25 @@ fn read(dir: &TempDir) -> Result<(Vec<Binding>, RecoveryReport), JournalError> {
     Ok((found, report))
 }
 
+/// As a server does that starts: in order, and on three threads with the same result.
 fn recover(dir: &TempDir) -> Result<(Vec<Binding>, RecoveryReport), JournalError> {
     let mut found = Vec::new();
-    let report = Journal::recover(dir.path(), |binding| found.push(binding))?;
+    let recovery = Recovery::open(dir.path())?;
+    let report = recovery.replay(|binding| found.push(binding.clone()))?;
+    let also = std::sync::Mutex::new(Vec::new());
+    let done = AtomicU64::new(0);
+    let again = recovery.replay_with(3, &done, |binding| also.lock().unwrap().push(binding.clone()))?;
+    assert_eq!((again, done.into_inner()), (report, report.records));
+    let (mut all, mut also) = (found.clone(), also.into_inner().unwrap());
+    let order = |binding: &Binding| (binding.address, binding.generation, binding.started_s);
+    all.sort_by_key(order);
+    also.sort_by_key(order);
+    assert_eq!(all, also);
     Ok((found, report))
+}
+
+fn start_on(disk: FaultyDisk, durability: Durability, lanes: usize) -> (Journal, Vec<Lane>) {
+    Recovery::open_on(Arc::new(disk)).unwrap().start(Options::new(durability), wakes(lanes)).unwrap()
 }
 
 /// Writes these in groups of one, and ends as a crash would: without the closing marker.
@@ -91,7 +109,12 @@ fn crashed_journal(dir: &TempDir, bindings: &[Binding]) {
 }
 
 fn segments(dir: &TempDir) -> Vec<PathBuf> {
-    segment::list(dir.path()).unwrap().into_iter().map(|(_, path)| path).collect()
+    let files = segment::list(&DirectoryDisk::new(dir.path())).unwrap();
+    files.whole.into_iter().map(|(number, kind)| dir.path().join(segment::name(number, kind))).collect()
+}
+
+fn segment_name(number: u64) -> String {
+    segment::name(number, segment::Kind::Segment)
 }
 
 fn newest(bindings: impl IntoIterator<Item = Binding>) -> BTreeMap<Ipv4Addr, Binding> {
@@ -284,7 +307,7 @@ fn without_sync_nothing_waits_and_a_clean_stop_keeps_all() {
         let dir = TempDir::new().unwrap();
         let disk = FaultyDisk::new(&dir);
         let faults = disk.faults.clone();
-        let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), durability, wakes(1)).unwrap();
+        let (journal, mut lanes) = start_on(disk, durability, 1);
         let lane = &mut lanes[0];
         assert!(!lane.parks());
         let ticket = submit(lane, &binding(1, 1, 0));

@@ -126,7 +126,7 @@ fn what_leases_count_against_is_restored_by_the_newest_record() {
         limits: circuits.iter().map(|number| circuit(*number, 0).key).collect(),
         ..binding
     };
-    let restore = |binding: &Binding| assert!(table.restore(binding, 0, NOW));
+    let restore = |binding: &Binding| table.restore(binding, 0, NOW).unwrap();
     restore(&with(lease(1, 1, 5, BindingState::Bound), &[1, 2]));
     restore(&with(lease(1, 1, 4, BindingState::Bound), &[3]));
     restore(&with(lease(2, 2, 1, BindingState::Bound), &[1]));

@@ -359,7 +359,7 @@ fn restoring_what_was_listed_gives_the_same_table() {
     // Another secret: keys are made anew from hardware address and client identifier.
     let new = LeaseTable::new(&[range(0, 1, 50), range(1, 60, 70)], [7, 7]);
     for binding in &listed {
-        assert!(new.restore(binding, 0, NOW + 2));
+        new.restore(binding, 0, NOW + 2).unwrap();
     }
     assert_eq!(new.iter(NOW + 2).collect::<Vec<_>>(), listed);
     assert_eq!(new.counts(), old.counts());
@@ -379,14 +379,15 @@ fn restoring_ignores_older_records_and_foreign_addresses() {
     let record = |generation, state, expires_s| {
         Lease { address: ip(1), state, generation, started_s: NOW, expires_s }.of(&hw, &[])
     };
-    assert!(table.restore(&record(5, BindingState::Released, NOW), 0, NOW));
-    assert!(table.restore(&record(4, BindingState::Bound, NOW + TERM), 0, NOW));
+    table.restore(&record(5, BindingState::Released, NOW), 0, NOW).unwrap();
+    table.restore(&record(4, BindingState::Bound, NOW + TERM), 0, NOW).unwrap();
     assert_eq!(table.get(ip(1), NOW).unwrap().state, BindingState::Released);
-    assert!(table.restore(&record(6, BindingState::Bound, NOW), 0, NOW));
+    table.restore(&record(6, BindingState::Bound, NOW), 0, NOW).unwrap();
     assert_eq!(table.get(ip(1), NOW).unwrap().state, BindingState::Expired);
-    assert!(!table.restore(&record(7, BindingState::Bound, NOW + TERM), 1, NOW), "another subnet's");
+    let elsewhere = table.restore(&record(7, BindingState::Bound, NOW + TERM), 1, NOW);
+    assert_eq!(elsewhere, Err(RestoreError::NotInPool), "another subnet's");
     let foreign = Binding { address: ip(99), ..record(1, BindingState::Bound, NOW + TERM) };
-    assert!(!table.restore(&foreign, 0, NOW));
+    assert_eq!(table.restore(&foreign, 0, NOW), Err(RestoreError::NotInPool));
 }
 
 #[test]
@@ -403,7 +404,7 @@ fn a_client_restored_with_two_bindings_keeps_both_from_others() {
             records.reverse();
         }
         for record in &records {
-            assert!(table.restore(record, 0, NOW));
+            table.restore(record, 0, NOW).unwrap();
         }
         assert_eq!(table.find(&who.of(&table).key, NOW).unwrap().address, ip(2));
         assert_eq!(table.offer(&Who::new(2).of(&table), Some(ip(1)), NOW + HOLD, NOW), Err(OfferError::Exhausted));

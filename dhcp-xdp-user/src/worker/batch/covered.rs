@@ -94,7 +94,7 @@ fn restarted(bed: &Bed) -> LeaseTable {
     let table = LeaseTable::new(&pools, [5, 6]);
     let durable = bed.processor.recorder().durable as usize;
     for (lease, hw, client_id) in &bed.records()[..durable] {
-        assert!(table.restore(&lease.of(hw, client_id), 0, bed.now_s));
+        table.restore(&lease.of(hw, client_id), 0, bed.now_s).unwrap();
     }
     table
 }
@@ -131,7 +131,7 @@ fn a_restored_lease_covers_renewals_again() {
     let records = bed.records().to_vec();
     let mut bed = self::bed(300);
     let (lease, hw, id) = &records[0];
-    assert!(bed.leases.restore(&lease.of(hw, id), 0, bed.now_s));
+    bed.leases.restore(&lease.of(hw, id), 0, bed.now_s).unwrap();
     assert!(!renew(&mut bed, 1, address).parked);
     assert!(bed.records().is_empty());
 }
