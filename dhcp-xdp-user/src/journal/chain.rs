@@ -98,8 +98,9 @@ fn header(disk: &dyn Disk, name: &str) -> Result<(Option<Header>, u64), JournalE
     let mut start = [0; RECORD];
     let fail = |error| JournalError::io(disk, Some(name), "read it")(error);
     let file = disk.open(name).map_err(fail)?;
-    let filled = file.read_at(&mut start, 0).map_err(fail)?;
+    // In this order: a running server may write the header at this moment, and a group after it.
     let len = file.size().map_err(fail)?;
+    let filled = file.read_at(&mut start, 0).map_err(fail)?;
     match Header::decode(&start[..filled]) {
         Ok(header) => Ok((Some(header), len)),
         Err(NoHeader::Newer(found)) => Err(JournalError::NewerVersion { path: at(disk, name), found, known: VERSION }),
@@ -211,7 +212,7 @@ impl Link {
         while offset < range.end {
             let wanted = READ_SIZE.min(usize::try_from(range.end - offset).unwrap_or(READ_SIZE));
             if buffer.len() < wanted {
-                buffer.resize(wanted, 0);
+                *buffer = vec![0; wanted];
             }
             let bytes = &mut buffer[..wanted];
             let filled = file.read_at(bytes, offset).map_err(JournalError::io(disk, Some(&self.name), "read it"))?;

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{
     Disk, JournalError,
@@ -291,17 +291,17 @@ impl Compactor {
         }
         loop {
             let compacted = self.compact_what_is_due();
-            let wait = match &compacted {
-                Ok(()) => Duration::MAX,
-                Err(_) => RETRY,
-            };
-            self.shared.compaction_ended(compacted.err().map(|error| error.to_string()));
-            let woken = if wait == Duration::MAX {
-                self.closed.recv().is_ok()
+            let is_again = compacted.is_err();
+            self.shared.compaction_ended(compacted);
+            let closed = if is_again {
+                self.closed.recv_timeout(RETRY).or_else(|error| match error {
+                    RecvTimeoutError::Timeout => Ok(()),
+                    RecvTimeoutError::Disconnected => Err(error),
+                })
             } else {
-                !matches!(self.closed.recv_timeout(wait), Err(crossbeam_channel::RecvTimeoutError::Disconnected))
+                self.closed.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
-            if !woken || self.is_stopping() {
+            if closed.is_err() || self.is_stopping() {
                 return;
             }
         }

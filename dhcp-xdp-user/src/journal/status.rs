@@ -11,6 +11,7 @@ use std::{
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 
+use super::JournalError;
 use crate::wake::Wake;
 
 /// What the journal is doing; for statistics and health.
@@ -121,12 +122,17 @@ impl Shared {
         self.progress().compacting = true;
     }
 
-    pub fn compaction_ended(&self, error: Option<String>) {
+    pub fn compaction_ended(&self, result: Result<(), JournalError>) {
         let mut progress = self.progress();
+        let error = result.as_ref().err().map(ToString::to_string);
         if let Some(error) = &error
             && progress.compaction_failing.as_ref() != Some(error)
         {
             log::error!("journal: not compacted, the old segments stay: {error}");
+        }
+        if let Err(JournalError::Damaged { .. }) = result {
+            // The next start would be refused: better known while the leases are still in memory.
+            progress.lost = error.clone();
         }
         progress.compactions += u64::from(progress.compacting && error.is_none());
         progress.compacting = false;

@@ -172,6 +172,62 @@ mod tests {
         assert!(matches!(prepare_dir(file.path()), Err(StartError::StateDir { .. })));
     }
 
+    /// Many clients at few addresses, so that threads meet.
+    #[test]
+    fn recovery_on_all_cpus_ends_as_recovery_in_order() {
+        use crate::{
+            config::{AnyMachine, Durability},
+            journal::Journal,
+            lease::{BindingState, Client, HwAddress},
+        };
+        const FILE: &str = "[[interface]]\nname = \"eth1\"\n\
+            [[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10-192.0.2.19\"]\n";
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = crate::config::parse("f", FILE, &AnyMachine).unwrap().config;
+        config.state_dir = dir.path().to_owned();
+        let ranges: Vec<PoolRange> = pools(&config).collect();
+        let live = LeaseTable::new(&ranges, [1, 2]);
+        let wake = std::sync::Arc::new(crate::wake::Wake::new().unwrap());
+        let (journal, mut lanes) = Journal::start(dir.path(), Durability::Off, vec![wake]).unwrap();
+        let now_s = 1_800_000_000;
+        for round in 0..40_000u32 {
+            let number = round.wrapping_mul(0x9e37_79b9) >> 16;
+            let mut chaddr = [0; 16];
+            chaddr[0] = (number % 23) as u8;
+            let hw = HwAddress { htype: 1, hlen: 6, chaddr };
+            let client = Client { key: live.key(0, &hw, b""), subnet: 0, hw: &hw, client_id: b"" };
+            let at = now_s + round / 100;
+            let Ok(offer) = live.offer(&client, None, at + 1, at) else { continue };
+            let Ok(bound) = live.bind(&client, offer.address, at + 3 + number % 5, at) else { continue };
+            while !lanes[0].has_room() {
+                std::thread::yield_now();
+            }
+            lanes[0].submit(&bound.lease, &hw, b"").unwrap();
+            for ended in bound
+                .released
+                .into_iter()
+                .chain((number % 7 == 0).then(|| live.release(&client.key, offer.address, at)).flatten())
+            {
+                lanes[0].submit(&ended, &hw, b"").unwrap();
+            }
+        }
+        journal.stop().unwrap();
+        let in_order = LeaseTable::new(&ranges, [1, 2]);
+        let recovery = Recovery::open(dir.path()).unwrap();
+        let at = now_s + 399;
+        recovery.replay(|binding| in_order.restore(binding, 0, at).unwrap()).unwrap();
+        let want: Vec<Binding> = in_order.iter(at).collect();
+        assert!(want.iter().any(|binding| binding.state == BindingState::Bound));
+        for _ in 0..5 {
+            let table = recover(&config, &recovery, at).unwrap();
+            assert_eq!(table.iter(at).collect::<Vec<_>>(), want);
+            for binding in want.iter().filter(|binding| binding.state == BindingState::Bound) {
+                let found = table.find(&table.key(0, &binding.hw, b""), at);
+                assert_eq!(found.map(|lease| lease.address), Some(binding.address), "its client finds it");
+            }
+        }
+    }
+
     #[test]
     fn two_secrets_differ() {
         assert_ne!(secret(), secret());

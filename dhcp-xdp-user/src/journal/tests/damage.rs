@@ -9,8 +9,8 @@ fn an_end_torn_at_any_byte_is_cut_after_the_last_whole_change() {
     crashed_journal(&dir, &written);
     let path = segments(&dir).pop().unwrap();
     let whole = fs::read(&path).unwrap();
-    // Header; marker and 1; marker, two continuations and 2; marker and 3.
-    let ends = [1, 3, 7, 9].map(|records| records * RECORD);
+    // Header and the start's marker; marker and 1; marker, two continuations and 2; marker and 3.
+    let ends = [2, 4, 8, 10].map(|records| records * RECORD);
     assert_eq!(whole.len(), ends[3]);
     for len in ends[2]..whole.len() {
         fs::write(&path, &whole[..len]).unwrap();
@@ -41,7 +41,7 @@ fn a_change_of_several_records_is_cut_as_a_whole_and_writing_goes_on_after_it() 
         crashed_journal(&dir, &written);
         let path = segments(&dir).pop().unwrap();
         let whole = fs::read(&path).unwrap();
-        let kept = (1 + 1 + record::records_of(71)) * RECORD;
+        let kept = (2 + 1 + record::records_of(71)) * RECORD;
         assert_eq!(whole.len(), kept + (1 + record::records_of(id_len)) * RECORD);
         for len in kept..whole.len() {
             fs::write(&path, &whole[..len]).unwrap();
@@ -82,7 +82,7 @@ fn a_flipped_bit_before_the_durable_end_is_damage_with_its_place() {
     crashed_journal(&dir, &[binding(1, 1, 0), binding(2, 1, 100), binding(3, 1, 7)]);
     let path = segments(&dir).pop().unwrap();
     let whole = fs::read(&path).unwrap();
-    let vouched = 7 * RECORD;
+    let vouched = 8 * RECORD;
     for at in RECORD..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
@@ -140,8 +140,12 @@ fn a_segment_cut_short_of_what_the_next_one_says_is_damage() {
         crashed_journal(&dir, &[binding(1, round, 0)]);
     }
     let first = &segments(&dir)[0];
-    fs::write(first, &fs::read(first).unwrap()[..2 * RECORD]).unwrap();
-    assert!(matches!(read(&dir), Err(JournalError::Damaged { offset: 128, .. })));
+    let whole = fs::read(first).unwrap();
+    // The last group was not vouched for, and the next segment begins with it.
+    fs::write(first, &whole[..2 * RECORD]).unwrap();
+    assert_eq!(read(&dir).unwrap().0, [binding(1, 1, 0), binding(1, 2, 0)]);
+    fs::write(first, &whole[..2 * RECORD - 1]).unwrap();
+    assert!(matches!(read(&dir), Err(JournalError::Damaged { offset: 64, .. })));
 }
 
 #[test]

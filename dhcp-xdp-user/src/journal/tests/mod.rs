@@ -1,7 +1,7 @@
 //! The journal against crashes, damage and failing disks: what was said to be durable is there, and nothing is made up.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs, io,
     net::Ipv4Addr,
     path::PathBuf,
