@@ -119,6 +119,9 @@ pub struct RunArgs {
     /// Write the results as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write every ACK that comes in to this file, a line of JSON each: mac, address, lease_time_s, at_s
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
     /// Keep the generator on this processor
     #[arg(long, value_name = "N")]
     pub cpu: Option<usize>,

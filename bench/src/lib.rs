@@ -15,6 +15,7 @@
 //! replays a run exactly. The crate has no `unsafe`.
 #![forbid(unsafe_code)]
 
+pub mod book;
 pub mod cli;
 pub mod clients;
 pub mod engine;

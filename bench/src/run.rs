@@ -20,12 +20,13 @@ use signal_hook::{
 };
 
 use crate::{
+    book::{Book, Watched},
     cli::RunArgs,
     clients::BYTES_A_CLIENT,
     engine::{Engine, Outcome, Plan},
     host::{self, CpuTime},
     live::{self, Live},
-    port::{SystemClock, xdp::XdpPort},
+    port::{Port, SystemClock, xdp::XdpPort},
     report::{Circumstances, Report},
 };
 
@@ -69,6 +70,11 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     let plan = args.plan(device.mac).map_err(Failure::Usage)?;
     // The file before the run: a run whose result has no place is time lost.
     let json = args.json.as_deref().map(Output::open).transpose()?;
+    let book = args
+        .ledger
+        .as_deref()
+        .map(|path| Book::create(path).with_context(|| format!("cannot write {}", path.display())));
+    let mut book = book.transpose()?;
     let stop = stop_flag()?;
     host::wake_on_time();
     if let Some(cpu) = args.cpu {
@@ -94,7 +100,10 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     }
     let began_at_unix_s = host::unix_time_s();
     let cpu = CpuTime::now();
-    let outcome = storm(&plan, engine, &mut port, &stop, args.quiet);
+    let outcome = match &mut book {
+        Some(book) => storm(&plan, engine, &mut Watched { port: &mut port, book }, &stop, args.quiet),
+        None => storm(&plan, engine, &mut port, &stop, args.quiet),
+    };
     let report = Report::new(
         &plan,
         &outcome,
@@ -120,11 +129,12 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
     if let Some(json) = json {
         json.write(&report)?;
     }
+    book.map_or(Ok(()), Book::finish).context("the ledger is not whole")?;
     Ok(report.is_good())
 }
 
 /// Runs the engine, with progress on the side.
-fn storm(plan: &Plan, engine: Engine<'_>, port: &mut XdpPort, stop: &AtomicBool, quiet: bool) -> Outcome {
+fn storm(plan: &Plan, engine: Engine<'_>, port: &mut impl Port, stop: &AtomicBool, quiet: bool) -> Outcome {
     let live = Live::default();
     thread::scope(|scope| {
         let shown = (!quiet).then(|| scope.spawn(|| live::show(&live, plan.clients, plan.load)));

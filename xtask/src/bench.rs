@@ -5,6 +5,7 @@ use clap::Subcommand;
 
 use crate::{
     cargo::cargo,
+    durability::{self, Durability},
     ebpf, group,
     setup::{self, Purpose},
 };
@@ -26,6 +27,9 @@ pub enum Bench {
         #[arg(last = true)]
         words: Vec<String>,
     },
+    /// End to end, leases a second with every ACK on stable storage first, against those without. Needs root.
+    #[command(after_help = "Example:\n  cargo xtask bench durability --rounds 5 --json durability.json")]
+    Durability(Durability),
 }
 
 /// Builds it with optimisations and runs it.
@@ -33,16 +37,17 @@ pub enum Bench {
 /// # Errors
 /// Something could not be installed, built or started, or the benchmark failed.
 pub fn bench(bench: &Bench) -> Result<()> {
-    setup::setup(Purpose::Build, false)?;
-    ebpf::build(false)?;
     match bench {
         Bench::Table { words } => micro("table", words),
         Bench::Journal { words } => micro("journal", words),
+        Bench::Durability(options) => durability::bench(options),
     }
 }
 
 /// A benchmark of the package `dhcp-storm`.
 fn micro(name: &str, words: &[String]) -> Result<()> {
+    setup::setup(Purpose::Build, false)?;
+    ebpf::build(false)?;
     let mut cargo = cargo();
     cargo.args(["bench", "--locked", "--package", "dhcp-storm", "--bench", name, "--"]).args(words);
     group::run(&mut cargo)

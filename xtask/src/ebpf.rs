@@ -38,18 +38,8 @@ impl fmt::Display for Toolchain {
 impl Toolchain {
     /// All that can build the program, the one to prefer first.
     pub fn find() -> Vec<Toolchain> {
-        let mut found = Vec::new();
-        if let Ok(list) =
-            command::tool("rustup").and_then(|mut rustup| command::output(rustup.args(["toolchain", "list"])))
-        {
-            let nightlies = list.lines().filter_map(|line| line.split_whitespace().next());
-            for name in nightlies.filter(|name| name.starts_with("nightly")) {
-                let toolchain = Toolchain::Rustup(name.to_owned());
-                if toolchain.has_sources() {
-                    found.push(toolchain);
-                }
-            }
-        }
+        let nightlies = nightlies().into_iter().map(Toolchain::Rustup);
+        let mut found: Vec<_> = nightlies.filter(Toolchain::has_sources).collect();
         if Path::new("/usr/bin/cargo").exists() && Toolchain::Distribution.has_sources() {
             found.push(Toolchain::Distribution);
         }
@@ -95,6 +85,14 @@ impl Toolchain {
         group::run(&mut cargo)?;
         Ok(target.join(TARGET).join("release").join(PACKAGE))
     }
+}
+
+/// rustup's nightlies, by name.
+pub fn nightlies() -> Vec<String> {
+    let list = command::tool("rustup").and_then(|mut rustup| command::output(rustup.args(["toolchain", "list"])));
+    let list = list.unwrap_or_default();
+    let names = list.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| name.starts_with("nightly")).map(str::to_owned).collect()
 }
 
 /// Builds the object file, unless it is newer than everything that it is made of; `force` builds it all the same.

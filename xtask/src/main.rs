@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand};
 use xtask::{
     audit,
     bench::{self, Bench},
-    cargo, ebpf, lab,
+    cargo, ebpf,
+    fuzz::{self, Fuzz},
+    lab,
     run::{self, Run},
     setup::{self, Purpose},
     signals::Stopped,
@@ -40,6 +42,9 @@ enum Task {
         /// Only say what is missing; exit code 1 when something is.
         #[arg(long)]
         check: bool,
+        /// Also what `fuzz` needs.
+        #[arg(long)]
+        fuzz: bool,
     },
     /// Build the XDP program's object file.
     #[command(after_help = "Example:\n  cargo xtask build-ebpf --force")]
@@ -73,6 +78,9 @@ enum Task {
     /// Measure: each figure of the README comes from one of these.
     #[command(subcommand, after_help = "Example:\n  cargo xtask bench table")]
     Bench(Bench),
+    /// Fuzz: arbitrary frames, messages, configurations, journals and requests, each against what must hold.
+    #[command(after_help = "Examples:\n  cargo xtask fuzz --seconds 10\n  cargo xtask fuzz batch --seconds 600")]
+    Fuzz(Fuzz),
     /// Check the dependencies with cargo-deny and cargo-machete.
     #[command(after_help = "Example:\n  cargo xtask audit")]
     Audit,
@@ -96,7 +104,12 @@ fn main() -> ExitCode {
 
 fn execute(task: Task) -> Result<ExitCode> {
     match task {
-        Task::Setup { check } => setup::setup(Purpose::Test, check)?,
+        Task::Setup { check, fuzz } => {
+            setup::setup(Purpose::Test, check)?;
+            if fuzz {
+                setup::setup_fuzz(check)?;
+            }
+        }
         Task::BuildEbpf { force } => {
             let object = ebpf::build(force)?;
             println!("The XDP program is in {}", object.display());
@@ -107,6 +120,7 @@ fn execute(task: Task) -> Result<ExitCode> {
         Task::Lab(options) => run::lab(options.once)?,
         Task::Test(options) => return suite::test(&options),
         Task::Bench(bench) => bench::bench(&bench)?,
+        Task::Fuzz(options) => fuzz::fuzz(&options)?,
         Task::Audit => audit::audit()?,
     }
     Ok(ExitCode::SUCCESS)

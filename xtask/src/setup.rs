@@ -12,6 +12,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::{cargo, command, ebpf, group};
 
+/// What runs the targets of `fuzz/` under libFuzzer.
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
+
 /// The linker for BPF, and the LLVM that it is built with: that of Debian's rustc-web and of the nightlies of its time.
 const LINKER_VERSION: &str = "0.13.0";
 const LLVM: &str = "22";
@@ -39,6 +42,7 @@ use Sign::{Header, Program};
 
 const XSK: &str = "libxdp and libbpf, which xsk-rs builds";
 const CLIENT: &str = "a client of the end-to-end tests";
+const DISK: &str = "a disk that fails in the end-to-end tests";
 const JUDGE: &str = "captures in the end-to-end tests";
 
 /// For the server and its XDP program.
@@ -58,7 +62,7 @@ const RUN: [Need; 2] = [
 ];
 
 /// For `test`, besides.
-const TEST: [Need; 10] = [
+const TEST: [Need; 14] = [
     need(Program("ss"), "iproute2", "counters of sockets"),
     need(Program("ethtool"), "ethtool", "settings of interfaces"),
     need(Program("bpftool"), "bpftool", "to look at the XDP program"),
@@ -67,6 +71,10 @@ const TEST: [Need; 10] = [
     need(Program("dhcrelay"), "isc-dhcp-relay", "the relay agent of the end-to-end tests"),
     need(Program("kea-dhcp4"), "kea-dhcp4-server", "the server that ours is held against"),
     need(Program("perfdhcp"), "kea-admin", "load in the end-to-end tests"),
+    need(Program("mkfs.ext4"), "e2fsprogs", DISK),
+    need(Program("chattr"), "e2fsprogs", DISK),
+    need(Program("fsfreeze"), "util-linux", DISK),
+    need(Program("setpriv"), "util-linux", "a server without root in the end-to-end tests"),
     need(Program("tcpdump"), "tcpdump", JUDGE),
     need(Program("tshark"), "tshark", JUDGE),
 ];
@@ -233,15 +241,50 @@ fn install_linker() -> Result<()> {
     group::run(&mut cargo)
 }
 
+/// Installs what `cargo xtask fuzz` needs, or only says so with `check`.
+///
+/// # Errors
+/// It is missing with `check`, or could not be installed.
+pub fn setup_fuzz(check: bool) -> Result<()> {
+    let install = format!("cargo install cargo-fuzz --version {CARGO_FUZZ_VERSION} --locked");
+    if command::find("c++").is_none() {
+        let need = need(Program("c++"), "g++", "libFuzzer");
+        Missing { packages: vec![need], ..Missing::default() }.print();
+        if check {
+            bail!("something is missing: `cargo xtask setup --fuzz` installs it");
+        }
+        if !is_debian() {
+            bail!("only on Debian and Ubuntu can this be installed for you: please install what is listed above");
+        }
+        apt_install(&["g++".to_owned()])?;
+    }
+    if is_version(&fuzz_version(), CARGO_FUZZ_VERSION) {
+        return Ok(());
+    }
+    println!("Missing: cargo-fuzz {CARGO_FUZZ_VERSION}, for fuzzing: {install}");
+    if check {
+        bail!("something is missing: `cargo xtask setup --fuzz` installs it");
+    }
+    println!("Setup: {install} (a minute or two)");
+    let mut cargo = cargo::foreign("cargo");
+    cargo.env_remove("CARGO_TARGET_DIR").args(install.split(' ').skip(1)).arg("--force");
+    group::run(&mut cargo)
+}
+
+/// What `cargo fuzz --version` says.
+fn fuzz_version() -> String {
+    command::tool("cargo-fuzz").and_then(|mut fuzz| command::output(fuzz.arg("--version"))).unwrap_or_default()
+}
+
 /// Whether it is there in the version that this was made with, and its LLVM with it: without that it could not say so.
 fn linker_works() -> bool {
     let said = command::tool("bpf-linker").and_then(|mut linker| command::output(linker.arg("--version")));
-    said.is_ok_and(|said| is_linker_version(&said))
+    said.is_ok_and(|said| is_version(&said, LINKER_VERSION))
 }
 
-/// Whether `bpf-linker --version` said the version that [`setup`] installs.
-fn is_linker_version(said: &str) -> bool {
-    said.split_whitespace().nth(1) == Some(LINKER_VERSION)
+/// Whether a program's `--version` said this version.
+fn is_version(said: &str, version: &str) -> bool {
+    said.split_whitespace().nth(1) == Some(version)
 }
 
 fn missing_components() -> Vec<&'static str> {
@@ -287,9 +330,9 @@ mod tests {
 
     #[test]
     fn only_the_linker_that_setup_installs_will_do() {
-        assert!(is_linker_version(&format!("bpf-linker {LINKER_VERSION}\n")));
+        assert!(is_version(&format!("bpf-linker {LINKER_VERSION}\n"), LINKER_VERSION));
         for other in ["bpf-linker 0.9.15\n", "bpf-linker 0.13.01", "bpf-linker", ""] {
-            assert!(!is_linker_version(other), "{other}");
+            assert!(!is_version(other, LINKER_VERSION), "{other}");
         }
     }
 

@@ -202,7 +202,7 @@ impl Tally {
         } else if outcome.starts_with("FAILED") {
             self.failed.push(test);
         } else if let Some(reason) = outcome.strip_prefix("ignored") {
-            let reason = reason.trim_start_matches([',', ' ']);
+            let reason = reason.trim_matches([',', ' ', '(', ')']);
             if reason.starts_with(LONG) {
                 self.left_for_long += 1;
             } else {
@@ -246,6 +246,7 @@ mod tests {
             "test c ... ignored",
             "test d           ... ignored, needs root",
             "test e ... ignored, long: takes minutes",
+            "test f    ... ignored (long: as libtest-mimic says it)",
             "test result: FAILED. 1 passed; 1 failed; 3 ignored; 0 measured; 0 filtered out",
         ] {
             tally.line("unit", line);
@@ -254,7 +255,7 @@ mod tests {
             passed: 1,
             failed: vec!["unit: b".into()],
             skipped: vec![("unit: c".into(), "no reason given".into()), ("unit: d".into(), "needs root".into())],
-            left_for_long: 1,
+            left_for_long: 2,
         };
         assert_eq!(tally, expected);
     }

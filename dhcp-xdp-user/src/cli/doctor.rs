@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use clap::Args;
-use dhcp_xdp::xsk::Device;
+use dhcp_xdp::xsk::{
+    Device,
+    capabilities::{self, Capability, has},
+};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 use super::{
@@ -53,8 +56,7 @@ fn missing(what: &'static str, found: impl Into<String>) -> Look {
 
 impl Doctor {
     pub fn run(self) -> Done {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let capabilities = effective_capabilities(&status);
+        let capabilities = capabilities::effective();
         let release =
             nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
         let mut looks = vec![kernel(&release), af_xdp(), btf(), jit()];
@@ -127,48 +129,25 @@ fn jit() -> Look {
     }
 }
 
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_NET_RAW: u32 = 13;
-const CAP_IPC_LOCK: u32 = 14;
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_SYS_RESOURCE: u32 = 24;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
-
-fn effective_capabilities(status: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
-}
-
-fn has(capabilities: u64, number: u32) -> bool {
-    capabilities >> number & 1 == 1
-}
-
-fn needed_capabilities(capabilities: u64) -> Vec<Look> {
+fn needed_capabilities(set: u64) -> Vec<Look> {
     let advice = "run as root, or see the unit in examples/dhcp-xdp.service";
-    let look = |what, numbers: &[u32], why: &str| {
-        if numbers.iter().any(|&number| has(capabilities, number)) {
-            good(what, format!("there, to {why}"))
+    let look = |one: &Capability| {
+        if one.is_in(set) {
+            good(one.name, format!("there, to {}", one.purpose))
         } else {
-            missing(what, format!("needed to {why}: {advice}"))
+            missing(one.name, format!("needed to {}: {advice}", one.purpose))
         }
     };
-    vec![
-        look("CAP_NET_ADMIN", &[CAP_NET_ADMIN], "attach the XDP program"),
-        look("CAP_NET_RAW", &[CAP_NET_RAW], "open AF_XDP sockets"),
-        look("CAP_BPF", &[CAP_BPF, CAP_SYS_ADMIN], "load the XDP program"),
-        // Without it the verifier allows no packet offset that is not a constant, and headers have lengths.
-        look("CAP_PERFMON", &[CAP_PERFMON, CAP_SYS_ADMIN], "have the XDP program verified"),
-    ]
+    capabilities::NEEDED.iter().map(look).collect()
 }
 
 /// Packet memory counts as locked memory of its user unless CAP_IPC_LOCK is there.
-fn memlock(capabilities: u64) -> Look {
+fn memlock(set: u64) -> Look {
     let what = "locked memory";
     match getrlimit(Resource::RLIMIT_MEMLOCK) {
-        _ if has(capabilities, CAP_IPC_LOCK) => good(what, "no limit (CAP_IPC_LOCK)"),
+        _ if has(set, capabilities::IPC_LOCK) => good(what, "no limit (CAP_IPC_LOCK)"),
         Ok((soft, _)) if soft == RLIM_INFINITY => good(what, "no limit"),
-        Ok((_, hard)) if hard == RLIM_INFINITY || has(capabilities, CAP_SYS_RESOURCE) => {
+        Ok((_, hard)) if hard == RLIM_INFINITY || has(set, capabilities::SYS_RESOURCE) => {
             good(what, "limited, but the server may raise it")
         }
         Ok((_, hard)) => missing(
@@ -242,14 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_are_read_from_the_effective_set() {
-        let status = "Name:\tx\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000003000\n";
-        let capabilities = effective_capabilities(status);
-        assert!(has(capabilities, CAP_NET_ADMIN) && has(capabilities, CAP_NET_RAW) && !has(capabilities, CAP_BPF));
-        let looks = needed_capabilities(capabilities);
+    fn each_capability_that_is_missing_is_told_with_what_to_do() {
+        let looks = needed_capabilities(1 << 12 | 1 << 13);
         let verdicts: Vec<Verdict> = looks.iter().map(|look| look.verdict).collect();
-        assert_eq!(verdicts, [Verdict::Good, Verdict::Good, Verdict::Missing, Verdict::Missing]);
-        assert!(looks[2].found.contains("run as root"));
+        assert_eq!(verdicts, [Verdict::Good, Verdict::Missing, Verdict::Missing, Verdict::Good]);
+        assert!(looks[1].found.contains("run as root"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! `dhcp-xdp leases [list|show|export|release]`
+//! `dhcp-xdp leases [list|show|export|import|release]`
 
-use std::{net::Ipv4Addr, ops::ControlFlow};
+use std::net::Ipv4Addr;
 
 use clap::{Args, Subcommand};
 use dhcp_xdp::{
@@ -10,13 +10,15 @@ use dhcp_xdp::{
 use ipnet::Ipv4Net;
 
 use super::{
+    export::Export,
     failure::{Done, Failure},
-    offline::Offline,
+    import::Import,
     output::Output,
+    source::Source,
     state::State,
 };
 
-/// List, show, export or release leases; without a running server, what its journal holds
+/// List, show, export, import or release leases; without a running server, what its journal holds
 ///
 /// `started_at` is when the binding last changed: the client's last transaction, or its release by an operator. The journal knows
 /// no subnets and no offers: without a running server, the subnet is empty.
@@ -49,15 +51,8 @@ enum LeasesCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Write leases as CSV with a header, for other programs
-    #[command(after_help = "Example:\n  dhcp-xdp leases export > leases.csv")]
-    Export {
-        #[command(flatten)]
-        filter: FilterFlags,
-        /// As JSON, one object a line
-        #[arg(long)]
-        json: bool,
-    },
+    Export(Export),
+    Import(Import),
     /// Take an address back from whoever has it; the client is not told. Needs a running server
     #[command(after_help = "Example:\n  dhcp-xdp leases release 192.0.2.10")]
     Release {
@@ -70,7 +65,7 @@ enum LeasesCommand {
 }
 
 #[derive(Clone, Debug, Default, Args)]
-struct FilterFlags {
+pub(super) struct FilterFlags {
     /// Only in this state: offered, bound, released, expired or declined
     #[arg(long, value_name = "STATE", value_parser = parse_state)]
     state: Option<BindingState>,
@@ -109,8 +104,6 @@ impl From<FilterFlags> for Filter {
 enum Form {
     Table,
     JsonArray,
-    Csv,
-    JsonLines,
 }
 
 impl Leases {
@@ -120,9 +113,8 @@ impl Leases {
             Some(LeasesCommand::List { filter, json }) => {
                 list(&self.state, &filter.into(), if json { Form::JsonArray } else { Form::Table })
             }
-            Some(LeasesCommand::Export { filter, json }) => {
-                list(&self.state, &filter.into(), if json { Form::JsonLines } else { Form::Csv })
-            }
+            Some(LeasesCommand::Export(export)) => export.run(&self.state),
+            Some(LeasesCommand::Import(import)) => import.run(&self.state),
             Some(LeasesCommand::Show { address, json }) => show(&lease(&self.state, address)?, json),
             Some(LeasesCommand::Release { address, json }) => release(&self.state, address, json),
         }
@@ -131,60 +123,19 @@ impl Leases {
 
 fn list(state: &State, filter: &Filter, form: Form) -> Done {
     // First where they come from, so that nothing is written when there are none to be had.
-    let server = state.try_connect()?;
-    let journal = if server.is_none() { Some(read_journal(state)?) } else { None };
+    let source = Source::open(state)?;
     let mut writer = ListWriter { out: Output::new(), form, written: 0 };
     writer.head()?;
-    let mut failure = None;
-    let mut each = |lease: LeaseView| match writer.lease(&lease) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            failure = Some(error);
-            ControlFlow::Break(())
-        }
-    };
-    if let Some(client) = server {
-        client.leases(filter, &mut each).map_err(Failure::of)?;
-    }
-    for binding in journal.iter().flat_map(|journal| journal.iter(now_s())).filter(|binding| filter.takes(binding)) {
-        if each(LeaseView::new(&binding, None)).is_break() {
-            break;
-        }
-    }
-    match failure {
-        Some(failure) => Err(failure),
-        None => writer.tail(),
-    }
-}
-
-/// What the journal holds, with a word on stderr that this is where it comes from.
-fn read_journal(state: &State) -> Result<Offline, Failure> {
-    if let Some(socket) = &state.socket {
-        return Err(Failure::Failed(format!("{}: no server is running here", socket.display())));
-    }
-    let dir = &state.state_dir;
-    if !dir.is_dir() {
-        return Err(Failure::Failed(format!(
-            "{}: no server is running here, and there is no such directory: say with --state-dir where it is",
-            dir.display()
-        )));
-    }
-    let offline = Offline::read(dir).map_err(Failure::of)?.ok_or_else(|| {
-        Failure::Failed(format!(
-            "no server is running here, and there is no journal in {}: say with --state-dir where it is",
-            dir.display()
-        ))
-    })?;
-    eprintln!("dhcp-xdp: no server is running; this is from the journal in {}", dir.display());
-    Ok(offline)
+    source.each(filter, &mut |lease| writer.lease(lease))?;
+    writer.tail()
 }
 
 fn lease(state: &State, address: Ipv4Addr) -> Result<LeaseView, Failure> {
     if let Some(client) = state.try_connect()? {
         return client.lease(address).map_err(Failure::of);
     }
-    let offline = read_journal(state)?;
-    let found = offline.iter(now_s()).find(|binding| binding.address == address);
+    let offline = Source::of_journal(state)?;
+    let found = offline.find(address, now_s()).map_err(Failure::of)?;
     found
         .map(|binding| LeaseView::new(&binding, None))
         .ok_or_else(|| Failure::Failed(format!("the journal has nothing about {address}")))
@@ -239,9 +190,7 @@ impl ListWriter {
     fn head(&mut self) -> Done {
         match self.form {
             Form::Table => self.out.line(row(["ADDRESS", "STATE", "HW ADDRESS", "EXPIRES AT", "CLIENT ID"])),
-            Form::Csv => self.out.line("address,state,hw_address,client_id,started_at,expires_at,subnet"),
             Form::JsonArray => self.out.text("["),
-            Form::JsonLines => Ok(()),
         }
     }
 
@@ -262,23 +211,9 @@ impl ListWriter {
                 ];
                 self.out.line(row(fields))
             }
-            // No field can have a comma or a quote in it.
-            Form::Csv => self.out.line(format!(
-                "{},{},{},{},{},{},{}",
-                lease.address,
-                lease.state,
-                hw_address.unwrap_or(""),
-                client_id.unwrap_or(""),
-                lease.started_at,
-                expires_at.unwrap_or(""),
-                lease.subnet.map(|subnet| subnet.to_string()).unwrap_or_default()
-            )),
-            Form::JsonArray | Form::JsonLines => {
+            Form::JsonArray => {
                 let json = serde_json::to_string(lease).map_err(Failure::of)?;
-                match self.form {
-                    Form::JsonLines => self.out.line(json),
-                    _ => self.out.text(&format!("{}\n{json}", if self.written == 1 { "" } else { "," })),
-                }
+                self.out.text(&format!("{}\n{json}", if self.written == 1 { "" } else { "," }))
             }
         }
     }

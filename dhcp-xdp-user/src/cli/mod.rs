@@ -3,13 +3,19 @@
 mod check;
 mod doctor;
 mod explain;
+mod export;
 mod failure;
+mod import;
+mod journal;
+mod lease_line;
 mod leases;
 mod load;
 mod offline;
 mod output;
+mod progress;
 mod serve;
 mod signals;
+mod source;
 mod state;
 mod stats;
 
@@ -39,6 +45,7 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Leases(leases::Leases),
+    Journal(journal::Journal),
     Stats(stats::StatsCommand),
     Load(load::Load),
     Doctor(doctor::Doctor),
@@ -54,6 +61,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Leases(command) => command.run(),
+        Command::Journal(command) => command.run(),
         Command::Stats(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Doctor(command) => command.run(),

@@ -1,13 +1,24 @@
 //! Leases without a running server: the newest record of each address in the journal.
+//!
+//! A journal has them in the order in which they came, and maybe more than fit into memory. So it is read once to count the
+//! addresses, then once for each part of them that fits.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    ops::{ControlFlow, RangeInclusive},
+    path::{Path, PathBuf},
+};
 
 use dhcp_xdp::{
-    journal::{Journal, JournalError},
+    journal::{Addresses, Journal, JournalError},
     lease::{Binding, BindingState, HwAddress, is_current},
 };
 
-/// A binding without the room that a client identifier could take: a journal may hold millions.
+/// Leases that are held in memory at a time, about: some 120 bytes each.
+const AT_A_TIME: u64 = if cfg!(test) { 2 } else { 1 << 20 };
+
+/// A binding without the room that a client identifier could take.
 struct Kept {
     state: BindingState,
     generation: u32,
@@ -17,51 +28,101 @@ struct Kept {
     client_id: Box<[u8]>,
 }
 
-/// The newest binding of every address, in the order of addresses.
+/// The journal of a state directory.
 pub(super) struct Offline {
-    kept: BTreeMap<Ipv4Addr, Kept>,
+    dir: PathBuf,
+    /// Ranges of addresses that are read one at a time.
+    parts: Vec<RangeInclusive<u32>>,
+    count: u64,
 }
 
 impl Offline {
-    /// Reads the journal of a state directory; `None`: there is none in it.
-    pub fn read(state_dir: &Path) -> Result<Option<Self>, JournalError> {
-        let mut offline = Self { kept: BTreeMap::new() };
-        let report = Journal::read(state_dir, |binding| offline.add(binding))?;
-        Ok((report.segments > 0).then_some(offline))
+    /// Looks into the journal of a state directory; `None`: there is none in it.
+    pub fn read(dir: &Path) -> Result<Option<Self>, JournalError> {
+        let mut addresses = Addresses::default();
+        let report = Journal::read(dir, |binding| {
+            addresses.insert(binding.address);
+        })?;
+        if report.segments == 0 {
+            return Ok(None);
+        }
+        let (mut parts, mut in_part, mut count) = (Vec::<RangeInclusive<u32>>::new(), 0, 0);
+        for (block, of_block) in addresses.counts() {
+            let (first, last) = (u32::from(block) << 16, u32::from(block) << 16 | 0xffff);
+            count += u64::from(of_block);
+            in_part += u64::from(of_block);
+            match parts.last_mut() {
+                Some(part) if in_part <= AT_A_TIME => *part = *part.start()..=last,
+                _ => {
+                    in_part = u64::from(of_block);
+                    parts.push(first..=last);
+                }
+            }
+        }
+        Ok(Some(Self { dir: dir.to_owned(), parts, count }))
     }
 
-    fn add(&mut self, binding: Binding) {
-        if let Some(kept) = self.kept.get(&binding.address)
-            && !is_current(binding.generation, kept.generation)
-        {
-            return;
+    /// How many addresses it has.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Calls `each` for all of them in the order of addresses, as they are at `now_s`, until it breaks off: what is overdue
+    /// has expired.
+    pub fn each(&self, now_s: u32, each: &mut dyn FnMut(Binding) -> ControlFlow<()>) -> Result<(), JournalError> {
+        for part in &self.parts {
+            for (address, kept) in self.part(part)? {
+                if each(kept.binding(address, now_s)).is_break() {
+                    return Ok(());
+                }
+            }
         }
-        let kept = Kept {
+        Ok(())
+    }
+
+    /// What it has of one address.
+    pub fn find(&self, address: Ipv4Addr, now_s: u32) -> Result<Option<Binding>, JournalError> {
+        let number = u32::from(address);
+        let found = self.part(&(number..=number))?.pop_first();
+        Ok(found.map(|(address, kept)| kept.binding(address, now_s)))
+    }
+
+    fn part(&self, part: &RangeInclusive<u32>) -> Result<BTreeMap<Ipv4Addr, Kept>, JournalError> {
+        let mut found: BTreeMap<Ipv4Addr, Kept> = BTreeMap::new();
+        Journal::read(&self.dir, |binding| {
+            let is_outdated = |kept: &Kept| !is_current(binding.generation, kept.generation);
+            if part.contains(&u32::from(binding.address)) && !found.get(&binding.address).is_some_and(is_outdated) {
+                found.insert(binding.address, Kept::of(&binding));
+            }
+        })?;
+        Ok(found)
+    }
+}
+
+impl Kept {
+    fn of(binding: &Binding) -> Self {
+        Self {
             state: binding.state,
             generation: binding.generation,
             started_s: binding.started_s,
             expires_s: binding.expires_s,
             hw: binding.hw,
             client_id: binding.client_id.as_slice().into(),
-        };
-        self.kept.insert(binding.address, kept);
+        }
     }
 
-    /// All of them as they are at `now_s`: what is overdue has expired.
-    pub fn iter(&self, now_s: u32) -> impl Iterator<Item = Binding> {
-        self.kept.iter().map(move |(address, kept)| {
-            let overdue = kept.state == BindingState::Bound && kept.expires_s != u32::MAX && kept.expires_s <= now_s;
-            Binding {
-                address: *address,
-                state: if overdue { BindingState::Expired } else { kept.state },
-                generation: kept.generation,
-                started_s: kept.started_s,
-                expires_s: kept.expires_s,
-                hw: kept.hw,
-                client_id: kept.client_id.iter().copied().take(255).collect(),
-                limits: Default::default(),
-            }
-        })
+    fn binding(&self, address: Ipv4Addr, now_s: u32) -> Binding {
+        let overdue = self.state == BindingState::Bound && self.expires_s != u32::MAX && self.expires_s <= now_s;
+        Binding {
+            address,
+            state: if overdue { BindingState::Expired } else { self.state },
+            generation: self.generation,
+            started_s: self.started_s,
+            expires_s: self.expires_s,
+            hw: self.hw,
+            client_id: self.client_id.iter().copied().take(255).collect(),
+            limits: Default::default(),
+        }
     }
 }
 
@@ -82,10 +143,39 @@ mod tests {
         }
     }
 
+    /// Writes a journal of these and reads it.
     fn read(bindings: &[Binding], now_s: u32) -> Vec<(u8, BindingState)> {
-        let mut offline = Offline { kept: BTreeMap::new() };
-        bindings.iter().for_each(|binding| offline.add(binding.clone()));
-        offline.iter(now_s).map(|b| (b.address.octets()[3], b.state)).collect()
+        let dir = tempfile::tempdir().unwrap();
+        let wake = std::sync::Arc::new(dhcp_xdp::wake::Wake::new().unwrap());
+        let (journal, mut lanes) = Journal::start(dir.path(), dhcp_xdp::config::Durability::Sync, vec![wake]).unwrap();
+        for Binding { address, state, generation, started_s, expires_s, hw, client_id, .. } in bindings.iter().cloned() {
+            let lease = dhcp_xdp::lease::Lease { address, state, generation, started_s, expires_s };
+            lanes[0].submit(&lease, &hw, &client_id).unwrap();
+        }
+        drop(lanes);
+        journal.stop().unwrap();
+        let offline = Offline::read(dir.path()).unwrap().unwrap();
+        let mut found = Vec::new();
+        let collect = &mut |binding: Binding| {
+            assert_eq!(offline.find(binding.address, now_s).unwrap(), Some(binding.clone()));
+            found.push((binding.address.octets()[3], binding.state));
+            ControlFlow::Continue(())
+        };
+        offline.each(now_s, collect).unwrap();
+        assert_eq!(offline.count(), found.len() as u64);
+        found
+    }
+
+    #[test]
+    fn more_than_fits_into_memory_comes_in_parts_in_the_order_of_addresses() {
+        let far = |block: u8, last| Binding {
+            address: Ipv4Addr::new(10, block, 0, last),
+            ..binding(last, 1, BindingState::Released)
+        };
+        let all: Vec<_> =
+            [(7, 8), (3, 4), (5, 5), (3, 3), (9, 12), (7, 7), (3, 2)].map(|(block, last)| far(block, last)).into();
+        let found = read(&all, 0);
+        assert_eq!(found.iter().map(|(last, _)| *last).collect::<Vec<_>>(), [2, 3, 4, 5, 7, 8, 12]);
     }
 
     #[test]
@@ -106,7 +196,7 @@ mod tests {
         let (journal, lanes) = Journal::start(dir.path(), dhcp_xdp::config::Durability::Sync, vec![wake]).unwrap();
         drop(lanes);
         journal.stop().unwrap();
-        assert!(Offline::read(dir.path()).unwrap().is_some_and(|offline| offline.iter(0).count() == 0));
+        assert!(Offline::read(dir.path()).unwrap().is_some_and(|offline| offline.count() == 0));
     }
 
     #[test]

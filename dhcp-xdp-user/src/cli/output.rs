@@ -1,19 +1,25 @@
-//! Writing to stdout so that a closed pipe ends a command quietly.
+//! Writing to stdout, or to a file, so that a closed pipe ends a command quietly.
 
-use std::io::{self, BufWriter, StdoutLock, Write as _};
+use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
 use super::failure::Failure;
 
-/// Stdout, buffered.
+/// Stdout or a file, buffered.
 pub(super) struct Output {
-    to: BufWriter<StdoutLock<'static>>,
+    to: BufWriter<Box<dyn Write>>,
 }
 
 impl Output {
+    /// Stdout.
     pub fn new() -> Self {
-        Self { to: BufWriter::with_capacity(64 * 1024, io::stdout().lock()) }
+        Self::to(io::stdout().lock())
+    }
+
+    /// Anything else.
+    pub fn to(to: impl Write + 'static) -> Self {
+        Self { to: BufWriter::with_capacity(64 * 1024, Box::new(to)) }
     }
 
     /// One line.

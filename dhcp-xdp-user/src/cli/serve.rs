@@ -151,7 +151,6 @@ fn watch(server: &Server, stop: &Stop, trouble: &OnceLock<String>) -> Done {
         if trouble.get().is_none()
             && let Some(why) = server.failure()
         {
-            log::error!("{why}");
             let _ = trouble.set(why.clone());
             if server.config().interfaces.len() == 1 {
                 return Err(Failure::Failed(format!("stopped, because there is nothing left to serve: {why}")));

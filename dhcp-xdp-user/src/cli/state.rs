@@ -25,6 +25,11 @@ pub(super) struct State {
 }
 
 impl State {
+    #[cfg(test)]
+    pub fn of(state_dir: &std::path::Path) -> Self {
+        Self { state_dir: state_dir.to_owned(), socket: None }
+    }
+
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
         self.socket.clone().unwrap_or_else(|| self.state_dir.join(SOCKET_NAME))

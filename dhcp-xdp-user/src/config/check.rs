@@ -1,6 +1,12 @@
 //! From the file as written to the configuration as used: every check, all findings at once.
 
-use std::{collections::HashMap, net::Ipv4Addr, ops::Range, path::PathBuf, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::Ipv4Addr,
+    ops::Range,
+    path::PathBuf,
+    time::Duration,
+};
 
 use toml::Spanned;
 
@@ -24,6 +30,8 @@ const MAX_SUBNETS: usize = 1 << 16;
 const MAX_WORKERS: i64 = 64;
 /// Longest name of an interface (`IFNAMSIZ` less the NUL).
 const MAX_INTERFACE_NAME: usize = 15;
+/// Most findings of a severity that are told one by one.
+pub(super) const MOST_FINDINGS: usize = 100;
 /// A week, in seconds; nothing shorter-lived than a lease needs longer.
 const WEEK_S: i64 = 7 * 24 * 3600;
 
@@ -42,23 +50,61 @@ pub(super) struct Checker<'a> {
     machine: &'a dyn Machine,
     /// What the machine said of each interface: it is asked once, however many subnets there are.
     links: HashMap<String, InterfaceState>,
-    findings: Vec<(usize, Finding)>,
+    findings: Findings,
+}
+
+/// What was found, with the place in the text; of each severity no more than a person reads, and how many more there were.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub list: Vec<(usize, Finding)>,
+    errors: usize,
+    warnings: usize,
+}
+
+impl Findings {
+    /// Adds a finding, which is made only when it is wanted: finding its line takes as long as the text is.
+    pub fn add(&mut self, severity: Severity, at: usize, finding: impl FnOnce() -> Finding) {
+        let count = if severity == Severity::Error { &mut self.errors } else { &mut self.warnings };
+        *count += 1;
+        if *count <= MOST_FINDINGS {
+            self.list.push((at, finding()));
+        }
+    }
+
+    /// Those that were left out, as one more of each severity.
+    pub fn end(&mut self, source: &Source) {
+        for (severity, count, what) in
+            [(Severity::Error, self.errors, "errors"), (Severity::Warning, self.warnings, "warnings")]
+        {
+            if let Some(more) = count.checked_sub(MOST_FINDINGS).filter(|more| *more > 0) {
+                self.list.push((usize::MAX, source.finding(severity, 0..0, format!("and {more} more {what}"))));
+            }
+        }
+    }
 }
 
 impl Checker<'_> {
     pub fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
-        self.findings.push((span.start, self.source.finding(Severity::Error, span, message.into())));
+        self.add(Severity::Error, span, message);
     }
 
     /// An error about a part of a text, by its place within the text as it is read.
     pub fn error_within(&mut self, text: &Text, within: Range<usize>, message: impl Into<String>) {
         let at = self.source.within(text.span(), within);
-        let finding = self.source.finding(Severity::Error, at.clone(), message.into());
-        self.findings.push((at.start, Finding { excerpt: self.source.excerpt(at), ..finding }));
+        let source = self.source;
+        self.findings.add(Severity::Error, at.start, || {
+            let finding = source.finding(Severity::Error, at.clone(), message.into());
+            Finding { excerpt: source.excerpt(at), ..finding }
+        });
     }
 
     pub fn warn(&mut self, span: Range<usize>, message: impl Into<String>) {
-        self.findings.push((span.start, self.source.finding(Severity::Warning, span, message.into())));
+        self.add(Severity::Warning, span, message);
+    }
+
+    fn add(&mut self, severity: Severity, span: Range<usize>, message: impl Into<String>) {
+        let source = self.source;
+        self.findings.add(severity, span.start, || source.finding(severity, span, message.into()));
     }
 
     /// A number within bounds, or `default` when it is missing (or wrong, which is an error).
@@ -108,7 +154,7 @@ pub(super) fn check(
     machine: &dyn Machine,
     complaints: Vec<Complaint>,
 ) -> Result<Checked, Rejected> {
-    let mut checker = Checker { source, machine, links: HashMap::new(), findings: Vec::new() };
+    let mut checker = Checker { source, machine, links: HashMap::new(), findings: Findings::default() };
     let is_whole = complaints.is_empty();
     for (at, why) in complaints {
         checker.error(at, why);
@@ -146,11 +192,15 @@ pub(super) fn check(
         checker
             .error(last, format!("all pools together have {total} addresses; a server holds at most {MAX_ADDRESSES}"));
     }
+    checker.findings.end(source);
+    let mut findings = checker.findings.list;
     if !is_whole {
         // Doubts may be about what was left out.
-        checker.findings.retain(|(_, finding)| finding.severity == Severity::Error);
+        findings.retain(|(_, finding)| finding.severity == Severity::Error);
+        let complained: HashSet<String> = findings.iter().filter_map(|(_, finding)| finding.field.clone()).collect();
+        findings.retain(|(_, finding)| !finding.missing().is_some_and(|field| complained.contains(&field)));
     }
-    finish(checker.findings, config)
+    finish(findings, config)
 }
 
 /// The share of the clients that is this server's.

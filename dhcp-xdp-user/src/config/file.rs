@@ -4,7 +4,7 @@
 //! Numbers are read as `i64` and addresses as text, so that a wrong one is found by the checks (all of them at once, in the
 //! words of this file) and not by the reader (one at a time, in the words of Rust).
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
 
 use serde::Deserialize;
 use toml::{Spanned, Value, de::DeTable};
@@ -15,6 +15,9 @@ use super::{
     schema,
     source::{Finding, Place, Rejected, Severity, Source},
 };
+
+/// Longest file, bytes: some million subnets and reservations.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// A text of the file.
 pub(super) type Text = Spanned<String>;
@@ -250,17 +253,31 @@ pub(super) struct FileForm {
 /// Everything that is wrong with it, each with its line.
 pub fn load(path: &Path, machine: &dyn Machine) -> Result<Checked, Rejected> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse(&name, &text, machine),
-        Err(error) => Err(Rejected {
-            findings: vec![Finding {
-                severity: Severity::Error,
-                place: Place::File(name),
-                field: None,
-                excerpt: None,
-                message: format!("cannot read it: {error}"),
-            }],
-        }),
+    let refused = |place, message| {
+        Err(Rejected {
+            findings: vec![Finding { severity: Severity::Error, place, field: None, message, excerpt: None }],
+        })
+    };
+    let mut bytes = Vec::new();
+    // A device has no end.
+    match File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)) {
+        Err(error) => return refused(Place::File(name), format!("cannot read it: {error}")),
+        Ok(len) if len as u64 > MOST_BYTES => {
+            return refused(Place::File(name), format!("is longer than {} MiB", MOST_BYTES >> 20));
+        }
+        Ok(_) => {}
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(&name, text, machine),
+        Err(error) => {
+            let before = &bytes[..error.valid_up_to()];
+            let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+            let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+            let found = bytes[error.valid_up_to()];
+            let message = format!("found the byte 0x{found:02x}, which is not UTF-8; expected a text in UTF-8");
+            refused(Place::Line { file: name, line, column }, message)
+        }
     }
 }
 
@@ -274,7 +291,7 @@ pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, R
     let finding = |span, message| source.finding(Severity::Error, span, message);
     let of_reader = |error: &toml::de::Error| finding(error.span().unwrap_or(0..0), one_line(error.message()));
     if !syntax_errors.is_empty() {
-        let mut findings: Vec<Finding> = syntax_errors.iter().map(of_reader).collect();
+        let mut findings: Vec<Finding> = syntax_errors.iter().take(check::MOST_FINDINGS).map(of_reader).collect();
         // What the reader makes of the rest of a broken line is no news.
         findings.dedup_by(|later, first| later.line() == first.line());
         return Err(Rejected { findings });
@@ -283,9 +300,10 @@ pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, R
     schema::weed(tree.get_mut(), schema::FILE, &mut complaints);
     match FileForm::deserialize(toml::de::Deserializer::from(tree)) {
         Ok(form) => check::check(&form, &source, machine, complaints),
-        Err(error) => Err(Rejected {
-            findings: complaints.into_iter().map(|(at, why)| finding(at, why)).chain([of_reader(&error)]).collect(),
-        }),
+        Err(error) => {
+            let told = complaints.into_iter().take(check::MOST_FINDINGS).map(|(at, why)| finding(at, why));
+            Err(Rejected { findings: told.chain([of_reader(&error)]).collect() })
+        }
     }
 }
 

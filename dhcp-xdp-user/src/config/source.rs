@@ -80,14 +80,16 @@ impl Source {
 
     /// A finding about the value at `span`.
     pub(super) fn finding(&self, severity: Severity, span: Range<usize>, message: String) -> Finding {
+        let message = presentable(message);
         match &self.origin {
             Origin::File { name, text, fields } => {
                 let (line, column) = line_and_column(text, span.start);
                 let field = fields
                     .iter()
+                    .filter(|_| span != (0..0))
                     .filter(|(at, _)| at.start <= span.start && span.end <= at.end.max(at.start + 1))
                     .min_by_key(|(at, _)| at.len())
-                    .map(|(_, path)| path.clone());
+                    .map(|(_, path)| presentable(path.clone()));
                 let place = Place::Line { file: name.clone(), line, column };
                 Finding { severity, place, field, message, excerpt: None }
             }
@@ -164,6 +166,30 @@ fn index_value(value: &Spanned<DeValue<'_>>, path: String, fields: &mut Vec<(Ran
     fields.push((value.span(), path));
 }
 
+/// Most characters of a message, or of a field's path: what the text has in it is repeated in them.
+const MOST_SHOWN: usize = 400;
+
+/// A text of which parts come from the file, as a terminal may have it: no line breaks, nothing that changes how the line reads,
+/// and not without end.
+fn presentable(text: String) -> String {
+    // Controls, and what changes the direction of what follows (Unicode Standard Annex 9).
+    let is_odd = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if text.len() <= MOST_SHOWN && !text.contains(is_odd) {
+        return text;
+    }
+    let count = text.chars().count();
+    let show = |c: char| if is_odd(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    if count <= MOST_SHOWN {
+        return text.chars().map(show).collect();
+    }
+    // What was found stands at the beginning, what would be right at the end.
+    let start: String = text.chars().take(MOST_SHOWN / 2).map(show).collect();
+    let end: String = text.chars().skip(count - MOST_SHOWN / 2).map(show).collect();
+    format!("{start}…{end}")
+}
+
 /// Line and column, both from 1; the column counts characters.
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let mut offset = offset.min(text.len());
@@ -231,6 +257,12 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// The field that it says is missing, if it says so.
+    pub(super) fn missing(&self) -> Option<String> {
+        let name = self.message.strip_prefix('`')?.split_once("` is missing")?.0;
+        Some(format!("{}.{name}", self.field.as_deref()?))
+    }
+
     /// The line that it is about, if it is about one.
     pub(super) fn line(&self) -> Option<usize> {
         match self.place {

@@ -208,22 +208,25 @@ fn pools(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<
         checker
             .error(spanned.span(), format!("`range` is missing; expected it as range = \"{}\"", example_pool(prefix)));
     }
-    let mut read: Vec<(AddressRange, &Text)> = Vec::new();
+    // By their first address; they do not overlap, so that the last one that begins before another ends is the one to ask.
+    let mut read: BTreeMap<Ipv4Addr, AddressRange> = BTreeMap::new();
+    let overlapping = |read: &BTreeMap<Ipv4Addr, AddressRange>, range: &AddressRange| {
+        read.range(..=range.last).next_back().map(|(_, other)| *other).filter(|other| other.overlaps(range))
+    };
     for text in given.pools.iter().chain(given.pool.iter().filter_map(pool_range)) {
         let Some(range) = pool(checker, text, prefix, &exclude) else { continue };
-        if let Some((other, _)) = read.iter().find(|(other, _)| other.overlaps(&range)) {
+        if let Some(other) = overlapping(&read, &range) {
             checker.error(text.span(), format!("{range} overlaps pool {other}; an address belongs to one pool"));
             continue;
         }
-        read.push((range, text));
+        read.insert(range.first, range);
     }
     for (range, text) in given.exclude.iter().filter_map(|text| Some((ranges::parse(text.get_ref()).ok()?, text))) {
-        if !read.is_empty() && !read.iter().any(|(pool, _)| pool.overlaps(&range)) {
+        if !read.is_empty() && overlapping(&read, &range).is_none() {
             checker.warn(text.span(), format!("{range} is in no pool of {prefix}: it has no effect"));
         }
     }
-    let mut pools: Vec<AddressRange> = read.iter().flat_map(|(range, _)| ranges::cut(*range, &exclude)).collect();
-    pools.sort_by_key(|range| range.first);
+    let pools = ranges::cut(read.values().copied(), &exclude);
     if pools.is_empty() && read.len() == given.pools.len() + given.pool.len() {
         let at = given.pools.first().or(given.prefix.as_ref()).map_or(0..0, Spanned::span);
         checker.warn(
@@ -364,16 +367,16 @@ fn lease_times(checker: &mut Checker<'_>, settings: Settings<'_>) -> LeaseTimes 
     }
     let t1 = settings.t1.map_or(0.5, |t1| *t1.get_ref());
     let t2 = settings.t2.map_or(0.875, |t2| *t2.get_ref());
-    if !(t1 > 0.0 && t1 < t2 && t2 < 1.0) {
-        let at = settings.t1.or(settings.t2).map_or(0..0, Spanned::span);
-        checker.error(at, format!("found t1 = {t1} and t2 = {t2}; expected parts of the lease time with 0 < t1 < t2 < 1, as t1 = 0.5 and t2 = 0.875"));
-    }
     let slack = settings.renewal_slack.map_or(0.0, |slack| *slack.get_ref());
     if let Some(given) = settings.renewal_slack.filter(|_| !(0.0..=1.0).contains(&slack)) {
         checker.error(given.span(), format!("found {slack}; expected a part of the lease time from 0 to 1, as 0.1"));
     }
-    // In range by the checks above; a cast saturates where they failed.
+    // A cast saturates; what is no number is zero.
     let permille = |part: f64| (part * 1000.0).round() as u16;
+    if !(0 < permille(t1) && permille(t1) < permille(t2) && permille(t2) < 1000) {
+        let at = settings.t1.or(settings.t2).map_or(0..0, Spanned::span);
+        checker.error(at, format!("found t1 = {t1} and t2 = {t2}; expected parts of the lease time with 0 < t1 < t2 < 1, at least a thousandth apart, as t1 = 0.5 and t2 = 0.875"));
+    }
     let jitter = settings.renewal_jitter.map_or(DEFAULT_JITTER, |jitter| *jitter.get_ref());
     if let Some(given) = settings.renewal_jitter.filter(|_| !(0.0..=MAX_JITTER).contains(&jitter)) {
         checker.error(given.span(), format!("found {jitter}; expected a part of t1 and t2 from 0.0 to {MAX_JITTER}"));

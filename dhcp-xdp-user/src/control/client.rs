@@ -29,7 +29,14 @@ pub enum ClientError {
     #[error("{}: no server is running here", .0.display())]
     NotRunning(PathBuf),
     /// There is a server, and this user may not talk to it.
-    #[error("{}: {source}", .path.display())]
+    #[error(
+        "{}: {source}{}",
+        .path.display(),
+        match .source.kind() {
+            io::ErrorKind::PermissionDenied => ": be root, or of the group that owns it",
+            _ => ": say with --state-dir or --socket where the server is",
+        }
+    )]
     Connect {
         /// The socket.
         path: PathBuf,
@@ -45,7 +52,7 @@ pub enum ClientError {
         message: String,
     },
     /// The conversation broke off.
-    #[error("the server's answer broke off: {0}")]
+    #[error("the server's answer broke off: {0}; is it a dhcp-xdp server of this version, and alive? See its log")]
     Broken(String),
 }
 

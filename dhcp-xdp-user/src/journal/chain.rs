@@ -77,8 +77,7 @@ pub(super) fn walk(disk: &dyn Disk) -> Result<Vec<Link>, JournalError> {
     }
     if let Some(Some((number, _))) = wanted {
         let name = segment::name(number, Kind::Segment);
-        let action = "find it, though a later segment continues it";
-        return Err(JournalError::io(disk, Some(&name), action)(std::io::ErrorKind::NotFound.into()));
+        return Err(JournalError::Missing { path: at(disk, &name) });
     }
     chain.reverse();
     Ok(chain)
@@ -87,8 +86,13 @@ pub(super) fn walk(disk: &dyn Disk) -> Result<Vec<Link>, JournalError> {
 /// The first number after all files.
 pub(super) fn next_number(disk: &dyn Disk) -> Result<u64, JournalError> {
     let files = segment::list(disk)?;
-    let Some(number) = files.last_number() else { return Ok(0) };
-    let kind = files.whole.last().map_or(Kind::Segment, |(_, kind)| *kind);
+    let unfinished = files.unfinished.last().map(|number| (*number, Kind::Segment));
+    number_after(disk, files.whole.last().copied().max(unfinished))
+}
+
+/// The number after that of this file.
+pub(super) fn number_after(disk: &dyn Disk, last: Option<(u64, Kind)>) -> Result<u64, JournalError> {
+    let Some((number, kind)) = last else { return Ok(0) };
     let refuse = || JournalError::foreign(disk, &segment::name(number, kind), "no segment can be numbered after it");
     number.checked_add(1).ok_or_else(refuse)
 }
@@ -96,7 +100,7 @@ pub(super) fn next_number(disk: &dyn Disk) -> Result<u64, JournalError> {
 /// A file's header, if it has one, and its length.
 fn header(disk: &dyn Disk, name: &str) -> Result<(Option<Header>, u64), JournalError> {
     let mut start = [0; RECORD];
-    let fail = |error| JournalError::io(disk, Some(name), "read it")(error);
+    let fail = |error| JournalError::on(disk, Some(name), "read it")(error);
     let file = disk.open(name).map_err(fail)?;
     // In this order: a running server may write the header at this moment, and a group after it.
     let len = file.size().map_err(fail)?;
@@ -121,7 +125,7 @@ pub(super) fn damaged(disk: &dyn Disk, name: &str, offset: u64) -> JournalError 
 
 impl Link {
     pub fn open(&self, disk: &dyn Disk) -> Result<Box<dyn StoredFile>, JournalError> {
-        disk.open(&self.name).map_err(JournalError::io(disk, Some(&self.name), "open it"))
+        disk.open(&self.name).map_err(JournalError::on(disk, Some(&self.name), "open it"))
     }
 
     /// Bytes up to which it can hold whole records.
@@ -215,7 +219,7 @@ impl Link {
                 *buffer = vec![0; wanted];
             }
             let bytes = &mut buffer[..wanted];
-            let filled = file.read_at(bytes, offset).map_err(JournalError::io(disk, Some(&self.name), "read it"))?;
+            let filled = file.read_at(bytes, offset).map_err(JournalError::on(disk, Some(&self.name), "read it"))?;
             let (records, _) = bytes[..filled].as_chunks::<RECORD>();
             for bytes in records {
                 if !each(offset, record::decode(bytes, self.header.seed), bytes) {

@@ -101,7 +101,7 @@ impl Delta {
         let mut offset = RECORD as u64;
         while offset < extent.end {
             let wanted = buffer.len().min((extent.end - offset) as usize);
-            let filled = file.read_at(&mut buffer[..wanted], offset).map_err(JournalError::io(
+            let filled = file.read_at(&mut buffer[..wanted], offset).map_err(JournalError::on(
                 disk,
                 Some(&link.name),
                 "read it",
@@ -247,7 +247,7 @@ impl Compaction {
 }
 
 fn fail(disk: &dyn Disk, action: &'static str) -> impl FnOnce(std::io::Error) -> JournalError {
-    JournalError::io(disk, None, action)
+    JournalError::on(disk, None, action)
 }
 
 /// What cannot be removed does no harm.

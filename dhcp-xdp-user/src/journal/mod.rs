@@ -8,12 +8,17 @@
 //! [`recovery`] tells a torn end (bad records beyond what any marker vouches for: cut off) from damage (refused). Segments form
 //! a [`chain`]; a second thread makes a [`snapshot`] of the closed ones ([`compact`]).
 
+mod addresses;
 mod chain;
 mod compact;
 mod disk;
+mod import;
+mod inspect;
 mod lane;
+mod mend;
 mod record;
 mod recovery;
+mod repair;
 mod segment;
 mod snapshot;
 mod status;
@@ -29,10 +34,14 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+pub use addresses::Addresses;
 pub use compact::CompactionPolicy;
 pub use disk::{DirectoryDisk, Disk, DiskEntry, DiskLock, SegmentFile, StoredFile};
+pub use import::{Import, Imported, NotImported};
+pub use inspect::{Damage, DamageKind, Ignored, Inspection, Progress, SegmentView, inspect};
 pub use lane::{Lane, LaneFull, Ticket};
 pub use recovery::RecoveryReport;
+pub use repair::{Repair, Repaired};
 pub use status::JournalStatus;
 
 use crate::{
@@ -60,13 +69,27 @@ pub enum JournalError {
     },
     /// A record that was durable cannot be read.
     #[error(
-        "{path}: damaged record at byte {offset}, before the journal's durable end: restore this file from a backup"
+        "{path}: damaged record at byte {offset}, before the journal's durable end: `{}` says what is lost, `{}` saves the \
+         rest; or restore this file from a backup",
+        command("check", .path),
+        command("repair", .path)
     )]
     Damaged {
         /// The segment.
         path: String,
         /// Offset of the first bad record, bytes.
         offset: u64,
+    },
+    /// A segment that was durable is not there.
+    #[error(
+        "{path}: it is not there, though a later segment continues it: `{}` says what is lost, `{}` saves the rest; or \
+         restore this file from a backup",
+        command("check", .path),
+        command("repair", .path)
+    )]
+    Missing {
+        /// The segment.
+        path: String,
     },
     /// Written by a newer version.
     #[error("{path}: format version {found} is newer than this program's {known}: use the program that wrote it")]
@@ -113,8 +136,14 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// About a file by its path.
+    fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io { path, action, source }
+    }
+
     /// About a file of a disk, or about its directory.
-    fn io(disk: &dyn Disk, name: Option<&str>, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+    fn on(disk: &dyn Disk, name: Option<&str>, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = name.map_or_else(|| disk.path().display().to_string(), |name| chain::at(disk, name));
         move |source| Self::Io { path, action, source }
     }
@@ -122,6 +151,12 @@ impl JournalError {
     fn foreign(disk: &dyn Disk, name: &str, what: &'static str) -> Self {
         Self::Foreign { path: chain::at(disk, name), what }
     }
+}
+
+/// The command line that looks at, or repairs, the journal that a segment belongs to.
+fn command(what: &str, segment: &str) -> String {
+    let dir = Path::new(segment).parent().unwrap_or(Path::new("."));
+    format!("dhcp-xdp journal {what} --state-dir {}", dir.display())
 }
 
 /// How long a stop waits for the disk: longer than the thread itself tries when the disk says no.
@@ -229,7 +264,7 @@ impl Recovery {
         let (end, ended) = bounded(1);
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.into()).spawn(work);
-            thread.map_err(JournalError::io(&*disk, None, "start the journal's thread"))
+            thread.map_err(JournalError::on(&*disk, None, "start the journal's thread"))
         };
         let thread = spawn(
             "journal",
@@ -281,6 +316,7 @@ impl Journal {
         let mut read = || recovery::find(disk)?.replay(disk, |binding| each(binding.clone()));
         for _ in 0..3 {
             match read() {
+                Err(JournalError::Missing { .. }) => {}
                 Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 done => return done,
             }
@@ -367,7 +403,7 @@ impl Journal {
 
 /// Takes the directory for this process.
 fn lock(disk: &dyn Disk) -> Result<DiskLock, JournalError> {
-    match disk.lock().map_err(JournalError::io(disk, None, "lock it"))? {
+    match disk.lock().map_err(JournalError::on(disk, None, "lock it"))? {
         Some(lock) => Ok(lock),
         None => Err(JournalError::InUse { path: disk.path().display().to_string() }),
     }

@@ -128,16 +128,9 @@ pub(super) struct Files {
     pub unfinished: Vec<u64>,
 }
 
-impl Files {
-    /// The greatest number of all.
-    pub fn last_number(&self) -> Option<u64> {
-        self.whole.last().map(|(number, _)| *number).max(self.unfinished.last().copied())
-    }
-}
-
 /// Lists a directory. One that is not there has none.
 pub(super) fn list(disk: &dyn Disk) -> Result<Files, JournalError> {
-    let entries = disk.list().map_err(JournalError::io(disk, None, "list it"))?;
+    let entries = disk.list().map_err(JournalError::on(disk, None, "list it"))?;
     let mut files = Files::default();
     for entry in entries {
         let numbered = |suffix| number_of(&entry.name, suffix);

@@ -9,7 +9,10 @@ use super::{
     recovery::Parts,
     segment::{self, Header, Kind},
 };
-use crate::clock::Moment;
+use crate::{
+    clock::Moment,
+    lease::{Binding, Lease},
+};
 
 /// Bytes of a snapshot that are written, and synced, at a time: what a commit that comes in between waits for at most.
 pub(super) const CHUNK: usize = 256 << 10;
@@ -107,7 +110,7 @@ impl SnapshotReader {
         self.buffer.resize(left, 0);
         self.at = 0;
         let read = self.file.read_at(&mut self.buffer, self.offset);
-        let filled = read.map_err(JournalError::io(disk, Some(&self.link.name), "read it"))?;
+        let filled = read.map_err(JournalError::on(disk, Some(&self.link.name), "read it"))?;
         self.buffer.truncate(filled);
         self.offset += filled as u64;
         Ok(filled > 0)
@@ -165,5 +168,48 @@ impl SnapshotWriter {
         self.file.sync()?;
         let number = self.header.number;
         disk.rename(&segment::unfinished_name(number), &segment::name(number, Kind::Snapshot))
+    }
+}
+
+/// A segment that is written in one go and synced at its end: what a repair saved, or what was imported.
+pub(super) struct WholeSegment {
+    file: Box<dyn SegmentFile>,
+    seed: u32,
+    len: u64,
+    buffer: Vec<u8>,
+}
+
+impl WholeSegment {
+    pub fn begin(disk: &dyn Disk, header: Header, name: &str) -> io::Result<Self> {
+        let mut file = disk.create(name)?;
+        file.append(&header.encode())?;
+        let buffer = Vec::with_capacity(CHUNK + MAX_RECORDS * RECORD);
+        Ok(Self { file, seed: header.seed, len: RECORD as u64, buffer })
+    }
+
+    pub fn add(&mut self, binding: &Binding) -> io::Result<()> {
+        let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits } = *binding;
+        let lease = Lease { address, state, generation, started_s, expires_s };
+        record::encode(&lease, &hw, client_id, limits, |mut bytes| {
+            record::seal(&mut bytes, self.seed);
+            self.buffer.extend_from_slice(&bytes);
+        });
+        if self.buffer.len() < CHUNK { Ok(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.append(&self.buffer)?;
+        self.len += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Ends it with a marker that vouches for all of it, and syncs it.
+    pub fn finish(mut self, moment: &Moment) -> io::Result<()> {
+        self.flush()?;
+        let mut marker = record::marker(self.len, moment);
+        record::seal(&mut marker, self.seed);
+        self.file.append(&marker)?;
+        self.file.sync()
     }
 }

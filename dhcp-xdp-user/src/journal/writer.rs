@@ -140,7 +140,7 @@ impl Writer {
             is_failing: false,
         };
         let disk = Arc::clone(&writer.disk);
-        let fail = |error| JournalError::io(&*disk, None, "begin a journal segment in it")(error);
+        let fail = |error| JournalError::on(&*disk, None, "begin a journal segment in it")(error);
         let name = segment::unfinished_name(end.next);
         writer.make_segment(&name, true).map_err(fail)?;
         let started = writer
@@ -162,7 +162,7 @@ impl Writer {
         let write = |writer: &mut Self| {
             let written = writer.write_group();
             writer.group.truncate(RECORD);
-            written.map_err(JournalError::io(&*disk, None, "begin a journal segment in it"))
+            written.map_err(JournalError::on(&*disk, None, "begin a journal segment in it"))
         };
         found.unsure(&*disk, |records| {
             self.group.extend_from_slice(records.as_flattened());

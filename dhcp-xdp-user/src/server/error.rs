@@ -32,6 +32,12 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// Something else has its name.
+    #[error("state directory {path}: is there and is no directory: move it away, or use another one")]
+    StateDirNone {
+        /// What it is called.
+        path: PathBuf,
+    },
     /// Others could change leases behind our back.
     #[error("state directory {path}: everybody may write to it (mode {mode:03o}); `chmod o-w {path}`")]
     StateDirOpen {
@@ -51,7 +57,7 @@ pub enum StartError {
         mib: u64,
     },
     /// No file descriptor was left.
-    #[error("cannot make an eventfd: {0}")]
+    #[error("cannot make an eventfd: {0}; LimitNOFILE=65536, or `ulimit -n`, gives more files")]
     Wake(io::Error),
     /// A thread could not be started.
     #[error("cannot start thread {name}: {source}")]

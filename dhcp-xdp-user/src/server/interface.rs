@@ -20,6 +20,7 @@ use nix::{
 use super::{Shared, StartError, lock};
 use crate::{
     config::{self, Config, Machine as _, ThisMachine},
+    engine::DEFAULT_MESSAGE_SIZE,
     journal::Lane,
     stats::{FrameStats, InterfaceStats, QueueStats, WorkerStats},
     wake::Wake,
@@ -52,6 +53,10 @@ pub(super) struct Interface {
     mode: AttachMode,
     bind_mode: BindMode,
     program: Mutex<Program>,
+    /// Its program's id, as the kernel has it.
+    program_id: Option<u32>,
+    /// Somebody took the program off: nothing comes any more.
+    lost_program: AtomicBool,
     queues: Vec<OpenQueue>,
     silence_said: AtomicBool,
 }
@@ -94,7 +99,9 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
     let server_ids = config.subnets.iter().filter_map(|subnet| subnet.server_id);
     let server_ids: Vec<_> = server_ids.collect();
     program.set_destinations(destinations(&device, &server_ids))?;
-    let shared_port = Arc::new(SharedPort::new(port(index, &device)));
+    let program_id = Device::at(device.index)?.program.map(|program| program.id);
+    look_at_mtu(&device.name, device.mtu);
+    let shared_port = Arc::new(SharedPort::new(port(&device.name, index, &device)));
 
     let mut open = Vec::new();
     let mut seats = Vec::new();
@@ -158,6 +165,8 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
         port: shared_port,
         server_ids,
         program: Mutex::new(program),
+        program_id,
+        lost_program: AtomicBool::new(false),
         queues: open,
         silence_said: AtomicBool::new(false),
     };
@@ -174,10 +183,19 @@ fn destinations<'a>(device: &'a Device, server_ids: &'a [Ipv4Addr]) -> impl Iter
     device.addresses.iter().chain(&device.broadcasts).chain(server_ids).copied()
 }
 
-fn port(interface: usize, device: &Device) -> Port {
+/// Replies are refused where the device could not carry the least that a client must take.
+fn look_at_mtu(name: &str, mtu: u32) {
+    let least = u32::from(DEFAULT_MESSAGE_SIZE);
+    if mtu < least {
+        log::error!("{name}: its MTU of {mtu} is below the {least} bytes of a reply: no request is answered; raise it");
+    }
+}
+
+/// `name` is the one that the configuration knows it by.
+fn port(name: &str, interface: usize, device: &Device) -> Port {
     Port {
         interface,
-        name: device.name.clone(),
+        name: name.to_owned(),
         addresses: device.addresses.clone(),
         mac: device.mac,
         mtu: device.mtu as usize,
@@ -309,14 +327,30 @@ impl Interface {
         Ok(())
     }
 
-    /// Looks at the device once more: its addresses may have changed since. Workers, program and statistics follow.
+    /// Looks at the device once more: its addresses, its MTU and even its name may have changed since. Workers, program and
+    /// statistics follow; its name stays that of the configuration.
     pub(super) fn follow(&self, pools: impl Fn(Ipv4Addr) -> bool) {
-        // One that is gone is told by its sockets.
-        let Ok(now) = Device::find(&self.name) else { return };
         let mut device = lock(&self.device);
-        if (&now.addresses, &now.broadcasts, now.mac) == (&device.addresses, &device.broadcasts, device.mac) {
-            return;
+        // By its index: another device may have its name now. One that is gone is told by its sockets.
+        let Ok(now) = Device::at(device.index) else { return };
+        if self.program_id.is_some() && now.program.map(|program| program.id) != self.program_id {
+            self.lost_program.store(true, Ordering::Relaxed);
         }
+        if now.name != device.name {
+            log::warn!("{}: is called {} now; it is served on", self.name, now.name);
+        }
+        if now.mtu != device.mtu {
+            log::warn!("{}: its MTU is now {}", self.name, now.mtu);
+            look_at_mtu(&self.name, now.mtu);
+        }
+        if (&now.addresses, &now.broadcasts) != (&device.addresses, &device.broadcasts) {
+            self.look_at_addresses(&now, pools);
+        }
+        self.port.set(port(&self.name, self.index, &now));
+        *device = now;
+    }
+
+    fn look_at_addresses(&self, now: &Device, pools: impl Fn(Ipv4Addr) -> bool) {
         let listed: Vec<_> = now.addresses.iter().map(Ipv4Addr::to_string).collect();
         let listed = if listed.is_empty() { "none".to_owned() } else { listed.join(", ") };
         log::warn!("{}: its addresses are now {listed}", self.name);
@@ -326,11 +360,9 @@ impl Interface {
                 self.name
             );
         }
-        if let Err(error) = lock(&self.program).set_destinations(destinations(&now, &self.server_ids)) {
+        if let Err(error) = lock(&self.program).set_destinations(destinations(now, &self.server_ids)) {
             log::error!("{error}");
         }
-        self.port.set(port(self.index, &now));
-        *device = now;
     }
 
     /// A worker serves no more: its clients' frames are better passed to the kernel than put into a ring that nobody reads.
@@ -390,7 +422,12 @@ impl Interface {
         workers.any(|worker| lock(&worker.ring_stats).as_ref().is_some_and(RingStatsReader::lost_device))
     }
 
-    /// The kernel's name of it.
+    /// Whether its program is not there any more; see [`follow`](Self::follow).
+    pub(super) fn lost_program(&self) -> bool {
+        self.lost_program.load(Ordering::Relaxed)
+    }
+
+    /// The name that the configuration has for it.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

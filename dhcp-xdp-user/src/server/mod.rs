@@ -252,6 +252,12 @@ impl Shared {
             interface.look_for_silence();
             if interface.lost_device() {
                 self.fail(format!("{}: the interface is gone", interface.name()));
+            } else if interface.lost_program() {
+                // Not put back: whoever took it off meant to.
+                self.fail(format!(
+                    "{}: somebody took the XDP program off, so that no request arrives; restart to put it back",
+                    interface.name()
+                ));
             }
         }
     }
@@ -263,8 +269,12 @@ impl Shared {
 
     /// Something serves no more. The first failure is kept for whoever watches the server.
     fn fail(&self, failure: String) {
-        log::error!("{failure}");
-        lock(&self.failure).get_or_insert(failure);
+        let mut first = lock(&self.failure);
+        // Said once, however often it is found.
+        if first.as_ref() != Some(&failure) {
+            log::error!("{failure}");
+        }
+        first.get_or_insert(failure);
     }
 
     /// How the loop of a worker runs.

@@ -28,7 +28,13 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// Makes the directory if it is not there, for us alone, and refuses one that everybody may write to.
 pub(super) fn prepare_dir(path: &Path) -> Result<(), StartError> {
     let fail = |action| move |source: io::Error| StartError::StateDir { path: path.to_owned(), action, source };
-    DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(fail("make it"))?;
+    match DirBuilder::new().recursive(true).mode(0o750).create(path) {
+        // There, and something else, or a link to nowhere.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(StartError::StateDirNone { path: path.to_owned() });
+        }
+        made => made.map_err(fail("make it"))?,
+    }
     let mode = fs::metadata(path).map_err(fail("look at it"))?.permissions().mode() & 0o777;
     if mode & 0o002 != 0 {
         return Err(StartError::StateDirOpen { path: path.to_owned(), mode });
@@ -169,7 +175,8 @@ mod tests {
     #[test]
     fn a_file_in_place_of_the_state_directory_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(matches!(prepare_dir(file.path()), Err(StartError::StateDir { .. })));
+        let error = prepare_dir(file.path()).unwrap_err().to_string();
+        assert!(error.ends_with("is there and is no directory: move it away, or use another one"), "{error}");
     }
 
     /// Many clients at few addresses, so that threads meet.

@@ -10,7 +10,7 @@ use std::{
 
 use nix::{
     ifaddrs::getifaddrs,
-    net::if_::if_nametoindex,
+    net::if_::{if_indextoname, if_nametoindex},
     sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket},
 };
 
@@ -88,6 +88,17 @@ impl Device {
             strips_vlan_tags: strips_vlan_tags(&control, name).unwrap_or(false),
             program: link.program,
         })
+    }
+
+    /// Asks the kernel about the interface of this index, whatever its name is now.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn at(index: u32) -> Result<Self, DeviceError> {
+        let gone = || DeviceError::NotFound(format!("interface {index}"));
+        let name = if_indextoname(index).map_err(|_| gone())?.into_string().map_err(|_| gone())?;
+        // It may be renamed, and its name be another's, in between.
+        Self::find(&name).and_then(|device| if device.index == index { Ok(device) } else { Err(gone()) })
     }
 
     /// Whether it is a pair of virtual Ethernet devices: it hands over frames whose UDP checksum is not filled in, and
@@ -283,6 +294,8 @@ mod tests {
     fn the_loopback_interface_is_found_with_its_address() {
         let lo = Device::find("lo").unwrap();
         assert!(lo.index >= 1 && lo.rx_queues >= 1 && lo.mtu > 0, "{lo:?}");
+        assert_eq!(Device::at(lo.index).unwrap().name, "lo");
+        assert!(matches!(Device::at(u32::MAX >> 1), Err(DeviceError::NotFound(_))));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! one is taken ([`Socket::alloc`]), and is used up by handing the chunk on ([`Socket::transmit`], [`Socket::recycle`]).
 //! So nobody outside this room can write to a chunk that is not theirs, whatever they do.
 
+pub mod capabilities;
 mod device;
 mod frames;
 mod memory;

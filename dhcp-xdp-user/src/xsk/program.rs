@@ -11,7 +11,10 @@ use aya_log::EbpfLogger;
 use dhcp_xdp_ebpf::{Role, Verdict, abi::MAX_SOCKETS, map};
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
-use super::device::{AttachedProgram, Device, DeviceError};
+use super::{
+    capabilities,
+    device::{AttachedProgram, Device, DeviceError},
+};
 use crate::config::XdpMode;
 
 /// The program's object file, embedded.
@@ -54,14 +57,14 @@ pub enum ProgramError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// A capability is missing.
-    #[error("{interface}: no permission to {action}: {missing} is missing (run as root, or grant it)")]
+    #[error("{interface}: no permission to {action}: {reason}")]
     Permission {
         /// The interface.
         interface: String,
         /// What was tried.
         action: &'static str,
-        /// The capability.
-        missing: &'static str,
+        /// Which capabilities are missing.
+        reason: String,
     },
     /// Somebody else's program is there. It is left alone.
     #[error(
@@ -271,10 +274,6 @@ fn not_loaded(interface: &str, error: &aya::programs::ProgramError) -> ProgramEr
         return failed(interface, action, error);
     };
     let log = verifier_log.to_string();
-    if io_error.raw_os_error() == Some(libc::EPERM) || log.trim().is_empty() {
-        return failed(interface, action, io_error);
-    }
-    log::debug!("{interface}: the verifier's log:\n{log}");
     // After what it minds come lines of statistics.
     let statistics = ["verification time", "stack depth", "processed "];
     let complaint = log
@@ -282,13 +281,15 @@ fn not_loaded(interface: &str, error: &aya::programs::ProgramError) -> ProgramEr
         .rev()
         .map(str::trim)
         .find(|line| !line.is_empty() && !statistics.iter().any(|start| line.starts_with(start)));
+    // A program that passes can still find no file descriptor or memory; the log then has statistics alone.
+    let Some(complaint) = complaint.filter(|_| io_error.raw_os_error() != Some(libc::EPERM)) else {
+        return failed(interface, action, io_error);
+    };
+    log::debug!("{interface}: the verifier's log:\n{log}");
     ProgramError::Kernel {
         interface: interface.to_owned(),
         action,
-        reason: format!(
-            "its verifier refuses it ({}); it does so where CAP_PERFMON is missing",
-            complaint.unwrap_or("without a reason")
-        ),
+        reason: format!("its verifier refuses it ({complaint}); it does so where CAP_PERFMON is missing"),
     }
 }
 
@@ -348,12 +349,13 @@ fn failed(interface: &str, action: &'static str, error: &(dyn StdError + 'static
     match os_error(error) {
         // Not EACCES: that is what the verifier says of a program that it refuses.
         Some(libc::EPERM) => {
-            let missing = if action.starts_with("attach") {
-                "CAP_NET_ADMIN"
-            } else {
-                "one of CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON (before Linux 5.8: CAP_SYS_ADMIN)"
-            };
-            ProgramError::Permission { interface, action, missing }
+            let needed =
+                if action.starts_with("attach") { &capabilities::NEEDED[..1] } else { &capabilities::NEEDED[..3] };
+            ProgramError::Permission { interface, action, reason: capabilities::reason(needed) }
+        }
+        Some(libc::EMFILE | libc::ENFILE) => {
+            let reason = format!("{}; {}", chain(error), capabilities::MORE_FILES);
+            ProgramError::Kernel { interface, action, reason }
         }
         _ => ProgramError::Kernel { interface, action, reason: chain(error) },
     }

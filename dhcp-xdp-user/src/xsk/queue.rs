@@ -13,7 +13,7 @@ use xsk_rs::{
 };
 
 use super::{
-    CHUNK_LEN,
+    CHUNK_LEN, capabilities,
     frames::{QueueFrames, next_umem_id},
     socket::Socket,
 };
@@ -71,14 +71,27 @@ pub enum OpenError {
         sockets: u32,
     },
     /// AF_XDP sockets need a capability that we do not have.
-    #[error(
-        "{interface} queue {queue}: no permission to open AF_XDP sockets: CAP_NET_RAW is missing (run as root, or grant it)"
-    )]
+    #[error("{interface} queue {queue}: no permission to open AF_XDP sockets: {reason}")]
     Permission {
         /// The interface.
         interface: String,
         /// The queue.
         queue: u32,
+        /// Which capabilities are missing.
+        reason: String,
+    },
+    /// Packet memory is locked memory, of which we may not have so much.
+    #[error(
+        "{interface} queue {queue}: {mib} MiB of packet memory are more than this process may lock (RLIMIT_MEMLOCK): \
+         LimitMEMLOCK=infinity, CAP_IPC_LOCK, or fewer `frames_per_queue`"
+    )]
+    LockedMemory {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+        /// What was asked for, MiB.
+        mib: u32,
     },
     /// Somebody else has the queue.
     #[error("{interface} queue {queue}: another AF_XDP socket is bound to it")]
@@ -129,7 +142,9 @@ pub fn open_queue(
         // A UMEM for each attempt: a failed bind leaves nothing behind that the next could trip over.
         match open_bound(interface, queue, config, mode, Arc::clone(&owner_wake)) {
             Ok(open) => return Ok(open),
-            Err(error @ (OpenError::Permission { .. } | OpenError::Config { .. })) => return Err(error),
+            Err(error @ (OpenError::Permission { .. } | OpenError::LockedMemory { .. } | OpenError::Config { .. })) => {
+                return Err(error);
+            }
             Err(error) => {
                 if mode == BindMode::ZeroCopy {
                     log::debug!("{error}; trying copy mode");
@@ -163,7 +178,14 @@ fn open_bound(
         .comp_queue_size(ring)
         .build()
         .map_err(|_| impossible())?;
-    let (umem, chunks) = Umem::new(umem_config, total, false).map_err(|e| fail("make the UMEM", source_of(&e)))?;
+    let (umem, chunks) = Umem::new(umem_config, total, false).map_err(|e| match source_of(&e) {
+        // What the kernel says of a UMEM beyond the limit (xdp_umem_account_pages).
+        source if source.raw_os_error() == Some(libc::ENOBUFS) => {
+            let mib = (u64::from(frames) * u64::from(CHUNK_LEN)).div_ceil(1 << 20) as u32;
+            OpenError::LockedMemory { interface: interface.to_owned(), queue, mib }
+        }
+        source => fail("make the UMEM", source),
+    })?;
     let bind = if mode == BindMode::ZeroCopy { BindFlags::XDP_ZEROCOPY } else { BindFlags::XDP_COPY };
     let socket_config = SocketConfig::builder()
         .rx_queue_size(ring)
@@ -197,8 +219,14 @@ fn open_bound(
 fn open_error(interface: &str, queue: u32, action: &'static str, source: io::Error) -> OpenError {
     let interface = interface.to_owned();
     match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => OpenError::Permission { interface, queue },
+        Some(libc::EPERM | libc::EACCES) => {
+            OpenError::Permission { interface, queue, reason: capabilities::reason(&capabilities::NEEDED[3..]) }
+        }
         Some(libc::EBUSY) => OpenError::Busy { interface, queue },
+        Some(libc::EMFILE | libc::ENFILE) => {
+            let source = io::Error::other(format!("{source}; {}", capabilities::MORE_FILES));
+            OpenError::Io { interface, queue, action, source }
+        }
         _ => OpenError::Io { interface, queue, action, source },
     }
 }

@@ -4,9 +4,14 @@
 //! other; those that measure run alone, afterwards.
 
 mod clients;
+mod crash;
+mod disks;
+mod faults;
 mod frames;
+mod hostile;
 mod kea;
 mod lab;
+mod ledger;
 mod lifecycle;
 mod load;
 mod net;
@@ -29,8 +34,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let together = [
         clients::tests(),
+        faults::tests(),
         frames::tests(),
         kea::tests(),
+        hostile::tests(),
         lab::tests(),
         lifecycle::tests(),
         rings::tests(),
@@ -41,7 +48,7 @@ fn main() -> ExitCode {
     let first = Arguments { test_threads: threads, ..arguments.clone() };
     let first = libtest_mimic::run(&first, together.into_iter().flatten().collect());
     let alone = Arguments { test_threads: Some(1), ..arguments };
-    let second = libtest_mimic::run(&alone, load::tests());
+    let second = libtest_mimic::run(&alone, load::tests().into_iter().chain(crash::tests()).collect());
     if first.has_failed() || second.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -56,4 +63,13 @@ fn test(name: impl Into<String>, run: impl FnOnce() -> anyhow::Result<()> + Send
             Err(error) => Err(Failed::from(format!("{error:#}"))),
         }
     })
+}
+
+/// A test that takes minutes: only run when ignored tests are asked for, as `cargo xtask test --long` does.
+fn long(name: impl Into<String>, run: impl FnOnce() -> anyhow::Result<()> + Send + 'static) -> Trial {
+    let arguments = Arguments::from_args();
+    if arguments.include_ignored || arguments.ignored {
+        return test(name, run);
+    }
+    Trial::ignorable_test(name, || Ok(Completion::ignored_with("long: takes minutes")))
 }

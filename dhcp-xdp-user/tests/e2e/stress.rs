@@ -1,13 +1,7 @@
 //! What goes wrong around a server: a disk that is full for longer than a lease, a stop in the middle of a storm, an address
 //! that comes late; and the ways to run it that other tests do not take.
 
-use std::{
-    fs,
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use dhcproto::v4::{DhcpOption, MessageType};
@@ -15,7 +9,6 @@ use libtest_mimic::Trial;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use xtask::{
-    command,
     lab::{
         Capture, Process, Server, Veth,
         clients::{Client, Kind},
@@ -27,6 +20,7 @@ use xtask::{
 };
 
 use crate::{
+    disks::Memory,
     net::{Datagram, discover, message, replies},
     site::{Direct, INSIDE, OUTSIDE, SERVER, figure, state_of, stop},
     test,
@@ -49,25 +43,6 @@ fn take(site: &Direct, name: &str) -> Result<Ipv4Addr> {
     Client::new(Kind::Udhcpc, end, site.lab.path(name))?.take()
 }
 
-/// A file system in memory of some pages, unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: PathBuf, size: &str) -> Result<Self> {
-        fs::create_dir_all(&at)?;
-        let mut mount = Command::new("mount");
-        command::output(mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&at))?;
-        Ok(Self(at))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: whoever still has a file open there is being ended.
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 /// The REQUEST of a client that boots with an address (INIT-REBOOT).
 fn reboot(mac: [u8; 6], xid: u32, address: Ipv4Addr) -> Vec<u8> {
     message(mac, xid, MessageType::Request, &[DhcpOption::RequestedIpAddress(address)])
@@ -77,7 +52,7 @@ fn full_disk() -> Result<()> {
     let (first, second) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     let only: Ipv4Addr = "198.18.0.77".parse()?;
     let site = Direct::new(Veth::default())?;
-    let disk = SmallDisk::mount(site.lab.path("small"), "96k")?;
+    let disk = Memory::mount(site.lab.path("small"), "96k")?;
     let pool = format!("{only}-{only}");
     let words = ["--interface", INSIDE, "--subnet", "198.18.0.0/15", "--pool", &pool, "--lease-time", "6"];
     let server = Server::start(&site.inside, disk.0.join("state"), &words)?;

@@ -35,6 +35,20 @@ impl Server {
         let state = state.into();
         fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
         let log = state.join("server.log");
+        Self::start_with_log(namespace, state, log, words)
+    }
+
+    /// As [`start`](Self::start), with what it prints in another file: its state directory's disk may fail.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with_log(
+        namespace: &Namespace,
+        state: impl Into<PathBuf>,
+        log: impl Into<PathBuf>,
+        words: &[&str],
+    ) -> Result<Self> {
+        let (state, log) = (state.into(), log.into());
         let mut command = namespace.command(workspace::binary("dhcp-xdp")?)?;
         command.args(["serve", "--state-dir"]).arg(&state).args(words);
         let mut server = Self { process: Process::spawn(&mut command, log)?, state };
@@ -90,6 +104,15 @@ impl Server {
         let mut command = self.ask("leases")?;
         let text = command::output(command.args(["list", "--json"]))?;
         Ok(serde_json::from_str(&text)?)
+    }
+
+    /// `dhcp-xdp leases export`, as CSV.
+    ///
+    /// # Errors
+    /// As [`stats`](Self::stats).
+    pub fn export(&self) -> Result<String> {
+        let mut command = self.ask("leases")?;
+        command::output(command.arg("export"))
     }
 
     fn ask(&self, what: &str) -> Result<Command> {

@@ -58,14 +58,15 @@ fn compaction_keeps_the_newest_by_generation_in_the_order_of_addresses() {
 #[test]
 fn a_running_server_compacts_what_is_closed_and_goes_on() {
     let dir = TempDir::new().unwrap();
-    let (journal, mut lane) = start(&dir, Durability::Sync);
+    let (journal, mut lanes) = Journal::start(dir.path(), Durability::Sync, wakes(1)).unwrap();
+    let lane = &mut lanes[0];
     let mut want = BTreeMap::new();
     let mut last = Ticket::default();
     for generation in 1..=40 {
         for number in 0..700 {
             let binding = binding(number, generation, number as usize % 90);
             until("room", || lane.has_room());
-            last = submit(&mut lane, &binding);
+            last = submit(lane, &binding);
             want.insert(binding.address, binding);
         }
         // Readers are never disturbed.

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     record::{MAX_RECORDS, RECORD, Record},
+    segment::Header,
     *,
 };
 use crate::lease::{BindingState, HwAddress, Lease};
@@ -22,6 +23,8 @@ mod compaction;
 mod damage;
 mod disk;
 mod faults;
+mod import;
+mod repair;
 mod sim;
 
 fn binding(number: u32, generation: u32, id_len: usize) -> Binding {
@@ -54,9 +57,15 @@ fn wakes(lanes: usize) -> Vec<Arc<Wake>> {
     (0..lanes).map(|_| Arc::new(Wake::new().unwrap())).collect()
 }
 
+/// Starts one that does not compact.
 fn start(dir: &TempDir, durability: Durability) -> (Journal, Lane) {
-    let (journal, mut lanes) = Journal::start(dir.path(), durability, wakes(1)).unwrap();
+    let (journal, mut lanes) = start_lanes(dir, durability, wakes(1));
     (journal, lanes.pop().unwrap())
+}
+
+fn start_lanes(dir: &TempDir, durability: Durability, wakes: Vec<Arc<Wake>>) -> (Journal, Vec<Lane>) {
+    let compaction = CompactionPolicy { percent: 0, segments: 0 };
+    Recovery::open(dir.path()).unwrap().start(Options { compaction, ..Options::new(durability) }, wakes).unwrap()
 }
 
 #[track_caller]
@@ -203,7 +212,7 @@ fn restarts_form_a_chain_that_holds_what_every_lane_wrote() {
     let dir = TempDir::new().unwrap();
     let mut written: Vec<Vec<Binding>> = vec![Vec::new(); LANES];
     for restart in 1..=4u32 {
-        let (journal, mut lanes) = Journal::start(dir.path(), Durability::Sync, wakes(LANES)).unwrap();
+        let (journal, mut lanes) = start_lanes(&dir, Durability::Sync, wakes(LANES));
         for (at, id_len) in ID_LENGTHS.into_iter().enumerate() {
             for (number, lane) in lanes.iter_mut().enumerate() {
                 // Addresses of its own for each lane.
@@ -254,7 +263,7 @@ fn lanes_keep_their_order_and_their_tickets() {
     const LANES: usize = 4;
     let dir = TempDir::new().unwrap();
     let wakes = wakes(LANES);
-    let (journal, lanes) = Journal::start(dir.path(), Durability::Sync, wakes.clone()).unwrap();
+    let (journal, lanes) = start_lanes(&dir, Durability::Sync, wakes.clone());
     std::thread::scope(|scope| {
         for (number, mut lane) in lanes.into_iter().enumerate() {
             let wake = &wakes[number];

@@ -1,0 +1,120 @@
+//! Configuration: a file, or the quick flags. Input: a text; one that starts with `--` is flags, one a line.
+
+use dhcp_xdp::config::{self, Config, InterfaceState, Link, Machine, Place, QuickFlags, Rejected, Severity};
+
+use crate::Seed;
+
+/// A machine with an interface that has an address, and one that hides tags.
+struct Lab;
+
+impl Machine for Lab {
+    fn interface(&self, name: &str) -> InterfaceState {
+        let present = |addresses: &[[u8; 4]], hides_vlan_tags| {
+            let addresses = addresses.iter().copied().map(Into::into).collect();
+            InterfaceState::Present(Link { addresses, rx_queues: 2, hides_vlan_tags })
+        };
+        match name {
+            "eth1" => present(&[[192, 0, 2, 1]], false),
+            "eth2" => present(&[], true),
+            _ => InterfaceState::Missing,
+        }
+    }
+
+    fn cpus(&self) -> Vec<usize> {
+        vec![0, 1]
+    }
+}
+
+/// Any text: it is refused with a place for each finding, or what comes of it can be served.
+pub fn run(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let checked = if text.starts_with("--") { flags(text).check(&Lab) } else { config::parse("f", text, &Lab) };
+    match checked {
+        Ok(checked) => can_be_served(&checked.config),
+        Err(rejected) => is_told(&rejected, text),
+    }
+}
+
+fn flags(text: &str) -> QuickFlags {
+    let mut flags = QuickFlags::default();
+    for line in text.lines() {
+        let (flag, value) = line.split_once('=').unwrap_or((line, ""));
+        let given = || Some(value.to_owned());
+        match flag {
+            "--interface" => flags.interface = value.to_owned(),
+            "--subnet" => flags.subnet = value.to_owned(),
+            "--pool" => flags.pool = given(),
+            "--router" => flags.router = given(),
+            "--dns" => flags.dns = given(),
+            "--lease-time" => flags.lease_time_s = value.parse().ok(),
+            "--state-dir" => flags.state_dir = given(),
+            "--workers" => flags.workers = value.parse().ok(),
+            "--busy-poll" => flags.busy_poll = true,
+            "--durability" => flags.durability = given(),
+            _ => {}
+        }
+    }
+    flags
+}
+
+fn is_told(rejected: &Rejected, text: &str) {
+    assert!(rejected.findings.iter().any(|finding| finding.severity == Severity::Error), "{rejected:?}");
+    let lines = text.lines().count().max(1) + 1;
+    for finding in &rejected.findings {
+        let shown = finding.to_string();
+        assert!(!shown.contains('\n'), "one line: {shown:?}");
+        assert!(!finding.message.is_empty());
+        match finding.place {
+            Place::Line { line, column, .. } => assert!((1..=lines).contains(&line) && column >= 1, "{finding:?}"),
+            Place::File(_) => panic!("a text has lines: {finding:?}"),
+            Place::Flag(_) | Place::CommandLine => {}
+        }
+    }
+}
+
+/// What the server takes for granted of a checked configuration.
+fn can_be_served(config: &Config) {
+    assert!(!config.interfaces.is_empty() && !config.subnets.is_empty());
+    assert!(config.address_count() <= config::MAX_ADDRESSES);
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for subnet in &config.subnets {
+        let times = subnet.lease;
+        assert!(0 < times.min_s && times.min_s <= times.default_s && times.default_s <= times.max_s, "{times:?}");
+        assert!(times.t1_permille < times.t2_permille && times.t2_permille <= 1000, "{times:?}");
+        for pool in &subnet.pools {
+            assert!(pool.first <= pool.last);
+            assert!(subnet.prefix.contains(&pool.first) && subnet.prefix.contains(&pool.last));
+            ranges.push((pool.first.into(), pool.last.into()));
+        }
+        assert!(subnet.options.iter().all(|option| !matches!(option.code, 0 | 255) && option.data.len() <= 255));
+        assert!(subnet.boot_file.len() <= 127);
+        if let Some(name) = &subnet.interface {
+            assert!(config.interfaces.iter().any(|interface| interface.name == *name));
+        }
+    }
+    ranges.sort_unstable();
+    assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "pools overlap");
+    for interface in &config.interfaces {
+        assert!(interface.workers_per_queue > 0 && interface.frames_per_queue.is_power_of_two());
+        assert!(interface.frames_per_queue >= interface.workers_per_queue * 256);
+        assert!(interface.name.len() <= 15);
+    }
+}
+
+/// The commented example, small files, and flags.
+pub fn seeds() -> Vec<Seed> {
+    let small = "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\ninterface = \"eth1\"\n\
+                 pools = [\"192.0.2.10-192.0.2.250\"]\nexclude = [\"192.0.2.64/28\"]\n";
+    let options = "[subnet.options]\nrouters = [\"192.0.2.254\"]\ndomain-name = \"example.net\"\nntp-servers = [\"192.0.2.9\"]\n\
+                   150 = { ip = \"192.0.2.9\" }\n43 = { hex = \"0104ffffffff\" }\n";
+    let flags = "--interface=eth1\n--subnet=192.0.2.0/24\n--pool=192.0.2.10-192.0.2.250\n--router=192.0.2.254\n\
+                 --dns=192.0.2.53,192.0.2.54\n--lease-time=600\n--workers=2\n--durability=interval\n";
+    vec![
+        ("example", include_bytes!("../../examples/dhcp-xdp.toml").to_vec()),
+        ("least", small.into()),
+        ("options", format!("{small}{options}").into()),
+        ("flags", flags.into()),
+        ("flags-without-pool", "--interface=eth1\n--subnet=192.0.2.0/24\n".into()),
+        ("wrong-everywhere", "x = 1\n[[interface]]\nname = 5\n[[subnet]]\npools = [\"b-a\", \"192.0.2.300\"]\n".into()),
+    ]
+}
