@@ -68,11 +68,9 @@ pub(super) fn parse(text: &str) -> Result<Node, Vec<Fault>> {
     let state = State { faults, depth: 0, end: text.len() };
     let mut input = Stateful { input: TokenSlice::new(&words), state };
     let node = expression(&mut input);
-    if let Some(word) = input.input.first() {
-        if word.token != Token::Wrong {
-            let fault = unexpected(&input, "`and`, `or` or the end");
-            input.state.faults.extend(fault.fault);
-        }
+    if !input.input.is_empty() {
+        let fault = unexpected(&input, "`and`, `or` or the end");
+        input.state.faults.extend(fault.fault);
     }
     let mut faults = input.state.faults;
     faults.sort_by_key(|fault| fault.span.start);

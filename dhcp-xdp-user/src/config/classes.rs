@@ -94,8 +94,8 @@ pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm, levels: &Level
     };
     let ignored = which(&|at| form.classes[at].get_ref().ignore);
     let limited = which(&|at| settings[at].lease_limit.is_some());
-    let limits = form.classes.iter().filter_map(|class| class.get_ref().lease_limit.as_ref());
-    if let Some(one_more) = limits.skip(MAX_LIMITS).next() {
+    let mut limits = form.classes.iter().filter_map(|class| class.get_ref().lease_limit.as_ref());
+    if let Some(one_more) = limits.nth(MAX_LIMITS) {
         checker.error(one_more.span(), format!("this is one lease limit too many; expected at most {MAX_LIMITS}"));
     }
     let overlays: Vec<Overlay> = form.classes.iter().map(|class| overlay(checker, class.get_ref(), levels)).collect();

@@ -12,7 +12,7 @@ use super::{
     file::{DefinitionForm, FileForm, Options, SubnetForm, Text},
     options::Definitions,
     ranges,
-    subnets::keep_out,
+    subnets::{host_range, keep_out},
 };
 use crate::wire::{options::code, registry::Kind};
 
@@ -109,6 +109,9 @@ impl Levels {
             } else if !prefix.contains(&router) {
                 let why = format!("router {router} is outside of {prefix}: clients may not reach it");
                 checker.warn(at(code::ROUTER), why);
+            } else if !host_range(prefix).contains(router) {
+                let why = format!("router {router} is no host of {prefix}; the hosts are {}", host_range(prefix));
+                checker.error(at(code::ROUTER), why);
             }
         }
     }
