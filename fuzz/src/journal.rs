@@ -55,6 +55,7 @@ fn binding(n: u8, id_len: usize) -> Binding {
         expires_s: 1_900_003_600 + u32::from(n),
         hw: HwAddress { htype: 1, hlen: 6, chaddr },
         client_id: (0..id_len).map(|i| i as u8 ^ n).collect(),
+        limits: Default::default(),
     }
 }
 

@@ -13,6 +13,7 @@ use toml::Spanned;
 use super::{
     Config, Durability, Interface, LoadBalance, Subnets, XdpMode,
     file::{FileForm, InterfaceForm, Number, Text},
+    levels::Levels,
     machine::{InterfaceState, Link, Machine},
     schema::Complaint,
     source::{Finding, Rejected, Severity, Source},
@@ -87,6 +88,16 @@ impl Checker<'_> {
         self.add(Severity::Error, span, message);
     }
 
+    /// An error about a part of a text, by its place within the text as it is read.
+    pub fn error_within(&mut self, text: &Text, within: Range<usize>, message: impl Into<String>) {
+        let at = self.source.within(text.span(), within);
+        let source = self.source;
+        self.findings.add(Severity::Error, at.start, || {
+            let finding = source.finding(Severity::Error, at.clone(), message.into());
+            Finding { excerpt: source.excerpt(at), ..finding }
+        });
+    }
+
     pub fn warn(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.add(Severity::Warning, span, message);
     }
@@ -149,13 +160,16 @@ pub(super) fn check(
         checker.error(at, why);
     }
     let interfaces = interfaces(&mut checker, form);
-    let (subnets, vrfs) = super::subnets::subnets(&mut checker, form);
+    let levels = Levels::new(&mut checker, form);
+    let (classes, overlays) = super::classes::classes(&mut checker, form, &levels);
+    let (subnets, vrfs) = super::subnets::subnets(&mut checker, form, &levels);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }
     let config = Config {
         interfaces,
         subnets: Subnets::new(subnets).with_vrfs(vrfs),
+        classes,
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
         compaction: CompactionPolicy {
@@ -170,7 +184,7 @@ pub(super) fn check(
         max_hops: checker.number(form.max_hops.as_ref(), 0..=255, 16, " relay agents") as u8,
         client_subnet_selection: form.client_subnet_selection,
         load_balance: load_balance(&mut checker, form),
-        overlays: Vec::new(),
+        overlays,
     };
     let total = config.address_count();
     if total > MAX_ADDRESSES {

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
 
-use super::Subnets;
+use super::{Access, ClassTable, Subnets};
 use crate::{journal::CompactionPolicy, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
@@ -14,6 +14,8 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Subnets in the order of the file; a `u16` index into it names a subnet everywhere else.
     pub subnets: Subnets,
+    /// Classes of clients.
+    pub classes: ClassTable,
     /// Directory of the journal and the control socket.
     pub state_dir: PathBuf,
     /// When an ACK may leave, relative to its record's way to stable storage.
@@ -57,6 +59,14 @@ pub struct Overlay {
     pub server_name: Option<Vec<u8>>,
     /// `file`.
     pub boot_file: Option<Vec<u8>>,
+}
+
+impl Overlay {
+    /// Whether it lays nothing over anything.
+    pub fn is_empty(&self) -> bool {
+        let Self { options, next_server, server_name, boot_file } = self;
+        options.iter().next().is_none() && next_server.is_none() && server_name.is_none() && boot_file.is_none()
+    }
 }
 
 impl Config {
@@ -148,6 +158,8 @@ pub struct Subnet {
     pub server_id: Option<Ipv4Addr>,
     /// Ranges of addresses to lease; inside the prefix, sorted, not overlapping, exclusions already cut out.
     pub pools: Vec<AddressRange>,
+    /// Who is served.
+    pub access: Access,
     /// Lease times, seconds.
     pub lease: LeaseTimes,
     /// Whether no other server has leases here: NAK in place of silence for clients that boot with an address of which nothing

@@ -154,6 +154,9 @@ with_settings! {
         interface: Option<Text>,
         pools: Vec<Text>,
         exclude: Vec<Text>,
+        allow_classes: Option<Spanned<Vec<Text>>>,
+        deny_classes: Vec<Text>,
+        known_clients_only: bool,
         vrf: Option<Text>,
         /// `[[subnet.pool]]`, each of which is one of `pools`.
         pool: Vec<Spanned<PoolForm>>,
@@ -185,6 +188,25 @@ pub(super) struct DefinitionForm {
 pub(super) struct LoadBalanceForm {
     pub buckets: Vec<Text>,
     pub after_secs: Option<Number>,
+}
+
+/// `[[class]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClassForm {
+    pub name: Option<Text>,
+    #[serde(rename = "match")]
+    pub condition: Option<Text>,
+    pub spawn: Option<Text>,
+    pub lease_limit: Option<Number>,
+    pub ignore: bool,
+    pub lease_time_s: Option<Number>,
+    pub min_lease_time_s: Option<Number>,
+    pub max_lease_time_s: Option<Number>,
+    pub next_server: Option<Text>,
+    pub server_name: Option<Text>,
+    pub boot_file: Option<Text>,
+    pub options: Options,
 }
 
 /// `[[interface]]`.
@@ -219,6 +241,8 @@ pub(super) struct FileForm {
     pub defaults: DefaultsForm,
     #[serde(rename = "interface")]
     pub interfaces: Vec<Spanned<InterfaceForm>>,
+    #[serde(rename = "class")]
+    pub classes: Vec<Spanned<ClassForm>>,
     #[serde(rename = "subnet")]
     pub subnets: Vec<Spanned<SubnetForm>>,
 }
@@ -230,7 +254,9 @@ pub(super) struct FileForm {
 pub fn load(path: &Path, machine: &dyn Machine) -> Result<Checked, Rejected> {
     let name = path.display().to_string();
     let refused = |place, message| {
-        Err(Rejected { findings: vec![Finding { severity: Severity::Error, place, field: None, message }] })
+        Err(Rejected {
+            findings: vec![Finding { severity: Severity::Error, place, field: None, message, excerpt: None }],
+        })
     };
     let mut bytes = Vec::new();
     // A device has no end.

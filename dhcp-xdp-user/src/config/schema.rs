@@ -63,12 +63,29 @@ const SUBNET: Keys = &[
     ("interface", Text),
     ("pools", Texts),
     ("exclude", Texts),
+    ("allow_classes", Texts),
+    ("deny_classes", Texts),
+    ("known_clients_only", Bool),
     ("vrf", Text),
     ("pool", Tables(&[POOL])),
 ];
 const POOL: Keys = &[("range", Text), ("options", Options)];
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
+const CLASS: Keys = &[
+    ("name", Text),
+    ("match", Text),
+    ("spawn", Text),
+    ("lease_limit", Integer),
+    ("ignore", Bool),
+    ("lease_time_s", Integer),
+    ("min_lease_time_s", Integer),
+    ("max_lease_time_s", Integer),
+    ("next_server", Text),
+    ("server_name", Text),
+    ("boot_file", Text),
+    ("options", Options),
+];
 const INTERFACE: Keys = &[
     ("name", Text),
     ("workers", Integer),
@@ -94,6 +111,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("option_definition", Tables(&[OPTION_DEFINITION])),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
+    ("class", Tables(&[CLASS])),
     ("subnet", Tables(&[SUBNET, SETTINGS])),
 ]];
 
@@ -254,6 +272,7 @@ mod tests {
             ("zz = 1", FILE),
             ("defaults = { zz = 1 }", &[SETTINGS][..]),
             ("interface = [{ zz = 1 }]", &[INTERFACE]),
+            ("class = [{ zz = 1 }]", &[CLASS]),
             ("subnet = [{ zz = 1 }]", &[SUBNET, SETTINGS]),
             ("subnet = [{ pool = [{ zz = 1 }] }]", &[POOL]),
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),

@@ -17,7 +17,7 @@ use super::{
 /// Lease time when none is given, seconds.
 const DEFAULT_LEASE_TIME_S: i64 = 3600;
 /// Longest lease time, seconds: ten years, so that a time of expiry fits into 32 bits for long enough.
-const MAX_LEASE_TIME_S: i64 = 10 * 365 * 24 * 3600;
+pub(super) const MAX_LEASE_TIME_S: i64 = 10 * 365 * 24 * 3600;
 /// Part of the renewal times by which they are shortened at most, unless it is set.
 const DEFAULT_JITTER: f64 = 0.1;
 /// Most of it.
@@ -26,11 +26,10 @@ const MAX_JITTER: f64 = 0.5;
 const NEVER_SCARCE: u16 = 1001;
 
 /// All subnets, in the order of the file, and the VPNs that they are in.
-pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> (Vec<Subnet>, Vec<Vec<u8>>) {
+pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> (Vec<Subnet>, Vec<Vec<u8>>) {
     if form.subnets.is_empty() {
         checker.error(0..0, "no subnet to serve; expected a [[subnet]] table with prefix = \"192.0.2.0/24\" and pools");
     }
-    let levels = Levels::new(checker, form);
     let mut vrfs = Vec::new();
     let mut subnets: Vec<Subnet> = Vec::new();
     let mut by_network: BTreeMap<Ipv4Addr, Ipv4Net> = BTreeMap::new();
@@ -47,7 +46,7 @@ pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm) -> (Vec<Subnet
         } else {
             by_network.insert(prefix.network(), prefix);
         }
-        let subnet = subnet(checker, form, given, prefix, &levels, &mut vrfs);
+        let subnet = subnet(checker, form, given, prefix, levels, &mut vrfs);
         if let (Some(interface), Some(name)) = (&given.interface, &subnet.interface)
             && let Some(other) = subnets.iter().find(|other| other.interface.as_ref() == Some(name))
         {
@@ -108,6 +107,13 @@ fn subnet(
         prefix,
         interface,
         server_id,
+        access: super::classes::access(
+            checker,
+            form,
+            given.allow_classes.as_ref(),
+            &given.deny_classes,
+            given.known_clients_only,
+        ),
         lease: lease_times(checker, settings),
         authoritative: settings.authoritative.unwrap_or(false),
         vrf: vrf(checker, given.vrf.as_ref(), vrfs),

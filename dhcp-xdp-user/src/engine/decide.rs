@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Decision, DropReason, Ingress, Overlays, Place, Reply, Request, locate};
+use super::{Classified, Decision, DropReason, Ingress, Place, Reply, Request, locate};
 use crate::{
     config::{Config, LeaseTimes, Subnet},
     lease::{BindError, BindingState, Client, ClientKey, Contended, LeaseTable, OfferError},
@@ -17,6 +17,7 @@ const FOREVER: u32 = u32::MAX;
 const NOTE_WRONG_NETWORK: &str = "requested address is not on this network";
 const NOTE_WRONG_ADDRESS: &str = "requested address is not the client's";
 const NOTE_UNAVAILABLE: &str = "requested address is not available";
+const NOTE_LIMITED: &str = "as many leases as allowed here are in use";
 const NOTE_UNKNOWN: &str = "client is unknown";
 
 /// The decision about a request: [`locate`] and [`decide_at`].
@@ -28,7 +29,7 @@ pub fn decide(
     leases: &LeaseTable,
 ) -> Decision {
     match locate(request, ingress, config, leases) {
-        Ok(place) => decide_at(&place, request, ingress, now_s, config, leases),
+        Ok(place) => decide_at(&place, request, &Classified::default(), ingress, now_s, config, leases),
         Err(reason) => Decision::Drop(reason),
     }
 }
@@ -38,6 +39,7 @@ pub fn decide(
 pub fn decide_at(
     place: &Place,
     request: &Request<'_>,
+    classes: &Classified,
     ingress: &Ingress<'_>,
     now_s: u32,
     config: &Config,
@@ -46,7 +48,10 @@ pub fn decide_at(
     let Some(subnet) = config.subnets.get(usize::from(place.subnet)) else {
         return Decision::Drop(DropReason::NoSubnet);
     };
-    let case = Case { place, request, ingress, now_s, config, subnet, leases };
+    if let Some(reason) = classes.refusal(request.message_type, subnet, config) {
+        return Decision::Drop(reason);
+    }
+    let case = Case { place, request, classes, ingress, now_s, config, subnet, leases };
     match request.message_type {
         MessageType::Discover => case.discover(),
         MessageType::Request => case.request(),
@@ -64,6 +69,7 @@ pub fn decide_at(
 struct Case<'a> {
     place: &'a Place,
     request: &'a Request<'a>,
+    classes: &'a Classified,
     ingress: &'a Ingress<'a>,
     now_s: u32,
     config: &'a Config,
@@ -86,6 +92,9 @@ impl Case<'_> {
         }
         let wanted = self.request.requested_address.filter(|address| self.subnet.prefix.contains(address));
         let hold_until_s = self.now_s.saturating_add(self.config.offer_hold_s);
+        if self.leases.is_limited(&self.client(), self.now_s) {
+            return Decision::Drop(DropReason::LeaseLimit);
+        }
         match self.leases.offer(&self.client(), wanted, hold_until_s, self.now_s) {
             Ok(lease) if self.subnet.rapid_commit && self.request.rapid_commit => self.commit_rapidly(lease.address),
             Ok(lease) => Decision::Reply(self.granting(MessageType::Offer, lease.address, self.lease_time_s())),
@@ -99,6 +108,8 @@ impl Case<'_> {
     fn commit_rapidly(&self, address: Ipv4Addr) -> Decision {
         match self.bind(address) {
             Ok(Decision::Commit(reply, bound)) => Decision::Commit(Reply { rapid_commit: true, ..reply }, bound),
+            // A DISCOVER is never refused aloud.
+            Ok(Decision::Reply(_)) => Decision::Drop(DropReason::LeaseLimit),
             Ok(decision) => decision,
             Err(_) => Decision::Drop(DropReason::Contended),
         }
@@ -131,6 +142,7 @@ impl Case<'_> {
                 let reply = Reply { your_address: bound.lease.address, ..self.reply(MessageType::Bootp) };
                 Decision::Commit(reply, bound)
             }
+            Err(BindError::Limited) => Decision::Drop(DropReason::LeaseLimit),
             Err(_) => Decision::Drop(DropReason::Contended),
         }
     }
@@ -249,6 +261,7 @@ impl Case<'_> {
                 Ok(Decision::Commit(reply, bound))
             }
             Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
+            Err(BindError::Limited) => Ok(self.nak(NOTE_LIMITED)),
             Err(BindError::ClientIdRoom) => Ok(Decision::Drop(DropReason::ClientIdRoom)),
             Err(error) => Err(error),
         }
@@ -275,7 +288,7 @@ impl Case<'_> {
             renewal_times_s: None,
             rapid_commit: false,
             auto_configure: None,
-            overlays: Overlays::default(),
+            overlays: self.classes.overlays(self.config),
             note: "",
         }
     }
@@ -296,13 +309,14 @@ impl Case<'_> {
             subnet: self.place.subnet,
             hw: &self.request.hw,
             client_id: self.request.identifier(self.place.identity),
+            limits: &self.classes.limits,
         }
     }
 
     /// The lease time that the client is granted now: while addresses are scarce, the least one.
     fn lease_time_s(&self) -> u32 {
-        let times = &self.subnet.lease;
-        let granted_s = granted_s(times, self.request.lease_time_s);
+        let times = self.classes.lease_times(&self.subnet.lease, self.config);
+        let granted_s = granted_s(&times, self.request.lease_time_s);
         let is_scarce = || self.leases.used_permille(self.place.subnet) >= u32::from(times.scarce_permille);
         if times.scarce_permille <= 1000 && is_scarce() { granted_s.min(times.min_s) } else { granted_s }
     }

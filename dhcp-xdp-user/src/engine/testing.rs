@@ -8,9 +8,12 @@ use dhcproto::{Decodable as _, v4};
 use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, UdpHeader};
 
 use crate::{
-    config::{AddressRange, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet, Subnet, Subnets, Vrf},
+    config::{
+        Access, AddressRange, ClassTable, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet, Subnet,
+        Subnets, Vrf,
+    },
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, PoolRange, Stamp},
+    lease::{HwAddress, Lease, LeaseTable, LimitKey, PoolRange, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -48,6 +51,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
         prefix: prefix.parse().unwrap(),
         interface: interface.map(str::to_owned),
         server_id: None,
+        access: Access::default(),
         pools: vec![AddressRange { first, last }],
         lease: LeaseTimes {
             min_s: 60,
@@ -90,6 +94,7 @@ pub(crate) fn config() -> Config {
             subnet("192.0.2.0/24", Some("lan0"), lan(10), lan(19)),
             subnet("10.0.0.0/24", None, far(10), far(13)),
         ]),
+        classes: ClassTable::default(),
         state_dir: PathBuf::new(),
         durability: Durability::Sync,
         compaction: crate::journal::CompactionPolicy::default(),
@@ -107,6 +112,8 @@ pub(crate) fn config() -> Config {
 #[derive(Debug, Default)]
 pub(crate) struct FakeLane {
     pub(crate) records: Vec<(Lease, HwAddress, Vec<u8>)>,
+    /// What each of them counts against.
+    pub(crate) limits: Vec<Vec<LimitKey>>,
     pub(crate) full: bool,
     pub(crate) never_parks: bool,
     /// Records that are on the disk.
@@ -114,10 +121,17 @@ pub(crate) struct FakeLane {
 }
 
 impl Recorder for FakeLane {
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        limits: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
         if self.full {
             return Err(LaneFull);
         }
+        self.limits.push(limits.to_vec());
         self.records.push((*lease, *hw, client_id.to_vec()));
         Ok(Ticket(self.records.len() as u64))
     }
@@ -427,7 +441,8 @@ impl Bed {
             .zip(&config.subnets)
             .flat_map(|(subnet, s)| s.pools.iter().map(move |r| PoolRange { subnet, first: r.first, last: r.last }))
             .collect();
-        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]));
+        let limits = config.classes.limited.iter().count();
+        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]).with_limits(limits));
         let counters = Arc::new(Counters::default());
         let port = Arc::new(SharedPort::new(Port {
             interface: 0,
@@ -511,6 +526,10 @@ impl Bed {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.counters.snapshot()
+    }
+
+    pub(crate) fn limits(&self) -> &[Vec<LimitKey>] {
+        &self.processor.recorder().limits
     }
 
     pub(crate) fn records(&self) -> &[(Lease, HwAddress, Vec<u8>)] {

@@ -634,10 +634,11 @@ impl Replay<'_> {
             Record::Continuation { address, generation, part, bytes } => {
                 self.parts.add((address, generation), part, bytes);
             }
-            Record::Base { lease, hw, client_id_len, client_id } => {
+            Record::Base { lease, hw, tail, start } => {
                 let segment = self.segment;
-                let found = match self.parts.complete((lease.address, lease.generation), client_id, client_id_len) {
-                    Some(id) => Found::Change { binding: Box::new(lease.of(&hw, &id)), segment, mended },
+                let whole = self.parts.complete((lease.address, lease.generation), start, tail.len());
+                let found = match whole.and_then(|whole| tail.binding(&lease, &hw, &whole)) {
+                    Some(binding) => Found::Change { binding: Box::new(binding), segment, mended },
                     None => Found::Incomplete { segment, offset, address: lease.address },
                 };
                 return (self.each)(found);

@@ -19,7 +19,7 @@ use super::{
     record::{self, Bytes, MAX_RECORDS},
     status::Shared,
 };
-use crate::lease::{HwAddress, Lease, Stamp};
+use crate::lease::{HwAddress, Lease, LimitKey, Stamp};
 
 /// Records of one lane on their way at a time: at most what a worker can have parked with the usual number of frames.
 const LANE_CAPACITY: u64 = 16_384;
@@ -97,19 +97,33 @@ impl Lane {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn push(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        let count = record::records_of(client_id.len());
+        self.push_counted(lease, hw, client_id, &[])
+    }
+
+    /// As [`push`](Self::push), with what the lease counts against.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn push_counted(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        limits: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
+        let count = record::records_of(record::tail_len(client_id.len(), limits.len()));
         // Without its reader, nothing becomes durable any more.
         if self.room() < count as u64 || self.ring.is_abandoned() {
             return Err(LaneFull);
         }
         if count == 1 {
             let mut pushed = Ok(());
-            record::encode(lease, hw, client_id, |bytes| pushed = self.ring.push(bytes));
+            record::encode(lease, hw, client_id, limits, |bytes| pushed = self.ring.push(bytes));
             pushed.map_err(|_| LaneFull)?;
         } else {
             // All at once: the reader never sees a part of a change.
             let mut records: ArrayVec<Bytes, MAX_RECORDS> = ArrayVec::new();
-            record::encode(lease, hw, client_id, |bytes| records.push(bytes));
+            record::encode(lease, hw, client_id, limits, |bytes| records.push(bytes));
             self.ring.push_entire_slice(&records).map_err(|_| LaneFull)?;
         }
         self.submitted += count as u64;

@@ -19,12 +19,12 @@ use arrayvec::ArrayVec;
 use super::{
     Disk, JournalError,
     chain::{self, End, Link},
-    record::{Bytes, MAX_RECORDS, RECORD, Record},
+    record::{Bytes, MAX_RECORDS, MAX_TAIL, RECORD, Record},
     snapshot::Assembly,
 };
 use crate::{
     clock::Moment,
-    lease::{Binding, ClientId, LeaseTable},
+    lease::{Binding, LeaseTable},
 };
 
 /// Bytes of a file that a thread takes on at a time.
@@ -215,10 +215,11 @@ fn replay(
                 parts.add((address, generation), part, bytes);
             }
             Some(Record::Base { .. }) if offset < range.start => {}
-            Some(Record::Base { lease, hw, client_id_len, client_id }) => {
-                match parts.complete((lease.address, lease.generation), client_id, client_id_len) {
-                    Some(id) => {
-                        each(&lease.of(&hw, &id));
+            Some(Record::Base { lease, hw, tail, start }) => {
+                let whole = parts.complete((lease.address, lease.generation), start, tail.len());
+                match whole.and_then(|whole| tail.binding(&lease, &hw, &whole)) {
+                    Some(binding) => {
+                        each(&binding);
                         count += 1;
                     }
                     None => bad = Some(offset),
@@ -255,16 +256,16 @@ impl Parts {
         }
     }
 
-    /// The whole identifier of a base record that holds its start; `None` when parts are missing.
-    pub fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: u8) -> Option<ClientId> {
-        let mut id = ClientId::new();
-        id.try_extend_from_slice(start).ok()?;
-        let missing = usize::from(len).saturating_sub(start.len());
+    /// The whole tail of a base record that holds its start; `None` when parts are missing.
+    pub fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: usize) -> Option<ArrayVec<u8, MAX_TAIL>> {
+        let mut tail = ArrayVec::new();
+        tail.try_extend_from_slice(start).ok()?;
+        let missing = len.saturating_sub(start.len());
         if missing > 0 {
             let rest = self.bytes.get(..missing).filter(|_| self.of == Some(of))?;
-            id.try_extend_from_slice(rest).ok()?;
+            tail.try_extend_from_slice(rest).ok()?;
         }
         self.of = None;
-        Some(id)
+        Some(tail)
     }
 }

@@ -45,10 +45,10 @@ impl Assembly {
                 self.records.push(*bytes);
                 Ok(None)
             }
-            Record::Base { lease, client_id, client_id_len, .. } => {
+            Record::Base { lease, tail, start, .. } => {
                 let of = (lease.address, lease.generation);
-                let extra = record::records_of(usize::from(*client_id_len)) - 1;
-                self.parts.complete(of, client_id, *client_id_len).ok_or(())?;
+                let extra = record::records_of(tail.len()) - 1;
+                self.parts.complete(of, start, tail.len()).ok_or(())?;
                 // Continuations of a change whose base never came may lie before.
                 let surplus = self.records.len().checked_sub(extra).ok_or(())?;
                 self.records.drain(..surplus);
@@ -188,9 +188,9 @@ impl WholeSegment {
     }
 
     pub fn add(&mut self, binding: &Binding) -> io::Result<()> {
-        let Binding { address, state, generation, started_s, expires_s, hw, ref client_id } = *binding;
+        let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits } = *binding;
         let lease = Lease { address, state, generation, started_s, expires_s };
-        record::encode(&lease, &hw, client_id, |mut bytes| {
+        record::encode(&lease, &hw, client_id, limits, |mut bytes| {
             record::seal(&mut bytes, self.seed);
             self.buffer.extend_from_slice(&bytes);
         });

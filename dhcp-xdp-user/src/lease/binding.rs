@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
+use super::LimitKeys;
+
 /// A client identifier's bytes (RFC 2132 9.14: opaque, 2 to 255 bytes; longer than 255 cannot be in one option).
 pub type ClientId = ArrayVec<u8, 255>;
 
@@ -89,6 +91,8 @@ pub struct Binding {
     pub hw: HwAddress,
     /// The client identifier; empty when the client sent none and is known by its hardware address.
     pub client_id: ClientId,
+    /// What it counts against while it is bound.
+    pub limits: LimitKeys,
 }
 
 impl Lease {
@@ -105,6 +109,7 @@ impl Lease {
             expires_s: self.expires_s,
             hw: *hw,
             client_id: id,
+            limits: LimitKeys::new(),
         }
     }
 }

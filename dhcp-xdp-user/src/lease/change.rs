@@ -9,9 +9,11 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 
 use super::{
-    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError, RestoreError, Stamp,
+    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
+    RestoreError, Stamp,
     binding::is_current,
     index::{ClientIndex, Entered},
+    limit,
     side::Full,
     slot::{Body, Claim, HwHead, Seen},
 };
@@ -31,6 +33,14 @@ enum Retry {
     Contended,
     /// There is no room for the client identifier.
     Room,
+    /// A lease limit is reached.
+    Limited,
+}
+
+impl From<LimitReached> for Retry {
+    fn from(LimitReached: LimitReached) -> Self {
+        Self::Limited
+    }
 }
 
 impl From<Full> for Retry {
@@ -73,6 +83,8 @@ impl LeaseTable {
                 Err(Retry::Changed) => {}
                 Err(Retry::Contended) => return Err(OfferError::Contended),
                 Err(Retry::Room) => return Err(OfferError::ClientIdRoom),
+                // An offer counts against nothing.
+                Err(Retry::Limited) => return Err(OfferError::Exhausted),
             }
         }
         Err(OfferError::Contended)
@@ -240,6 +252,9 @@ impl LeaseTable {
                 Err(Retry::Changed) => {}
                 Err(Retry::Contended) => return Err(BindError::Contended),
                 Err(Retry::Room) => return Err(BindError::ClientIdRoom),
+                // Leases that are over may count still.
+                Err(Retry::Limited) if self.expire_some(now_s) > 0 => {}
+                Err(Retry::Limited) => return Err(BindError::Limited),
             }
         }
         Err(BindError::Contended)
@@ -253,6 +268,10 @@ impl LeaseTable {
             && is_same
             && expires_s <= seen.word.expires_s()
             && self.index.get(&client.key, &self.slots) == Some(slot)
+            && self.limits.as_ref().is_none_or(|limits| {
+                let keys = limits.keys(slot);
+                client.limits.is_empty() || client.limits.iter().map(|limit| limit.key).eq(keys)
+            })
     }
 
     /// Notes where the record of a lease is on its way to the disk, as a later renewal that it covers has to know. Nothing
@@ -314,7 +333,8 @@ impl LeaseTable {
                 Entered::Busy => return Err(Retry::Contended),
             },
         };
-        if let Err(retry) = self.take_over(client, slot, claim, Some(seen)) {
+        let from = left.as_ref().map(|(other, _)| *other);
+        if let Err(retry) = self.count_and_take_over(client, slot, from, claim, seen) {
             match left {
                 Some((other, claim)) => {
                     self.index.move_if_at(key, slot, other);
@@ -326,6 +346,34 @@ impl LeaseTable {
             return Err(retry);
         }
         Ok(left)
+    }
+
+    /// Counts the lease against the client's limits, and makes the slot's side data the client's. `left` is the slot that the
+    /// client leaves for it, claimed. When it fails nothing was changed.
+    fn count_and_take_over(
+        &self,
+        client: &Client<'_>,
+        slot: u32,
+        left: Option<u32>,
+        claim: &Claim<'_>,
+        seen: &Seen,
+    ) -> Result<(), Retry> {
+        let Some(limits) = &self.limits else { return self.take_over(client, slot, claim, Some(seen)) };
+        let kept = match left {
+            _ if !client.limits.is_empty() => LimitKeys::new(),
+            Some(left) => limits.keys(left),
+            None if seen.key == client.key => limits.keys(slot),
+            None => LimitKeys::new(),
+        };
+        let kept = limit::unlimited(kept.iter());
+        let wanted = if client.limits.is_empty() { &kept[..] } else { client.limits };
+        limits.reserve(slot, left, wanted)?;
+        if let Err(retry) = self.take_over(client, slot, claim, Some(seen)) {
+            limits.forget(slot, left, wanted);
+            return Err(retry);
+        }
+        limits.settle(slot, left, wanted);
+        Ok(())
     }
 
     /// Claims the slot that the client has, and moves its index entry to the slot that it gets, which the caller holds.
@@ -465,17 +513,20 @@ impl LeaseTable {
             BindingState::Released => BindingState::Released,
             _ => BindingState::Expired,
         };
+        self.forget_alike(&key, slot, &claim.key());
         if binding.state == BindingState::Declined {
             self.index.remove_if_at(&key, slot);
         } else if !self.restore_index(&key, slot, &claim, state, binding.started_s) {
             self.give_back(slot, claim);
             return Err(RestoreError::Contended);
         }
-        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id };
-        self.forget_alike(&key, slot, &claim.key());
+        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[] };
         if self.take_over(&client, slot, &claim, None).is_err() {
             // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
             let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);
+        }
+        if let Some(limits) = &self.limits {
+            limits.restore(slot, if state == BindingState::Bound { &binding.limits } else { &[] });
         }
         let Binding { generation, started_s, expires_s, .. } = *binding;
         let entry = Entry { state, generation, started_s, expires_s };

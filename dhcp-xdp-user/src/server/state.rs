@@ -63,7 +63,7 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
     let ranges: Vec<PoolRange> = pools(config).collect();
     expect_room(config.address_count())?;
     let start = Instant::now();
-    let table = LeaseTable::new(&ranges, secret());
+    let table = LeaseTable::new(&ranges, secret()).with_limits(config.classes.limited.iter().count());
     let made = start.elapsed();
     let strangers = AtomicU64::new(0);
     // Two threads at one client or address: seldom, and settled at the end.
@@ -202,7 +202,7 @@ mod tests {
             let mut chaddr = [0; 16];
             chaddr[0] = (number % 23) as u8;
             let hw = HwAddress { htype: 1, hlen: 6, chaddr };
-            let client = Client { key: live.key(0, &hw, b""), subnet: 0, hw: &hw, client_id: b"" };
+            let client = Client { key: live.key(0, &hw, b""), subnet: 0, hw: &hw, client_id: b"", limits: &[] };
             let at = now_s + round / 100;
             let Ok(offer) = live.offer(&client, None, at + 1, at) else { continue };
             let Ok(bound) = live.bind(&client, offer.address, at + 3 + number % 5, at) else { continue };

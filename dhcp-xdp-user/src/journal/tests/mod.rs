@@ -48,7 +48,9 @@ fn lease(binding: &Binding) -> Lease {
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) -> Ticket {
-    lane.submit(&lease(binding), &binding.hw, &binding.client_id).unwrap()
+    let ticket = lane.push_counted(&lease(binding), &binding.hw, &binding.client_id, &binding.limits).unwrap();
+    lane.ring();
+    ticket
 }
 
 fn wakes(lanes: usize) -> Vec<Arc<Wake>> {
@@ -140,18 +142,44 @@ fn records_of_every_state_and_identifier_length_come_back() {
     for len in 0..=255 {
         let binding = binding(len as u32, 9, len);
         let mut records = Vec::new();
-        record::encode(&lease(&binding), &binding.hw, &binding.client_id, |bytes| records.push(bytes));
+        record::encode(&lease(&binding), &binding.hw, &binding.client_id, &binding.limits, |bytes| records.push(bytes));
         assert_eq!(records.len(), record::records_of(len));
         assert!(records.len() <= MAX_RECORDS);
         let (base, parts) = records.split_last().unwrap();
         assert!(parts.iter().all(record::is_continuation) && !record::is_continuation(base));
         let mut sealed = *base;
         record::seal(&mut sealed, 77);
-        let Some(Record::Base { lease: read, hw, client_id_len, .. }) = record::decode(&sealed, 77) else {
-            panic!("not read")
-        };
-        assert_eq!((read, hw, usize::from(client_id_len)), (lease(&binding), binding.hw, len));
+        let Some(Record::Base { lease: read, hw, tail, .. }) = record::decode(&sealed, 77) else { panic!("not read") };
+        assert_eq!((read, hw, tail.len()), (lease(&binding), binding.hw, len));
         assert_eq!(record::decode(&sealed, 78), None, "another segment's bytes");
+    }
+}
+
+/// A binding that counts against so many limits.
+fn counted(number: u32, id_len: usize, limits: usize) -> Binding {
+    let key = |n: usize| crate::lease::LimitKey::new("circuit", &[number as u8, n as u8]);
+    Binding { limits: (0..limits).map(key).collect(), ..binding(number, 1, id_len) }
+}
+
+#[test]
+fn what_leases_count_against_comes_back_through_restarts_and_compaction() {
+    let dir = TempDir::new().unwrap();
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    let lens = [0, 5, 6, 7, 22, 23, 70, 71, 254, 255];
+    let written: Vec<Binding> =
+        (0u32..40).map(|n| counted(n, lens[n as usize % lens.len()], n as usize / lens.len())).collect();
+    for binding in &written {
+        let mut count = 0;
+        let Binding { hw, client_id, limits, .. } = binding;
+        record::encode(&lease(binding), hw, client_id, limits, |_| count += 1);
+        assert_eq!(count, record::records_of(record::tail_len(client_id.len(), limits.len())));
+        assert!(count <= MAX_RECORDS);
+        submit(&mut lane, binding);
+    }
+    drop(lane);
+    journal.stop().unwrap();
+    for _ in 0..3 {
+        assert_eq!(recover(&dir).unwrap().0, written, "recovery compacts, too");
     }
 }
 

@@ -11,6 +11,8 @@ use proptest::prelude::*;
 use super::*;
 
 mod free_map;
+mod limit_table;
+mod limits;
 mod model;
 mod ring;
 mod side;
@@ -59,7 +61,7 @@ impl Who {
     }
 
     fn in_subnet<'a>(&'a self, table: &LeaseTable, subnet: u16) -> Client<'a> {
-        Client { key: table.key(subnet, &self.hw, &self.id), subnet, hw: &self.hw, client_id: &self.id }
+        Client { key: table.key(subnet, &self.hw, &self.id), subnet, hw: &self.hw, client_id: &self.id, limits: &[] }
     }
 }
 
@@ -522,7 +524,7 @@ fn two_clients_whose_index_entries_look_alike_are_told_apart() {
     let table = table(3);
     let key = |n: u64| ClientKey([n, 7 << 32 | n]);
     let hw = HwAddress::default();
-    let client = |n| Client { key: key(n), subnet: 0, hw: &hw, client_id: &[] };
+    let client = |n| Client { key: key(n), subnet: 0, hw: &hw, client_id: &[], limits: &[] };
     for n in 1..=3 {
         assert_eq!(table.find(&key(n), NOW), None);
         table.bind(&client(n), ip(n as u32), NOW + TERM, NOW).unwrap();

@@ -1,7 +1,7 @@
 //! Whole lives of a server on a simulated disk, each from a seed: clients bind, renew, move, release and decline, the journal
 //! and its compaction go in steps, the disk fails, fills up and loses power at any operation, the process is killed, the wall
 //! clock is set, and recovery begins anew, also in the middle of recovery. What clients were told is checked against the
-//! table that comes back, by the real time that passed.
+//! table that comes back, by the real time that passed; and that no client gets a lease on a circuit that has as many as allowed.
 //!
 //! `DHCP_XDP_SIM_SEED=N` replays one seed, `DHCP_XDP_SIM_COUNT=N` runs so many.
 
@@ -19,7 +19,7 @@ use super::super::{
 };
 use crate::{
     clock::{Clock, Moment},
-    lease::{Bound, Client, HwAddress, Lease, LeaseTable, PoolRange, RestoreError, Stamp},
+    lease::{BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, PoolRange, RestoreError, Stamp},
 };
 use disk::{Random, SimDisk};
 
@@ -72,6 +72,8 @@ impl Time {
 
 /// A server from start to crash.
 struct Life {
+    /// Leases of each circuit when it began.
+    circuits: [u32; CIRCUITS],
     clock: Clock,
     table: LeaseTable,
     writer: Writer,
@@ -105,13 +107,23 @@ struct Counts {
     compactions: u64,
     failed_steps: u64,
     recoveries_cut_short: u64,
+    limited: u64,
 }
 
-type Record = (Ipv4Addr, u32, u8, u32, u32, [u8; 16], Vec<u8>);
+type Record = (Ipv4Addr, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>);
+
+/// Circuits, and how many leases each may hold.
+const CIRCUITS: usize = 3;
+const MOST: u32 = 2;
+
+/// What a client's lease counts against.
+fn circuit(client: usize) -> Limit {
+    Limit { key: LimitKey::new("circuit", &[(client % CIRCUITS) as u8]), most: MOST }
+}
 
 fn record_of(binding: &Binding) -> Record {
-    let Binding { address, state, generation, started_s, expires_s, hw, ref client_id } = *binding;
-    (address, generation, state as u8, started_s, expires_s, hw.chaddr, client_id.to_vec())
+    let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits } = *binding;
+    (address, generation, state as u8, started_s, expires_s, hw.chaddr, client_id.to_vec(), limits.to_vec())
 }
 
 impl World {
@@ -164,7 +176,8 @@ impl World {
         let clock = Clock::resume_at(recovery.last_moment(), self.time.wall(), self.time.boot(), self.time.boot_id);
         let now_s = clock.at(self.time.boot());
         let table =
-            LeaseTable::new(&[PoolRange { subnet: 0, first: address(0), last: address(ADDRESSES - 1) }], [3, 4]);
+            LeaseTable::new(&[PoolRange { subnet: 0, first: address(0), last: address(ADDRESSES - 1) }], [3, 4])
+                .with_limits(1);
         recovery.replay(|binding| {
             assert!(self.submitted.contains(&record_of(binding)), "made up: {binding:?}");
             match table.restore(binding, 0, now_s) {
@@ -184,7 +197,12 @@ impl World {
             closed: None,
         };
         let writer = Writer::open(Arc::new(self.disk.clone()), &recovery.found, setup, Arc::clone(&shared), ends)?;
-        let life = Life { clock, table, writer, lanes, shared, moment, parked: vec![], compaction: None };
+        let circuits = std::array::from_fn(|number| table.limit_count(circuit(number).key));
+        for (number, counted) in circuits.iter().enumerate() {
+            let bound = table.iter(now_s).filter(|binding| binding.limits.contains(&circuit(number).key)).count();
+            assert_eq!(*counted as usize, bound, "circuit {number} after a restart");
+        }
+        let life = Life { circuits, clock, table, writer, lanes, shared, moment, parked: vec![], compaction: None };
         self.time.marked_error = self.time.marked_error.min(self.time.error);
         self.check(&life);
         Ok(life)
@@ -214,8 +232,11 @@ impl World {
     /// As a worker does: nothing is changed while there is no room.
     fn submit(&mut self, life: &mut Life, lane: usize, client: usize, lease: &Lease) -> Ticket {
         let (hw, id) = &self.clients[client];
-        self.submitted.insert(record_of(&lease.of(hw, id)));
-        life.lanes[lane].submit(lease, hw, id).unwrap()
+        let limits = life.table.limit_keys(lease);
+        self.submitted.insert(record_of(&Binding { limits: limits.clone(), ..lease.of(hw, id) }));
+        let ticket = life.lanes[lane].push_counted(lease, hw, id, &limits).unwrap();
+        life.lanes[lane].ring();
+        ticket
     }
 
     fn request(&mut self, life: &mut Life) {
@@ -227,8 +248,11 @@ impl World {
         let (hw, id) = self.clients[client].clone();
         let now_s = self.now_s(life);
         let key = life.table.key(0, &hw, &id);
-        let who = Client { key, subnet: 0, hw: &hw, client_id: &id };
         let held = life.table.find(&key, now_s).filter(|lease| lease.state == crate::lease::BindingState::Bound);
+        // A renewal past the relay agent does not say which circuit it comes from.
+        let says_circuit = held.is_none() || self.random.below(3) > 0;
+        let limits: Vec<Limit> = says_circuit.then(|| circuit(client)).into_iter().collect();
+        let who = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &limits };
         match (self.random.below(10), held) {
             (0, Some(lease)) => {
                 // It gives up its address as soon as it says so.
@@ -262,7 +286,21 @@ impl World {
     fn bind(&mut self, life: &mut Life, lane: usize, client: usize, who: &Client<'_>, wanted: Ipv4Addr, now_s: u32) {
         let term = [20, 100, 1000][self.random.below(3) as usize];
         let slack = [0, 30][self.random.below(2) as usize];
-        let Ok(bound) = life.table.bind_with_slack(who, wanted, now_s + term, slack, now_s) else { return };
+        let bound = match life.table.bind_with_slack(who, wanted, now_s + term, slack, now_s) {
+            Ok(bound) => bound,
+            Err(error) => {
+                self.stats.limited += u64::from(error == BindError::Limited);
+                return;
+            }
+        };
+        assert_eq!(life.table.limit_keys(&bound.lease)[..], [circuit(client).key], "client {client}: {bound:?}");
+        // A release that nobody waited for may be lost with the machine, and another client have its place: only then is a
+        // circuit fuller than allowed, and takes in nobody until it no longer is.
+        let (counted, at_start) = (life.table.limit_count(circuit(client).key), life.circuits[client % CIRCUITS]);
+        assert!(
+            counted <= at_start.max(MOST),
+            "{counted} leases on the circuit of client {client}, {at_start} at start"
+        );
         if self.beliefs[client].is_some_and(|belief| belief.address != wanted) {
             self.beliefs[client] = None;
         }
@@ -466,6 +504,7 @@ impl Counts {
         self.compactions += other.compactions;
         self.failed_steps += other.failed_steps;
         self.recoveries_cut_short += other.recoveries_cut_short;
+        self.limited += other.limited;
     }
 }
 
@@ -495,7 +534,8 @@ fn run_seeds(usual: u64) {
         }
     });
     println!("{count} seeds: {total:?}");
-    let Counts { acks, thinned, power_cuts, kills, stops, compactions, failed_steps, recoveries_cut_short } = total;
+    let Counts { acks, thinned, power_cuts, kills, stops, compactions, failed_steps, recoveries_cut_short, limited } =
+        total;
     for (what, happened) in [
         ("ACKs", acks),
         ("renewals without a record", thinned),
@@ -505,6 +545,7 @@ fn run_seeds(usual: u64) {
         ("compactions", compactions),
         ("failing disks", failed_steps),
         ("recoveries cut short", recoveries_cut_short),
+        ("refused for the limit of a circuit", limited),
     ] {
         assert!(happened >= count / 8, "hardly any {what}: {happened}");
     }
