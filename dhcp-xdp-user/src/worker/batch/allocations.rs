@@ -99,7 +99,7 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
     if random.below(16) == 0 {
         msg = msg.option(code::CLIENT_ID, &[1]);
     }
-    if random.below(20) == 0 {
+    if random.below(20) == 0 && !msg.options.is_empty() {
         // A BOOTP client's.
         msg.options.remove(0);
     }
