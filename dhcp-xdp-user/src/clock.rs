@@ -26,8 +26,12 @@ const TOLERANCE_S: u32 = 5;
 pub struct Moment {
     /// The leases' time, seconds since 1970-01-01 UTC; 0 is not known.
     pub lease_s: u32,
+    /// Milliseconds beyond it: what is cut off here would be lost at each restart.
+    pub lease_ms: u16,
     /// The wall clock, seconds since 1970-01-01 UTC.
     pub wall_s: u32,
+    /// Milliseconds beyond it.
+    pub wall_ms: u16,
     /// `CLOCK_BOOTTIME`, milliseconds.
     pub boot_ms: u64,
     /// Which boot of the machine it was (`/proc/sys/kernel/random/boot_id`); 0 is not known.
@@ -64,7 +68,7 @@ impl Clock {
     pub(crate) fn resume_at(last: Option<Moment>, wall: Duration, boot: Duration, boot_id: u128) -> Self {
         let lease_at_start = match last.filter(|last| last.lease_s > 0) {
             None => wall,
-            Some(last) => Duration::from_secs(last.lease_s.into()) + passed_since(&last, wall, boot, boot_id),
+            Some(last) => whole(last.lease_s, last.lease_ms) + passed_since(&last, wall, boot, boot_id),
         };
         Self { lease_at_start, boot_at_start: boot, boot_id }
     }
@@ -82,7 +86,9 @@ impl Clock {
     pub(crate) fn moment_at(&self, wall: Duration, boot: Duration) -> Moment {
         Moment {
             lease_s: self.at(boot),
+            lease_ms: self.time_at(boot).subsec_millis() as u16,
             wall_s: seconds(wall),
+            wall_ms: wall.subsec_millis() as u16,
             boot_ms: u64::try_from(boot.as_millis()).unwrap_or(u64::MAX),
             boot_id: self.boot_id,
         }
@@ -94,7 +100,11 @@ impl Clock {
     }
 
     pub(crate) fn at(&self, boot: Duration) -> u32 {
-        seconds(self.lease_at_start + boot.saturating_sub(self.boot_at_start))
+        seconds(self.time_at(boot))
+    }
+
+    fn time_at(&self, boot: Duration) -> Duration {
+        self.lease_at_start + boot.saturating_sub(self.boot_at_start)
     }
 }
 
@@ -107,7 +117,11 @@ fn passed_since(last: &Moment, wall: Duration, boot: Duration, boot_id: u128) ->
     if last.wall_ahead_s() < -i64::from(TOLERANCE_S) {
         return Duration::ZERO;
     }
-    wall.saturating_sub(Duration::from_secs(last.wall_s.into()))
+    wall.saturating_sub(whole(last.wall_s, last.wall_ms))
+}
+
+fn whole(seconds: u32, millis: u16) -> Duration {
+    Duration::from_secs(seconds.into()) + Duration::from_millis(millis.into())
 }
 
 /// Whole seconds; `u32::MAX`, in 2106, means never, and time stops one before it.
@@ -172,6 +186,18 @@ mod tests {
             let clock = Clock::resume_at(Some(last), secs(wall), secs(170), 7);
             assert_eq!(u64::from(clock.at(secs(175))), NOON + 75, "wall clock {wall}");
         }
+    }
+
+    #[test]
+    fn a_hundred_restarts_lose_no_second() {
+        let at = |ms: u64| (Duration::from_millis(NOON * 1000 + ms), Duration::from_millis(100_000 + ms));
+        let mut last = Clock::resume_at(None, at(0).0, at(0).1, 7).moment_at(at(0).0, at(0).1);
+        for restart in 1..=100 {
+            let (wall, boot) = at(restart * 1777);
+            // Every other one after a reboot, by the wall clock alone.
+            last = Clock::resume_at(Some(last), wall, boot, 7 + u128::from(restart / 2)).moment_at(wall, boot);
+        }
+        assert!(last.wall_ahead_s().abs() <= 1, "{last:?}");
     }
 
     #[test]
