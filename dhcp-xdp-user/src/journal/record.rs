@@ -5,7 +5,8 @@
 //! base          crc 4 | kind, limits << 4 1 | htype 1 | hlen 1 | client id length 1 | address 4 | generation 4 | started_s 4 |
 //!               expires_s 4 | chaddr 16 | address space 2 (0) | tail, first 22
 //! continuation  crc 4 | kind 1 | part 1 | 0 2 | address 4 | generation 4 | tail, next 48
-//! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | lease time 4 | wall clock 4 | boot time 8, ms | boot id 16 | 0 16
+//! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | lease time 4 | wall clock 4 | boot time 8, ms | boot id 16 |
+//!               ms of lease time 2 | ms of wall clock 2 | 0 12
 //! ```
 //! The tail is the client identifier and, of 16 bytes each, what the lease counts against. Continuations stand right before
 //! their base record, in the same group, so that a base that can be read is whole.
@@ -151,6 +152,8 @@ pub(super) fn marker(durable: u64, moment: &Moment) -> Bytes {
     put(&mut bytes, 20, &moment.wall_s.to_le_bytes());
     put(&mut bytes, 24, &moment.boot_ms.to_le_bytes());
     put(&mut bytes, 32, &moment.boot_id.to_le_bytes());
+    put(&mut bytes, 48, &moment.lease_ms.to_le_bytes());
+    put(&mut bytes, 50, &moment.wall_ms.to_le_bytes());
     bytes
 }
 
@@ -159,6 +162,8 @@ fn marked(bytes: &Bytes) -> Record<'_> {
     let moment = Moment {
         lease_s: u32_at(bytes, 16),
         wall_s: u32_at(bytes, 20),
+        lease_ms: u16::from_le_bytes([bytes[48], bytes[49]]),
+        wall_ms: u16::from_le_bytes([bytes[50], bytes[51]]),
         boot_ms: u64_at(24),
         boot_id: u128::from_le_bytes(std::array::from_fn(|i| bytes[32 + i])),
     };
