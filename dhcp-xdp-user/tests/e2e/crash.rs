@@ -99,7 +99,7 @@ fn kill_in_storm(site: &Direct, server: Server, round: u64, moment: Duration, le
     let report = fs::read_to_string(&json).with_context(|| storm.last_words())?;
     let report: Value = serde_json::from_str(&report).context("dhcp-storm's JSON")?;
     ensure!(report["summary"]["violations"] == 0, "{} {}", report["violations"], report["violation_examples"]);
-    ledger.add(&book)
+    ledger.add(&book).with_context(|| storm.last_words())
 }
 
 /// Each of these clients renews its lease (RFC 2131 4.3.2, RENEWING), by frames that this test makes, and gets an ACK for the
