@@ -13,6 +13,7 @@ use toml::Spanned;
 use super::{
     Config, Durability, Interface, LoadBalance, Subnets, XdpMode,
     file::{FileForm, InterfaceForm, Number, Text},
+    levels::Levels,
     machine::{InterfaceState, Link, Machine},
     schema::Complaint,
     source::{Finding, Rejected, Severity, Source},
@@ -45,7 +46,12 @@ pub struct Checked {
 
 /// Collects findings while a form is turned into a configuration.
 pub(super) struct Checker<'a> {
+    /// The text that is being read.
     pub source: &'a Source,
+    /// The configuration itself.
+    pub main: &'a Source,
+    /// Whether `source` is another one than `main`.
+    pub is_elsewhere: bool,
     machine: &'a dyn Machine,
     /// What the machine said of each interface: it is asked once, however many subnets there are.
     links: HashMap<String, InterfaceState>,
@@ -96,6 +102,24 @@ impl Checker<'_> {
         self.findings.add(severity, span.start, || source.finding(severity, span, message.into()));
     }
 
+    /// Reads another text, named at `at` of this one: what is found there has its places, and stands with what is found at `at`.
+    pub fn elsewhere<T>(&mut self, source: &Source, at: usize, read: impl FnOnce(&mut Checker<'_>) -> T) -> T {
+        let mut other = Checker {
+            source,
+            main: self.main,
+            is_elsewhere: true,
+            machine: self.machine,
+            links: std::mem::take(&mut self.links),
+            findings: Findings::default(),
+        };
+        let result = read(&mut other);
+        self.links = other.links;
+        other.findings.end(source);
+        other.findings.list.sort_by_key(|(at, _)| *at);
+        self.findings.list.extend(other.findings.list.into_iter().map(|(_, finding)| (at, finding)));
+        result
+    }
+
     /// A number within bounds, or `default` when it is missing (or wrong, which is an error).
     pub fn number(
         &mut self,
@@ -143,19 +167,25 @@ pub(super) fn check(
     machine: &dyn Machine,
     complaints: Vec<Complaint>,
 ) -> Result<Checked, Rejected> {
-    let mut checker = Checker { source, machine, links: HashMap::new(), findings: Findings::default() };
+    let findings = Findings::default();
+    let mut checker = Checker { source, main: source, is_elsewhere: false, machine, links: HashMap::new(), findings };
     let is_whole = complaints.is_empty();
     for (at, why) in complaints {
         checker.error(at, why);
     }
     let interfaces = interfaces(&mut checker, form);
-    let (subnets, vrfs) = super::subnets::subnets(&mut checker, form);
+    let levels = Levels::new(&mut checker, form);
+    let (subnets, vrfs) = super::subnets::subnets(&mut checker, form, &levels);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }
+    let subnets = Subnets::new(subnets).with_vrfs(vrfs);
+    let mut overlays = Vec::new();
+    let reservations = super::reserve::reservations(&mut checker, form, &subnets, &levels, &mut overlays);
     let config = Config {
         interfaces,
-        subnets: Subnets::new(subnets).with_vrfs(vrfs),
+        subnets,
+        reservations,
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
         offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,
@@ -165,7 +195,7 @@ pub(super) fn check(
         max_hops: checker.number(form.max_hops.as_ref(), 0..=255, 16, " relay agents") as u8,
         client_subnet_selection: form.client_subnet_selection,
         load_balance: load_balance(&mut checker, form),
-        overlays: Vec::new(),
+        overlays,
     };
     let total = config.address_count();
     if total > MAX_ADDRESSES {

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
 
-use super::Subnets;
+use super::{Reservations, Subnets, index::both_tags};
 use crate::wire::options::Codes;
 
 /// A whole configuration that has passed every check.
@@ -14,6 +14,8 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Subnets in the order of the file; a `u16` index into it names a subnet everywhere else.
     pub subnets: Subnets,
+    /// What is kept for single clients.
+    pub reservations: Reservations,
     /// Directory of the journal and the control socket.
     pub state_dir: PathBuf,
     /// When an ACK may leave, relative to its record's way to stable storage.
@@ -58,9 +60,9 @@ pub struct Overlay {
 }
 
 impl Config {
-    /// Number of addresses of all pools.
+    /// Number of addresses of all pools, and of the reserved ones outside of them.
     pub fn address_count(&self) -> u64 {
-        self.subnets.iter().map(Subnet::address_count).sum()
+        self.subnets.iter().map(Subnet::address_count).sum::<u64>() + self.reservations.outside_pools()
     }
 }
 
@@ -140,8 +142,12 @@ pub enum Durability {
 pub struct Subnet {
     /// The prefix, with host bits zero.
     pub prefix: Ipv4Net,
+    /// The name of the network that it shares with other subnets: they are one link, and their clients have one lease there.
+    pub network: Option<String>,
     /// Clients that ask directly (without a relay agent) on this interface belong here. `None`: reached through relays only.
     pub interface: Option<String>,
+    /// The VLANs of that interface which it is on; `None`: all that no other subnet there names.
+    pub vlans: Option<Vlans>,
     /// Server identifier (option 54); `None` is the address of the interface that a request came in on.
     pub server_id: Option<Ipv4Addr>,
     /// Ranges of addresses to lease; inside the prefix, sorted, not overlapping, exclusions already cut out.
@@ -192,6 +198,42 @@ impl Subnet {
     pub fn boot_file_of(&self, architecture: Option<u16>) -> &[u8] {
         let of = |wanted: u16| self.boot_files.iter().find(|(architecture, _)| *architecture == wanted);
         architecture.and_then(of).map_or(&self.boot_file, |(_, file)| file)
+    }
+}
+
+/// VLAN identifiers, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VlanRange {
+    /// First.
+    pub first: u16,
+    /// Last, not below the first.
+    pub last: u16,
+}
+
+impl VlanRange {
+    /// Whether it has this one.
+    pub fn contains(self, id: u16) -> bool {
+        self.first <= id && id <= self.last
+    }
+}
+
+/// The VLAN tags of frames: the outer one, and the inner one where that counts (IEEE 802.1ad). Where there is an inner one, one
+/// of the two is a single VLAN or the inner one is any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlans {
+    /// The first tag of a frame.
+    pub outer: VlanRange,
+    /// Its second; `None`: whatever follows the first.
+    pub inner: Option<VlanRange>,
+}
+
+impl Vlans {
+    /// The tags as a range of numbers, and whether of both.
+    pub(super) fn tags(&self) -> (u32, u32, bool) {
+        match self.inner {
+            None => (self.outer.first.into(), self.outer.last.into(), false),
+            Some(inner) => (both_tags(self.outer.first, inner.first), both_tags(self.outer.last, inner.last), true),
+        }
     }
 }
 

@@ -12,23 +12,29 @@ mod file;
 mod index;
 mod levels;
 mod machine;
+mod networks;
 mod options;
 mod quick;
 mod ranges;
+mod reservations;
+mod reserve;
 mod schema;
 mod source;
 mod subnets;
+mod table;
 #[cfg(test)]
 mod tests;
 mod values;
+mod vlan;
 
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
     AddressRange, Config, Durability, Identity, Interface, LeaseTimes, LoadBalance, OptionBlob, OptionSet, Overlay,
-    PoolOptions, Subnet, Vrf, XdpMode,
+    PoolOptions, Subnet, VlanRange, Vlans, Vrf, XdpMode,
 };
 pub use file::{load, parse};
 pub use index::Subnets;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
 pub use quick::QuickFlags;
+pub use reservations::{Collision, IdKind, Identified, Reservation, Reservations, Scope};
 pub use source::{Finding, Place, Rejected, Severity};

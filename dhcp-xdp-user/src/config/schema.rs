@@ -19,6 +19,7 @@ pub(super) enum Kind {
     Texts,
     Integer,
     Integers,
+    IntegerOrText,
     Number,
     Bool,
     /// A table whose keys the options' own checks know.
@@ -31,7 +32,7 @@ pub(super) enum Kind {
 /// Keys with their kinds; a table may have those of several lists.
 pub(super) type Keys = &'static [(&'static str, Kind)];
 
-use Kind::{Bool, Integer, Integers, Number, Options, Table, Tables, Text, Texts};
+use Kind::{Bool, Integer, IntegerOrText, Integers, Number, Options, Table, Tables, Text, Texts};
 
 /// What `[defaults]` and `[[subnet]]` have in common.
 const SETTINGS: Keys = &[
@@ -60,11 +61,36 @@ const SETTINGS: Keys = &[
 ];
 const SUBNET: Keys = &[
     ("prefix", Text),
+    ("network", Text),
     ("interface", Text),
+    ("vlan", IntegerOrText),
+    ("inner", IntegerOrText),
+    ("reservations", Text),
     ("pools", Texts),
     ("exclude", Texts),
     ("vrf", Text),
     ("pool", Tables(&[POOL])),
+];
+const NETWORK: Keys = &[
+    ("name", Text),
+    ("interface", Text),
+    ("vlan", IntegerOrText),
+    ("inner", IntegerOrText),
+    ("subnets", Texts),
+    ("reservations", Text),
+];
+const RESERVATION: Keys = &[
+    ("hw_address", Text),
+    ("client_id", Text),
+    ("circuit_id", Text),
+    ("remote_id", Text),
+    ("address", Text),
+    ("hostname", Text),
+    ("lease_time_s", Integer),
+    ("next_server", Text),
+    ("server_name", Text),
+    ("boot_file", Text),
+    ("options", Options),
 ];
 const POOL: Keys = &[("range", Text), ("options", Options)];
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
@@ -93,8 +119,14 @@ pub(super) const FILE: &[Keys] = &[&[
     ("option_definition", Tables(&[OPTION_DEFINITION])),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
+    ("network", Tables(&[NETWORK, SETTINGS])),
     ("subnet", Tables(&[SUBNET, SETTINGS])),
+    ("reservation", Tables(&[RESERVATION])),
+    ("reservations", Text),
 ]];
+
+/// A file of reservations.
+pub(super) const RESERVATIONS: &[Keys] = &[&[("reservation", Tables(&[RESERVATION]))]];
 
 impl Kind {
     fn expected(self) -> &'static str {
@@ -103,6 +135,7 @@ impl Kind {
             Texts => "a list of texts, as [\"…\"]",
             Integer => "a whole number",
             Integers => "a list of whole numbers, as [0, 1]",
+            IntegerOrText => "a whole number, or a text",
             Number => "a number, as 0.5",
             Bool => "true or false",
             Options | Table(_) => "a table of settings",
@@ -154,8 +187,10 @@ pub(super) fn weed(table: &mut DeTable<'_>, lists: &[Keys], complaints: &mut Vec
 fn fits(value: &mut Spanned<DeValue<'_>>, kind: Kind, complaints: &mut Vec<Complaint>) -> bool {
     let span = value.span();
     let fits = match (kind, value.get_mut()) {
-        (Text, DeValue::String(_)) | (Bool, DeValue::Boolean(_)) | (Number, DeValue::Float(_)) => true,
-        (Integer | Number, DeValue::Integer(digits)) => i64::from_str_radix(digits.as_str(), digits.radix()).is_ok(),
+        (Text | IntegerOrText, DeValue::String(_)) | (Bool, DeValue::Boolean(_)) | (Number, DeValue::Float(_)) => true,
+        (Integer | IntegerOrText | Number, DeValue::Integer(digits)) => {
+            i64::from_str_radix(digits.as_str(), digits.radix()).is_ok()
+        }
         (Options, DeValue::Table(_)) => true,
         (Table(lists), DeValue::Table(table)) => {
             weed(table, lists, complaints);
@@ -216,7 +251,7 @@ mod tests {
         match kind {
             Text => "\"x\"".into(),
             Texts => "[\"x\"]".into(),
-            Integer => "1".into(),
+            Integer | IntegerOrText => "1".into(),
             Integers => "[1]".into(),
             Number => "0.5".into(),
             Bool => "true".into(),
@@ -254,6 +289,8 @@ mod tests {
             ("defaults = { zz = 1 }", &[SETTINGS][..]),
             ("interface = [{ zz = 1 }]", &[INTERFACE]),
             ("subnet = [{ zz = 1 }]", &[SUBNET, SETTINGS]),
+            ("network = [{ zz = 1 }]", &[NETWORK, SETTINGS]),
+            ("reservation = [{ zz = 1 }]", &[RESERVATION]),
             ("subnet = [{ pool = [{ zz = 1 }] }]", &[POOL]),
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),

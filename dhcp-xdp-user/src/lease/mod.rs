@@ -14,6 +14,7 @@ mod index;
 mod key;
 mod layout;
 mod memory;
+mod plan;
 mod ring;
 mod side;
 mod slot;
@@ -25,4 +26,5 @@ mod wheel;
 
 pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
+pub use plan::{Plan, ReservedAddress};
 pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, TableCounts};

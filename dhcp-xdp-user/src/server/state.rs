@@ -12,7 +12,7 @@ use super::StartError;
 use crate::{
     config::Config,
     journal::Journal,
-    lease::{Binding, LeaseTable, PoolRange},
+    lease::{Binding, LeaseTable},
 };
 
 /// A long recovery says how far it is this often.
@@ -37,9 +37,8 @@ pub(super) fn prepare_dir(path: &Path) -> Result<(), StartError> {
 
 /// A table of the configured pools with all that the journal kept.
 pub(super) fn recover(config: &Config, now_s: u32) -> Result<LeaseTable, StartError> {
-    let ranges: Vec<PoolRange> = pools(config).collect();
     expect_room(config.address_count())?;
-    let table = LeaseTable::new(&ranges, secret());
+    let table = config.lease_table(secret());
     let start = Instant::now();
     let mut said = start;
     let (mut records, mut known) = (0u64, 0);
@@ -90,12 +89,6 @@ fn expect_room(addresses: u64) -> Result<(), StartError> {
         Ok(Ok(())) => Ok(()),
         _ => Err(refused),
     }
-}
-
-fn pools(config: &Config) -> impl Iterator<Item = PoolRange> + '_ {
-    config.subnets.iter().zip(0u16..).flat_map(|(subnet, index)| {
-        subnet.pools.iter().map(move |pool| PoolRange { subnet: index, first: pool.first, last: pool.last })
-    })
 }
 
 /// The secret of the table's hashes: random, and new at each start.

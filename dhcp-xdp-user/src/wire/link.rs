@@ -19,6 +19,11 @@ pub const REPLY_IP_UDP_LEN: usize = Ipv4Header::MIN_LEN + UdpHeader::LEN;
 /// The broadcast address of Ethernet.
 pub const ETHERNET_BROADCAST: [u8; 6] = [0xff; 6];
 
+/// Offset of the first VLAN tag: behind the Ethernet addresses.
+const FIRST_TAG: usize = 12;
+/// Length of a VLAN tag.
+const TAG_LEN: usize = 4;
+
 /// Hops that a reply may take; RFC 1700's recommended default.
 const TTL: u8 = 64;
 
@@ -113,6 +118,16 @@ impl Datagram {
     pub fn payload<'f>(&self, frame: &'f [u8]) -> &'f [u8] {
         let start = usize::from(self.payload);
         frame.get(start..start + usize::from(self.payload_len)).unwrap_or(&[])
+    }
+
+    /// VLAN identifiers of the tags, the outer one first (IEEE 802.1Q 9.6). None when `frame` is not the one that was checked.
+    pub fn vlans(&self, frame: &[u8]) -> [Option<u16>; 2] {
+        // A tag is its protocol and its control information, whose lower 12 bits are the identifier.
+        let tag = |n: usize| {
+            let control = frame.get(FIRST_TAG + n * TAG_LEN + 2..)?.first_chunk().copied().map(u16::from_be_bytes)?;
+            (n < usize::from(self.vlan_tags)).then_some(control & 0x0fff)
+        };
+        [tag(0), tag(1)]
     }
 
     /// Offset of the IPv4 header: what a reply keeps of the frame lies before it.

@@ -13,7 +13,7 @@ use arrayvec::ArrayVec;
 use dhcp_xdp_ebpf::Role;
 
 use super::{
-    counters::{Counters, DropReason, Message},
+    counters::{Counters, DropReason, Message, Notice},
     port::{Port, SharedPort},
 };
 use crate::{
@@ -129,6 +129,7 @@ struct Parsed<'a> {
     datagram: Datagram,
     request: Request<'a>,
     place: Place,
+    vlans: [Option<u16>; 2],
 }
 
 /// A reply to craft, without a borrow of its frame.
@@ -235,14 +236,15 @@ impl<R: Recorder> Processor<R> {
         if frame.buffer.len() < datagram.ipv4_offset() + least || self.port.mtu < least {
             return Err(DropReason::ReplyTooLong);
         }
-        let place = engine::locate(&request, &ingress(&self.port), &self.config, &self.leases)?;
-        Ok(Parsed { datagram, request, place })
+        let vlans = datagram.vlans(bytes);
+        let place = engine::locate(&request, &ingress(&self.port, vlans), &self.config, &self.leases)?;
+        Ok(Parsed { datagram, request, place, vlans })
     }
 
     /// Decides and journals. A message that may change a binding is refused while the journal has no room: the table must
     /// not run ahead of it.
     fn decide(&mut self, now_s: u32, read: &Parsed<'_>) -> Result<Answer, DropReason> {
-        let Parsed { datagram, request, place } = read;
+        let Parsed { datagram, request, place, vlans } = read;
         let changes_nothing = match request.message_type {
             MessageType::Discover => !request.rapid_commit || !self.commits_rapidly(place.subnet),
             message_type => message_type == MessageType::Inform,
@@ -253,7 +255,7 @@ impl<R: Recorder> Processor<R> {
         if self.echoes.capacity() - self.echoes.len() < echo_len(request) {
             return Err(DropReason::ReplyTooLong);
         }
-        let ingress = ingress(&self.port);
+        let ingress = ingress(&self.port, *vlans);
         let decision = engine::decide_at(place, request, &ingress, now_s, &self.config, &self.leases);
         let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
@@ -282,8 +284,11 @@ impl<R: Recorder> Processor<R> {
         })
     }
 
+    /// Whether a subnet of this one's network may bind an address at once.
     fn commits_rapidly(&self, subnet: u16) -> bool {
-        self.config.subnets.get(usize::from(subnet)).is_some_and(|subnet| subnet.rapid_commit)
+        let subnets = &self.config.subnets;
+        let network = subnets.network(subnet).iter();
+        network.filter_map(|subnet| subnets.get(usize::from(*subnet))).any(|subnet| subnet.rapid_commit)
     }
 
     /// Journals what a binding changed, unless it changed nothing and the record that covers it is on the disk; the ticket to
@@ -340,6 +345,9 @@ impl<R: Recorder> Processor<R> {
                     MessageType::Bootp => Message::BootpReply,
                     _ => Message::Ack,
                 });
+                if answer.reply.reserved_in_use {
+                    self.counters.notice(Notice::ReservedInUse);
+                }
                 match answer.wait {
                     Some((ticket, until_s)) => Disposition::Park { len, ticket, until_s },
                     None => Disposition::Send { len },
@@ -376,8 +384,8 @@ fn echo_len(request: &Request<'_>) -> usize {
         + len(request.virtual_subnet)
 }
 
-fn ingress(port: &Port) -> Ingress<'_> {
-    Ingress { interface: port.interface, name: &port.name, addresses: &port.addresses }
+fn ingress(port: &Port, vlans: [Option<u16>; 2]) -> Ingress<'_> {
+    Ingress { interface: port.interface, name: &port.name, addresses: &port.addresses, vlans }
 }
 
 impl From<LinkError> for DropReason {

@@ -18,6 +18,8 @@ mod index;
 mod key;
 #[path = "../../src/lease/layout.rs"]
 mod layout;
+#[path = "../../src/lease/plan.rs"]
+mod plan;
 #[path = "../../src/lease/ring.rs"]
 mod ring;
 #[path = "../../src/lease/side.rs"]
@@ -34,6 +36,7 @@ mod whole;
 
 pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
+pub use plan::{Plan, ReservedAddress};
 pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, TableCounts};
 
 /// In place of `src/lease/sync.rs`.
