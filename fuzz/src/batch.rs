@@ -15,7 +15,7 @@ use dhcp_xdp::{
     config::{self, AnyMachine, Config},
     engine::Request,
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, PoolRange, Stamp},
+    lease::{HwAddress, Lease, LeaseTable, Stamp},
     wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
@@ -159,11 +159,7 @@ struct Bed {
 impl Bed {
     fn new(settings: u8) -> Self {
         let config = config();
-        let ranges: Vec<PoolRange> = (0u16..)
-            .zip(&config.subnets)
-            .flat_map(|(subnet, s)| s.pools.iter().map(move |r| PoolRange { subnet, first: r.first, last: r.last }))
-            .collect();
-        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]));
+        let leases = Arc::new(config.lease_table([1, 2]));
         let counters = Arc::new(Counters::default());
         let recorder =
             Memory { full: settings & 1 != 0, parks: settings & 2 == 0, submitted: 0, durable: Cell::new(0) };

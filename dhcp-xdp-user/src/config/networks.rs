@@ -1,6 +1,6 @@
 //! `[[network]]`: which subnets are one link, and that no two links are the same VLAN of an interface.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ipnet::Ipv4Net;
 use toml::Spanned;
@@ -31,13 +31,14 @@ impl<'f> Networks<'f> {
             }
             for text in &given.subnets {
                 match text.get_ref().parse::<Ipv4Net>() {
-                    Ok(prefix) => match by_prefix.insert(prefix, (text, &name.get_ref()[..])) {
-                        Some((_, other)) => checker.error(
-                            text.span(),
-                            format!("{prefix} is in network `{other}` already; a subnet is in one network"),
-                        ),
-                        None => {}
-                    },
+                    Ok(prefix) => {
+                        if let Some((_, other)) = by_prefix.insert(prefix, (text, &name.get_ref()[..])) {
+                            checker.error(
+                                text.span(),
+                                format!("{prefix} is in network `{other}` already; a subnet is in one network"),
+                            );
+                        }
+                    }
                     Err(_) => checker.error(
                         text.span(),
                         format!("found `{}`; expected the prefix of a [[subnet]] as 192.0.2.0/24", text.get_ref()),
@@ -70,8 +71,9 @@ impl<'f> Networks<'f> {
     /// What can only be told once all subnets are there: prefixes that are no subnet's, members that disagree, VLANs of two
     /// networks. `given` are the forms of the subnets.
     pub fn check(&self, checker: &mut Checker<'_>, form: &FileForm, subnets: &[(Subnet, &SubnetForm)]) {
+        let prefixes: HashSet<Ipv4Net> = subnets.iter().map(|(subnet, _)| subnet.prefix).collect();
         for (prefix, (text, _)) in &self.by_prefix {
-            if !subnets.iter().any(|(subnet, _)| subnet.prefix == *prefix) {
+            if !prefixes.contains(prefix) {
                 checker.error(text.span(), format!("no [[subnet]] has the prefix {prefix}"));
             }
         }

@@ -50,9 +50,9 @@ pub(super) fn reservations(
         reader.file(checker, Home::Anywhere, path);
     }
     let of_networks = form.networks.iter().map(Spanned::get_ref).filter_map(|network| {
-        let name = network.name.as_ref()?.get_ref();
+        let (file, name) = (network.reservations.as_ref()?, network.name.as_ref()?.get_ref());
         let place = subnets.iter().position(|subnet| subnet.network.as_ref() == Some(name))?;
-        Some((Home::Network(place as u16), network.reservations.as_ref()?))
+        Some((Home::Network(u16::try_from(place).ok()?), file))
     });
     let of_subnets = form.subnets.iter().map(Spanned::get_ref).filter_map(|subnet| {
         let file = subnet.reservations.as_ref()?;

@@ -841,7 +841,10 @@ const LAN: &str = "[[interface]]\nname = \"eth1\"\n";
 
 fn member(prefix: &str, more: &str) -> String {
     let pool = prefix.replace("0/24", "10");
-    format!("[[subnet]]\nprefix = \"{prefix}\"\nserver_id = \"192.0.2.1\"\npools = [\"{pool}\"]\n{more}{}", if more.is_empty() { "" } else { "\n" })
+    format!(
+        "[[subnet]]\nprefix = \"{prefix}\"\nserver_id = \"192.0.2.1\"\npools = [\"{pool}\"]\n{more}{}",
+        if more.is_empty() { "" } else { "\n" }
+    )
 }
 
 #[test]
@@ -852,7 +855,7 @@ fn two_subnets_on_one_link_need_a_network_or_vlans() {
     };
     assert_error(&two("", ""), "14:13", "eth1 serves subnet 198.51.100.0/24 already");
     assert_error(&two("vlan = 7", "vlan = \"1-10\""), "14:13", "eth1 serves subnet 198.51.100.0/24 already");
-    assert_error(&two("vlan = \"7.8\"", "vlan = 7\ninner = \"1-4094\""), "14:13", "serves subnet");
+    assert_error(&two("vlan = \"7.8\"", "vlan = 7\ninner = \"1-4094\""), "15:13", "serves subnet");
     for (one, other) in [
         ("", "vlan = 7"),
         ("vlan = 7", "vlan = \"7.8\""),
@@ -864,7 +867,7 @@ fn two_subnets_on_one_link_need_a_network_or_vlans() {
     let network = "[[network]]\nname = \"n\"\n";
     let shared = two("network = \"n\"", "network = \"n\"") + network;
     assert_eq!(parse("f", &shared, &Lab).unwrap().config.subnets.network(1), [0, 1]);
-    assert_error(&(two("network = \"n\"\nvlan = 7", "network = \"n\"") + network), "12:11", "differ in `vlan`");
+    assert_error(&(two("network = \"n\"\nvlan = 7", "network = \"n\"") + network), "14:11", "differ in `vlan`");
 }
 
 #[test]
@@ -1034,4 +1037,37 @@ fn a_subnets_file_reserves_addresses_of_the_subnet_alone() {
         error.contains("r.csv:2:1: error: 203.0.113.7 is outside of 198.51.100.0/24; it is in 203.0.113.0/24"),
         "{error}"
     );
+}
+
+/// The example of a typical site, which has nothing doubtful in it.
+fn example(text: &str) -> Config {
+    let checked = parse("example", text, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}"));
+    assert_eq!(checked.warnings, []);
+    checked.config
+}
+
+#[test]
+fn the_example_of_ftth_is_clean_and_serves_circuits() {
+    let config = example(include_str!("../../../examples/ftth.toml"));
+    assert_eq!((config.subnets.network(0), config.reservations.len()), (&[0, 1][..], 2));
+    assert!(config.reservations.has_circuits(0));
+}
+
+#[test]
+fn the_example_of_a_hotel_is_clean_and_has_short_leases() {
+    let config = example(include_str!("../../../examples/hotel.toml"));
+    let place = |vlan| config.subnets.on_link("eth1", [Some(vlan), None]);
+    assert_eq!((place(20), place(30), place(40)), (Some(0), Some(1), None));
+    assert!(config.subnets[0].lease.max_s <= 1800);
+}
+
+#[test]
+fn the_example_of_qinq_is_clean_and_tells_customers_apart() {
+    let config = example(include_str!("../../../examples/qinq.toml"));
+    let place = |outer, inner| config.subnets.on_link("eth1", [Some(outer), Some(inner)]);
+    assert_eq!(
+        (place(100, 1), place(100, 4094), place(101, 7), place(101, 8), place(101, 9)),
+        (Some(0), Some(0), Some(2), Some(3), Some(4))
+    );
+    assert_eq!((place(102, 1), config.subnets.network(0)), (None, &[0, 1][..]));
 }

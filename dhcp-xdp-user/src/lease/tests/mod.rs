@@ -12,6 +12,7 @@ use super::*;
 
 mod free_map;
 mod model;
+mod reserved;
 mod ring;
 mod side;
 mod stress;
@@ -433,7 +434,7 @@ fn a_table_takes_the_memory_that_it_says() {
     let asked_for = LeaseTable::bytes(u64::from(SLOTS));
     // The wheel and the counters are the same in any table.
     assert!((asked_for * 98 / 100..=asked_for + (64 << 10)).contains(&taken.bytes_max), "{taken:?}, {asked_for}");
-    assert!(LeaseTable::BYTES_PER_ADDRESS <= 128);
+    const { assert!(LeaseTable::BYTES_PER_ADDRESS <= 128) };
 }
 
 #[test]

@@ -6,17 +6,17 @@ use arrayvec::ArrayVec;
 
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
-    config::{Durability, LoadBalance, OptionBlob, OptionSet, Subnets, Vrf},
+    config::{Durability, IdKind, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf},
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
-    lease::{ClientId, LeaseTable, PoolRange},
+    lease::{ClientId, LeaseTable},
     wake::Wake,
     wire::{
         dhcp::MessageType,
         options::{Codes, code},
     },
     worker::{
-        counters::{Counters, DropReason, Message},
+        counters::{Counters, DropReason, Message, Notice},
         port::{Port, SharedPort},
     },
 };
@@ -132,8 +132,15 @@ fn no_message_of_any_client_allocates_memory() {
     })
     .with_vrfs(vec![b"\x00red".to_vec()]);
     config.load_balance = Some(LoadBalance { buckets: Codes::of(&(0..=250).collect::<Vec<u8>>()), after_secs: 30 });
-    let range = |(subnet, first, last)| PoolRange { subnet, first, last };
-    let leases = Arc::new(LeaseTable::new(&[(0, lan(10), lan(150)), (1, far(10), far(30))].map(range), [1, 2]));
+    // Some clients have a reservation: by what they are, by their circuit, with and without an address.
+    for n in 1..=20u8 {
+        let (hw, circuit) = ([1, 2, 0, 0, 0, 0, n], [n]);
+        let (kind, id) = if n % 3 == 0 { (IdKind::CircuitId, &circuit[..]) } else { (IdKind::HwAddress, &hw[..]) };
+        let address = (n % 2 == 0).then_some(lan(if n % 4 == 0 { 200 } else { 100 } + n));
+        config.reservations.add(Scope::Network(0), kind, id, address, Some(900), None).unwrap();
+    }
+    config.reservations.end(|address| (lan(10)..=lan(150)).contains(&address), |_, _, _| unreachable!());
+    let leases = Arc::new(config.lease_table([1, 2]));
     let port = Port { interface: 0, name: "lan0".to_owned(), addresses: vec![SERVER], mac: SERVER_MAC, mtu: 1500 };
     let counters = Arc::new(Counters::default());
     let (journal, mut lanes) =
@@ -171,6 +178,9 @@ fn no_message_of_any_client_allocates_memory() {
     for reason in [DropReason::NoFreeAddress, DropReason::Released, DropReason::Declined, DropReason::BadOption] {
         assert!(counts.drops[reason as usize] > 30, "{reason:?}: {counts:?}");
     }
+    assert!(counts.notices[Notice::ReservedInUse as usize] > 5, "{counts:?}");
+    let has_reserved = |binding: crate::lease::Binding| binding.address > lan(200);
+    assert!(leases.iter(NOW_S).any(has_reserved), "reserved addresses were leased");
     assert!(longest > 200 && longest <= ClientId::new().capacity(), "long identifiers were leased to: {longest}");
     drop(processor);
     journal.stop().unwrap();
