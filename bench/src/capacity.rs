@@ -310,12 +310,12 @@ pub fn capacity(args: &CapacityArgs) -> Result<bool, Failure> {
     let began = Instant::now();
     let deadline = began + args.time_limit;
     let mut bench = Bench { args, plan, port, stop: &stop, trials: Vec::new(), best: None, last: None };
-    let (found, limited_by) = search(&mut bench, deadline)?;
+    let found = search(&mut bench, deadline)?;
     let Bench { trials, best, last, .. } = bench;
     let capacity = Capacity {
-        capacity_per_s: found.map(|(rate, _)| rate),
-        confirmed: found.is_some_and(|(_, confirmed)| confirmed),
-        limited_by,
+        capacity_per_s: found.rate_per_s,
+        confirmed: found.confirmed,
+        limited_by: found.limited_by,
         max_loss_percent: args.max_loss,
         took_s: began.elapsed().as_secs_f64(),
         trials,
@@ -328,21 +328,35 @@ pub fn capacity(args: &CapacityArgs) -> Result<bool, Failure> {
     Ok(capacity.capacity_per_s.is_some() && capacity.trials.iter().all(|trial| trial.violations == 0))
 }
 
-/// The best rate and whether it was confirmed, and what kept it from being more.
-fn search(bench: &mut Bench<'_>, deadline: Instant) -> Result<(Option<(f64, bool)>, &'static str), Failure> {
+/// What a search came to.
+struct Found {
+    rate_per_s: Option<f64>,
+    confirmed: bool,
+    limited_by: &'static str,
+}
+
+impl Found {
+    fn nothing(limited_by: &'static str) -> Self {
+        Self { rate_per_s: None, confirmed: false, limited_by }
+    }
+}
+
+fn search(bench: &mut Bench<'_>, deadline: Instant) -> Result<Found, Failure> {
     let first = match bench.args.from {
         Some(from) => from,
         None => {
-            let Some(_) = bench.trial(Pace::Closed { window: WINDOW })? else { return Ok((None, "interrupted")) };
+            let Some(_) = bench.trial(Pace::Closed { window: WINDOW })? else {
+                return Ok(Found::nothing("interrupted"));
+            };
             let reached = bench.trials.last().map_or(0.0, |trial| trial.completed_per_s);
             if reached <= 0.0 {
-                return Ok((None, "server"));
+                return Ok(Found::nothing("server"));
             }
             (reached / 2.0).max(1.0)
         }
     };
     let mut search = Search::new(first, bench.args.to, bench.args.precision / 100.0);
-    let mut limited_by = loop {
+    let limited_by = loop {
         if Instant::now() >= deadline {
             break "time";
         }
@@ -352,15 +366,13 @@ fn search(bench: &mut Bench<'_>, deadline: Instant) -> Result<(Option<(f64, bool
             Some(_) => break search.limited_by,
         }
     };
-    let Some(best) = search.best() else { return Ok((None, limited_by)) };
+    let Some(best) = search.best() else { return Ok(Found::nothing(limited_by)) };
     if limited_by == "interrupted" {
-        return Ok((Some((best, false)), limited_by));
+        return Ok(Found { rate_per_s: Some(best), confirmed: false, limited_by });
     }
     let (rate, confirmed) = bench.confirm(best, deadline)?;
-    if !confirmed && Instant::now() >= deadline {
-        limited_by = "time";
-    }
-    Ok((Some((rate, confirmed)), limited_by))
+    let limited_by = if !confirmed && Instant::now() >= deadline { "time" } else { limited_by };
+    Ok(Found { rate_per_s: Some(rate), confirmed, limited_by })
 }
 
 fn print(capacity: &Capacity, on_stderr: bool) {

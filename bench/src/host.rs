@@ -87,6 +87,12 @@ pub fn wake_on_time() {
     let _ = nix::sys::prctl::set_timerslack(1);
 }
 
+/// Whether an interface takes in frames to any MAC address; true where that cannot be read.
+pub fn is_promiscuous(interface: &str) -> bool {
+    let flags = nix::ifaddrs::getifaddrs().ok().and_then(|mut all| all.find(|one| one.interface_name == interface));
+    flags.is_none_or(|one| one.flags.contains(nix::net::if_::InterfaceFlags::IFF_PROMISC))
+}
+
 /// Keeps the calling thread on one processor.
 ///
 /// # Errors

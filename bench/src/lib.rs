@@ -4,14 +4,14 @@
 //! RFC 2131 promises. The way of an exchange:
 //!
 //! ```text
-//! schedule (open loop or window) -> engine -> template (frame) -> port (AF_XDP, or memory in tests) -> the server
-//!                                     ^                                                                   |
-//!   timers (retransmission) ----------+---- verdict <- reply (parsed) <- port <---------------------------+
+//! schedule (open loop or window) -> engine -> template (frame) -> port (AF_XDP, AF_PACKET, or memory in tests) -> the server
+//!                                     ^                                                                               |
+//!   timers (retransmission) ----------+---- verdict <- reply (parsed) <- port <---------------------------------------+
 //!                                     |
 //!                                     +---- measure (histograms, counters) -> report (text, JSON)
 //! ```
 //!
-//! Everything but [`port::xdp`] and [`reflect`] works without a socket and without a clock of its own, so that a seed
+//! Everything but the ports of [`port`] and [`reflect`] works without a socket and without a clock of its own, so that a seed
 //! replays a run exactly. The crate has no `unsafe`.
 #![forbid(unsafe_code)]
 
@@ -32,6 +32,7 @@ pub mod look;
 pub mod measure;
 pub mod nic;
 pub mod output;
+pub mod plan;
 pub mod port;
 pub mod reflect;
 pub mod replay;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -210,45 +211,44 @@ impl Replayed {
     }
 }
 
-/// Sends the messages of a capture and takes what comes back.
-fn play(
-    capture: &Capture,
+/// What is to be sent, and when.
+struct Script<'a> {
+    capture: &'a Capture,
+    times_ns: Vec<u64>,
     timing: Timing,
     rounds: u32,
     server_mac: Option<[u8; 6]>,
     drain: Duration,
-    port: &mut impl Port,
-    clock: &impl Clock,
-    stop: &AtomicBool,
-) -> Replayed {
-    let times = capture.times_ns();
-    let span = times.last().map_or(0, |last| last + 1);
-    let total = capture.len() as u64 * u64::from(rounds);
-    let due_ns = |n: u64| match timing {
-        Timing::Max => 0,
-        Timing::Rate { rate_per_s } => (n as f64 * 1e9 / rate_per_s) as u64,
-        Timing::Original { speed } => {
-            let (round, index) = (n / capture.len() as u64, (n % capture.len() as u64) as usize);
-            ((round * span + times[index]) as f64 / speed) as u64
+}
+
+impl Script<'_> {
+    /// How many messages leave.
+    fn total(&self) -> u64 {
+        self.capture.len() as u64 * u64::from(self.rounds)
+    }
+
+    /// When message number `n` is due.
+    fn due_ns(&self, n: u64) -> u64 {
+        let len = self.capture.len() as u64;
+        match self.timing {
+            Timing::Max => 0,
+            Timing::Rate { rate_per_s } => (n as f64 * 1e9 / rate_per_s) as u64,
+            Timing::Original { speed } => {
+                let span = self.times_ns.last().map_or(0, |last| last + 1);
+                ((n / len).saturating_mul(span).saturating_add(self.times_ns[(n % len) as usize]) as f64 / speed) as u64
+            }
         }
-    };
-    let mut found = Replayed::new();
-    let (mut next, mut end_ns) = (0u64, None);
-    loop {
-        let now = clock.now_ns();
-        found.elapsed_ns = now;
-        if stop.load(Ordering::Relaxed) {
-            found.reason = Some("interrupted".into());
-            break;
-        }
-        let mut worked = port.receive(BATCH, |frame| found.take(frame, now)) > 0;
-        let mut batch = 0;
-        while next < total && batch < BATCH && due_ns(next) <= now {
-            let frame = capture.frame((next % capture.len() as u64) as usize);
+    }
+
+    /// Hands over what is due from message number `next` on, a batch at most; returns the number of the next then.
+    fn send(&self, mut next: u64, now: u64, port: &mut impl Port, found: &mut Replayed) -> u64 {
+        let end = self.total().min(next + BATCH as u64);
+        while next < end && self.due_ns(next) <= now {
+            let frame = self.capture.frame((next % self.capture.len() as u64) as usize);
             let write = |buffer: &mut [u8]| {
                 let Some(out) = buffer.get_mut(..frame.len()) else { return 0 };
                 out.copy_from_slice(frame);
-                if let Some(mac) = server_mac {
+                if let Some(mac) = self.server_mac {
                     out[..6].copy_from_slice(&mac);
                 }
                 frame.len()
@@ -257,38 +257,63 @@ fn play(
                 found.tx_stalls += 1;
                 break;
             }
-            if timing != Timing::Max {
-                found.lateness.saturating_record(now - due_ns(next));
+            if self.timing != Timing::Max {
+                found.lateness.saturating_record(now - self.due_ns(next));
             }
             found.sent(frame, now);
-            (next, batch, worked) = (next + 1, batch + 1, true);
+            next += 1;
         }
-        if let Err(error) = port.flush() {
-            found.reason = Some(error.to_string());
-            break;
+        next
+    }
+
+    /// Sends all, and takes what comes back.
+    fn play(&self, port: &mut impl Port, clock: &impl Clock, stop: &AtomicBool) -> Replayed {
+        let mut found = Replayed::new();
+        if let Err(reason) = self.go_on(port, clock, stop, &mut found) {
+            found.reason = Some(reason.to_string());
         }
-        if next == total {
-            let end = *end_ns.get_or_insert(now);
-            found.load_ns = end;
-            if now >= end + drain.as_nanos() as u64 || (found.received > 0 && found.lost() == 0) {
-                break;
+        if found.load_ns == 0 {
+            found.load_ns = found.elapsed_ns;
+        }
+        found
+    }
+
+    fn go_on(
+        &self,
+        port: &mut impl Port,
+        clock: &impl Clock,
+        stop: &AtomicBool,
+        found: &mut Replayed,
+    ) -> io::Result<()> {
+        let mut next = 0;
+        loop {
+            let now = clock.now_ns();
+            found.elapsed_ns = now;
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::Error::other("interrupted"));
             }
-        }
-        if !worked {
-            let until = if next < total { due_ns(next).saturating_sub(now) } else { u64::MAX };
-            // A sleep is woken late: what is due soon is waited for awake.
-            if until > 100_000
-                && let Err(error) = port.wait(NAP.min(Duration::from_nanos(until - 50_000)))
-            {
-                found.reason = Some(error.to_string());
-                break;
+            let received = port.receive(BATCH, |frame| found.take(frame, now));
+            let before = next;
+            next = self.send(next, now, port, found);
+            port.flush()?;
+            if next == self.total() {
+                if before < next {
+                    found.load_ns = now;
+                }
+                let awaited = now >= found.load_ns + self.drain.as_nanos() as u64;
+                if awaited || (found.received > 0 && found.lost() == 0) {
+                    return Ok(());
+                }
+            }
+            if received == 0 && next == before {
+                let until = if next < self.total() { self.due_ns(next).saturating_sub(now) } else { u64::MAX };
+                // A sleep is woken late: what is due soon is waited for awake.
+                if until > 100_000 {
+                    port.wait(NAP.min(Duration::from_nanos(until - 50_000)))?;
+                }
             }
         }
     }
-    if found.load_ns == 0 {
-        found.load_ns = found.elapsed_ns;
-    }
-    found
 }
 
 /// What a replay found, for programs.
@@ -432,7 +457,15 @@ pub fn replay(args: &ReplayArgs) -> Result<bool, Failure> {
     );
     let (began_at_unix_s, cpu) = (host::unix_time_s(), CpuTime::now());
     let clock = SystemClock::start();
-    let found = play(&capture, timing, args.rounds, args.server_mac, args.drain, &mut port, &clock, &stop);
+    let script = Script {
+        capture: &capture,
+        times_ns: capture.times_ns(),
+        timing,
+        rounds: args.rounds,
+        server_mac: args.server_mac,
+        drain: args.drain,
+    };
+    let found = script.play(&mut port, &clock, &stop);
     drop(port);
     let report = ReplayReport {
         schema: SCHEMA,

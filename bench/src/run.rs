@@ -97,6 +97,12 @@ pub fn run(args: &RunArgs) -> Result<bool, Failure> {
             (u64::from(plan.clients) * BYTES_A_CLIENT as u64).div_ceil(1_000_000)
         );
     }
+    if plan.hears_client_addresses() && !device.is_veth() && !host::is_promiscuous(&device.name) {
+        eprintln!(
+            "{}: replies to clients' own MAC addresses may not get in: `ip link set dev {} promisc on` lets them",
+            device.name, device.name
+        );
+    }
     let watch = Watch::begin(&args.wire.interface, args.peer_netns.as_deref())?;
     let began_at_unix_s = host::unix_time_s();
     let cpu = CpuTime::now();

@@ -117,6 +117,29 @@ fn the_same_seed_sends_the_same_and_another_does_not() {
 }
 
 #[test]
+fn the_same_seed_sends_the_same_in_every_scenario() {
+    let frames = |name: &str, seed| {
+        let clock = TestClock::default();
+        let mut server = FakeServer::new(Quirk::DropsEvery(11), &clock);
+        server.record = true;
+        let scenario = scenario(name);
+        let points = scenario.curve.clone();
+        let pace = match points[..] {
+            [] => Pace::Open { rate_per_s: 1000.0 },
+            _ => Pace::Curve(Curve { points, clients: 100, over_ns: 300_000_000 }),
+        };
+        run_on(&Plan { scenario, pace, seed, load: Duration::from_millis(300), ..plan() }, &mut server, &clock);
+        server.seen
+    };
+    for name in Scenario::names() {
+        let first = frames(name, 1);
+        assert!(first.len() > 100, "{name}: {}", first.len());
+        assert!(first == frames(name, 1), "{name}: the same seed sent something else");
+        assert!(first != frames(name, 2), "{name}");
+    }
+}
+
+#[test]
 fn a_silent_server_loses_everything_and_hears_the_retransmissions() {
     let outcome = run(&plan(), Quirk::Silent);
     let counters = &outcome.measures.counters;

@@ -37,7 +37,19 @@ impl Fake {
             chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, host]);
             let hw = HwAddress { htype: 1, hlen: 6, chaddr };
             let client_id = (0..host % 4).collect();
-            (address, Binding { address, state, generation: 1, started_s: 1, expires_s: u32::MAX, hw, client_id })
+            (
+                address,
+                Binding {
+                    address,
+                    state,
+                    generation: 1,
+                    started_s: 1,
+                    expires_s: u32::MAX,
+                    hw,
+                    client_id,
+                    limits: Default::default(),
+                },
+            )
         });
         Self(Mutex::new(bindings.collect()))
     }

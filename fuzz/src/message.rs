@@ -181,6 +181,13 @@ pub fn each() -> Vec<(&'static str, Message)> {
                 m.sname = b"\x3d\x03\x00id\xff".to_vec();
             }),
         ),
+        ("discover-in-parts", Message::new(DISCOVER, 10).option(61, &[7; 120]).option(55, &[1, 3]).option(61, &[8; 120])),
+        (
+            "discover-through-a-knowing-relay",
+            Message::new(DISCOVER, 11)
+                .option(82, b"\x01\x01c\x05\x04\xc0\x00\x02\x00\x0b\x04\x0a\x00\x00\xfe\x0a\x01\x80\x13\x00\x97\x04\x00red\x98\x00")
+                .relayed(),
+        ),
         ("discover-long-identifier", Message::new(DISCOVER, 9).option(61, &[7; 255]).option(82, &[1; 200])),
     ]
 }

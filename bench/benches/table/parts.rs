@@ -9,6 +9,8 @@ pub mod binding;
 pub mod index;
 #[path = "../../../dhcp-xdp-user/src/lease/key.rs"]
 mod key;
+#[path = "../../../dhcp-xdp-user/src/lease/limit.rs"]
+mod limit;
 #[path = "../../../dhcp-xdp-user/src/lease/memory.rs"]
 mod memory;
 #[path = "../../../dhcp-xdp-user/src/lease/slot.rs"]
@@ -18,6 +20,7 @@ mod sync;
 
 pub use binding::{BindingState, HwAddress, Stamp};
 pub use key::ClientKey;
+pub use limit::{LimitKey, LimitKeys};
 
 use index::{ClientIndex, Entered};
 use slot::{Body, HwHead, Slot};

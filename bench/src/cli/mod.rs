@@ -63,6 +63,7 @@ pub enum Command {
 const HELP: &str = "\
 Examples:
   dhcp-storm run --interface eth1 --rate max --duration 5
+  dhcp-storm capacity --interface eth1 --max-loss 0.1
   dhcp-storm reflect --interface eth1";
 
 #[cfg(test)]

@@ -62,12 +62,12 @@ pub struct RunArgs {
     /// Write the results as JSON; - is standard output
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Write the results as a page with plots, one file that needs no other; - is standard output
-    #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
     /// Write every ACK that comes in to this file, a line of JSON each: mac, address, lease_time_s, at_s
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
+    /// Write the results as a page with plots, one file that needs no other; - is standard output
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Network namespace of the interface's peer, if that is the other end of a veth pair: a name of `ip netns`, or a file as
     /// /proc/4711/ns/net. Its counters are reported too. In the same namespace it is found without
     #[arg(long, value_name = "NETNS")]

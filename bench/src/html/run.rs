@@ -38,9 +38,9 @@ pub fn render(report: &Report) -> String {
             (figures(report))
             (summary(report))
             (rates(report))
+            (bound(report))
             @for (message, percentile) in &report.series.latency_us { (latency(report, message, percentile)) }
             (distribution(report))
-            (bound(report))
             div class="pair" { (replies(report)) (generator(report)) }
             (circumstances(report))
         },

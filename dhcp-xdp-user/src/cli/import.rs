@@ -359,6 +359,7 @@ mod tests {
                     expires_s,
                     hw,
                     client_id: id.into_iter().collect(),
+                    limits: Default::default(),
                 }
             },
         )

@@ -222,7 +222,7 @@ fn describe_loss(found: &Inspection) -> Vec<String> {
         let named: Vec<String> = found.suspects.iter().take(NAMED).map(ToString::to_string).collect();
         let more = found.suspects.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more (--json has them all)") } else { String::new() };
-        lines.push(format!("last change lost {}{more}", named.join(", ")));
+        lines.push(format!("probably lost    the last change of {}{more}", named.join(", ")));
     }
     if found.nameless > 0 {
         let records = some(found.nameless, "lost record");

@@ -107,7 +107,16 @@ impl Fields<'_> {
                 self.state
             ));
         }
-        Ok(Read::Lease(Box::new(Binding { address, state, generation: 0, started_s, expires_s, hw, client_id })))
+        Ok(Read::Lease(Box::new(Binding {
+            address,
+            state,
+            generation: 0,
+            started_s,
+            expires_s,
+            hw,
+            client_id,
+            limits: Default::default(),
+        })))
     }
 
     fn hw(&self) -> Result<HwAddress, String> {

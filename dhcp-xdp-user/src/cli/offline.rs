@@ -121,6 +121,7 @@ impl Kept {
             expires_s: self.expires_s,
             hw: self.hw,
             client_id: self.client_id.iter().copied().take(255).collect(),
+            limits: Default::default(),
         }
     }
 }
@@ -138,6 +139,7 @@ mod tests {
             expires_s: 100,
             hw: HwAddress::default(),
             client_id: Default::default(),
+            limits: Default::default(),
         }
     }
 
@@ -146,7 +148,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wake = std::sync::Arc::new(dhcp_xdp::wake::Wake::new().unwrap());
         let (journal, mut lanes) = Journal::start(dir.path(), dhcp_xdp::config::Durability::Sync, vec![wake]).unwrap();
-        for Binding { address, state, generation, started_s, expires_s, hw, client_id } in bindings.iter().cloned() {
+        for Binding { address, state, generation, started_s, expires_s, hw, client_id, .. } in bindings.iter().cloned()
+        {
             let lease = dhcp_xdp::lease::Lease { address, state, generation, started_s, expires_s };
             lanes[0].submit(&lease, &hw, &client_id).unwrap();
         }

@@ -102,9 +102,16 @@ fn section<'a>(text: &mut String, title: &str, rows: impl IntoIterator<Item = (&
 
 fn journal(text: &mut String, stats: &Stats) {
     let journal = &stats.journal;
-    section(text, "journal", [("records", journal.records), ("groups", journal.groups)]);
+    let rows = [("records", journal.records), ("groups", journal.groups), ("compactions", journal.compactions)];
+    section(text, "journal", rows);
     let [p50, p99, max] = journal.commit_latency_us;
     let _ = writeln!(text, "  commit latency: half within {p50} us, 99 % within {p99} us, at most {max} us");
+    if journal.compacting {
+        let _ = writeln!(text, "  compacting");
+    }
+    if let Some(why) = &journal.compaction_failing {
+        let _ = writeln!(text, "  not compacted, tried again: {why}");
+    }
     if let Some(why) = &journal.failing {
         let _ = writeln!(text, "  FAILING: {why}");
     }

@@ -18,7 +18,7 @@ use super::{
     schema::Complaint,
     source::{Finding, Rejected, Severity, Source},
 };
-use crate::wire::options::Codes;
+use crate::{journal::CompactionPolicy, wire::options::Codes};
 
 /// Where the journal and the control socket are unless the configuration says otherwise.
 pub const DEFAULT_STATE_DIR: &str = "/var/lib/dhcp-xdp";
@@ -91,6 +91,16 @@ impl Findings {
 impl Checker<'_> {
     pub fn error(&mut self, span: Range<usize>, message: impl Into<String>) {
         self.add(Severity::Error, span, message);
+    }
+
+    /// An error about a part of a text, by its place within the text as it is read.
+    pub fn error_within(&mut self, text: &Text, within: Range<usize>, message: impl Into<String>) {
+        let at = self.source.within(text.span(), within);
+        let source = self.source;
+        self.findings.add(Severity::Error, at.start, || {
+            let finding = source.finding(Severity::Error, at.clone(), message.into());
+            Finding { excerpt: source.excerpt(at), ..finding }
+        });
     }
 
     pub fn warn(&mut self, span: Range<usize>, message: impl Into<String>) {
@@ -175,19 +185,25 @@ pub(super) fn check(
     }
     let interfaces = interfaces(&mut checker, form);
     let levels = Levels::new(&mut checker, form);
+    let (classes, mut overlays) = super::classes::classes(&mut checker, form, &levels);
     let (subnets, vrfs) = super::subnets::subnets(&mut checker, form, &levels);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }
     let subnets = Subnets::new(subnets).with_vrfs(vrfs);
-    let mut overlays = Vec::new();
     let reservations = super::reserve::reservations(&mut checker, form, &subnets, &levels, &mut overlays);
     let config = Config {
         interfaces,
         subnets,
         reservations,
+        classes,
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),
+        compaction: CompactionPolicy {
+            percent: checker.number(form.compact_at_percent.as_ref(), 0..=10_000, 100, " percent").unsigned_abs()
+                as u32,
+            ..CompactionPolicy::default()
+        },
         offer_hold_s: checker.number(form.offer_hold_s.as_ref(), 1..=3600, 30, " seconds") as u32,
         decline_quarantine_s: checker.number(form.decline_quarantine_s.as_ref(), 0..=WEEK_S, 24 * 3600, " seconds")
             as u32,

@@ -4,8 +4,8 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
 
-use super::{Reservations, Subnets, index::both_tags};
-use crate::wire::options::Codes;
+use super::{Access, ClassTable, Reservations, Subnets, index::both_tags};
+use crate::{journal::CompactionPolicy, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
@@ -16,10 +16,14 @@ pub struct Config {
     pub subnets: Subnets,
     /// What is kept for single clients.
     pub reservations: Reservations,
+    /// Classes of clients.
+    pub classes: ClassTable,
     /// Directory of the journal and the control socket.
     pub state_dir: PathBuf,
     /// When an ACK may leave, relative to its record's way to stable storage.
     pub durability: Durability,
+    /// When the journal is compacted while the server runs.
+    pub compaction: CompactionPolicy,
     /// How long an offered address is held for its client, seconds.
     pub offer_hold_s: u32,
     /// How long a declined address stays out of use, seconds.
@@ -57,6 +61,14 @@ pub struct Overlay {
     pub server_name: Option<Vec<u8>>,
     /// `file`.
     pub boot_file: Option<Vec<u8>>,
+}
+
+impl Overlay {
+    /// Whether it lays nothing over anything.
+    pub fn is_empty(&self) -> bool {
+        let Self { options, next_server, server_name, boot_file } = self;
+        options.iter().next().is_none() && next_server.is_none() && server_name.is_none() && boot_file.is_none()
+    }
 }
 
 impl Config {
@@ -152,6 +164,8 @@ pub struct Subnet {
     pub server_id: Option<Ipv4Addr>,
     /// Ranges of addresses to lease; inside the prefix, sorted, not overlapping, exclusions already cut out.
     pub pools: Vec<AddressRange>,
+    /// Who is served.
+    pub access: Access,
     /// Lease times, seconds.
     pub lease: LeaseTimes,
     /// Whether no other server has leases here: NAK in place of silence for clients that boot with an address of which nothing

@@ -158,6 +158,9 @@ with_settings! {
         reservations: Option<Text>,
         pools: Vec<Text>,
         exclude: Vec<Text>,
+        allow_classes: Option<Spanned<Vec<Text>>>,
+        deny_classes: Vec<Text>,
+        known_clients_only: bool,
         vrf: Option<Text>,
         /// `[[subnet.pool]]`, each of which is one of `pools`.
         pool: Vec<Spanned<PoolForm>>,
@@ -186,6 +189,7 @@ pub(super) struct ReservationForm {
     pub remote_id: Option<Text>,
     pub address: Option<Text>,
     pub hostname: Option<Text>,
+    pub classes: Vec<Text>,
     pub lease_time_s: Option<Number>,
     pub next_server: Option<Text>,
     pub server_name: Option<Text>,
@@ -228,6 +232,25 @@ pub(super) struct LoadBalanceForm {
     pub after_secs: Option<Number>,
 }
 
+/// `[[class]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ClassForm {
+    pub name: Option<Text>,
+    #[serde(rename = "match")]
+    pub condition: Option<Text>,
+    pub spawn: Option<Text>,
+    pub lease_limit: Option<Number>,
+    pub ignore: bool,
+    pub lease_time_s: Option<Number>,
+    pub min_lease_time_s: Option<Number>,
+    pub max_lease_time_s: Option<Number>,
+    pub next_server: Option<Text>,
+    pub server_name: Option<Text>,
+    pub boot_file: Option<Text>,
+    pub options: Options,
+}
+
 /// `[[interface]]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -248,6 +271,7 @@ pub(super) struct FileForm {
     pub state_dir: Option<Text>,
     pub durability: Option<Text>,
     pub sync_interval_ms: Option<Number>,
+    pub compact_at_percent: Option<Number>,
     pub offer_hold_s: Option<Number>,
     pub decline_quarantine_s: Option<Number>,
     pub verify_udp_checksum: Option<bool>,
@@ -259,6 +283,8 @@ pub(super) struct FileForm {
     pub defaults: DefaultsForm,
     #[serde(rename = "interface")]
     pub interfaces: Vec<Spanned<InterfaceForm>>,
+    #[serde(rename = "class")]
+    pub classes: Vec<Spanned<ClassForm>>,
     #[serde(rename = "network")]
     pub networks: Vec<Spanned<NetworkForm>>,
     #[serde(rename = "subnet")]
@@ -275,7 +301,9 @@ pub(super) struct FileForm {
 pub fn load(path: &Path, machine: &dyn Machine) -> Result<Checked, Rejected> {
     let name = path.display().to_string();
     let refused = |place, message| {
-        Err(Rejected { findings: vec![Finding { severity: Severity::Error, place, field: None, message }] })
+        Err(Rejected {
+            findings: vec![Finding { severity: Severity::Error, place, field: None, message, excerpt: None }],
+        })
     };
     let mut bytes = Vec::new();
     // A device has no end.

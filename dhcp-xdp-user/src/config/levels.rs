@@ -39,9 +39,17 @@ impl Levels {
         Self { definitions, global }
     }
 
-    /// The options that a reservation gives.
+    /// The options that a class or a reservation gives.
     pub fn overlay(&self, checker: &mut Checker<'_>, given: &Options) -> OptionSet {
         OptionSet::new(compile(checker, given, &self.definitions).into_values())
+    }
+
+    /// The code of an option by its name, that of the registry or of a definition.
+    ///
+    /// # Errors
+    /// There is no such option.
+    pub fn option_named(&self, name: &str) -> Result<u8, String> {
+        self.definitions.option_named(name)
     }
 
     /// A subnet's options: its own, else its network's, else the global ones, else what follows from the prefix; and those of

@@ -6,6 +6,7 @@
 mod boot;
 mod check;
 mod checked;
+mod classes;
 #[cfg(test)]
 mod docs;
 mod file;
@@ -32,9 +33,13 @@ pub use checked::{
     AddressRange, Config, Durability, Identity, Interface, LeaseTimes, LoadBalance, OptionBlob, OptionSet, Overlay,
     PoolOptions, Subnet, VlanRange, Vlans, Vrf, XdpMode,
 };
+pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
 pub use index::Subnets;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
+#[cfg(test)]
+pub(crate) use options::Definitions;
+pub(crate) use options::nearest;
 pub use quick::QuickFlags;
-pub use reservations::{Collision, IdKind, Identified, Reservation, Reservations, Scope};
+pub use reservations::{Collision, Gives, IdKind, Identified, Reservation, Reservations, Scope};
 pub use source::{Finding, Place, Rejected, Severity};

@@ -29,7 +29,7 @@ struct Defined {
 
 /// The definitions of the file: options, and sub-options of vendors' spaces.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Definitions {
+pub(crate) struct Definitions {
     options: Vec<Defined>,
     spaces: HashMap<String, Vec<Defined>>,
 }
@@ -94,6 +94,22 @@ impl Definitions {
             Some((Setter::Other(why), name)) => Err(format!("option {name} ({code}) cannot be set here: {why}")),
             _ => Ok(code),
         }
+    }
+
+    /// The code of any option by its name: also of those that clients and relay agents send.
+    ///
+    /// # Errors
+    /// There is no such option.
+    pub fn option_named(&self, name: &str) -> Result<u8, String> {
+        let defined = || self.options.iter().find(|option| option.name == name).map(|option| option.code);
+        if let Some(code) = registry::by_name(name).map(|option| option.code).or_else(defined) {
+            return Ok(code);
+        }
+        let names = registry::all().iter().flat_map(|option| option.names.iter().copied());
+        let names = names.chain(self.options.iter().map(|option| option.name.as_str()));
+        let near = nearest(name, names, '-').map(|near| format!("did you mean `{near}`?"));
+        let advice = near.unwrap_or_else(|| "expected its number, as option[60]".to_owned());
+        Err(format!("no option is known by the name `{name}`; {advice}"))
     }
 
     fn kind_of(&self, code: u8) -> Option<&Kind> {
@@ -260,7 +276,7 @@ fn needs_type(name: &str) -> String {
 }
 
 /// The known name that is nearest to a mistyped one, if any is near; `dash` is what stands between words in `names`.
-pub(super) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>, dash: char) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>, dash: char) -> Option<&'a str> {
     let key = key.to_ascii_lowercase().replace(['_', '-'], &dash.to_string());
     let (distance, name) = names.map(|name| (edit_distance(&key, name), name)).min()?;
     (distance <= 3 && distance * 2 < name.len()).then_some(name)

@@ -13,7 +13,7 @@ use std::{
 use arrayvec::ArrayVec;
 use hashbrown::HashTable;
 
-use crate::lease::HwAddress;
+use crate::{class::ClassSet, lease::HwAddress};
 
 /// What a client is recognised by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct Reservation {
     pub address: Option<Ipv4Addr>,
     /// Lease time, seconds.
     pub lease_time_s: Option<u32>,
+    /// The classes that its client is in, whatever its packets say.
+    pub classes: ClassSet,
     /// What is laid over the options of its replies: an index into [`Config::overlays`](super::Config::overlays).
     pub overlay: Option<u32>,
 }
@@ -79,6 +81,19 @@ impl Reservation {
     pub fn kind(&self) -> IdKind {
         self.kind
     }
+}
+
+/// What a reservation gives its client.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gives {
+    /// [`Reservation::address`]
+    pub address: Option<Ipv4Addr>,
+    /// [`Reservation::lease_time_s`]
+    pub lease_time_s: Option<u32>,
+    /// [`Reservation::classes`]
+    pub classes: ClassSet,
+    /// [`Reservation::overlay`]
+    pub overlay: Option<u32>,
 }
 
 /// Where a reservation holds.
@@ -136,15 +151,7 @@ impl Reservations {
     ///
     /// # Errors
     /// [`Collision`]; nothing was added.
-    pub fn add(
-        &mut self,
-        scope: Scope,
-        kind: IdKind,
-        id: &[u8],
-        address: Option<Ipv4Addr>,
-        lease_time_s: Option<u32>,
-        overlay: Option<u32>,
-    ) -> Result<u32, Collision> {
+    pub fn add(&mut self, scope: Scope, kind: IdKind, id: &[u8], gives: Gives) -> Result<u32, Collision> {
         let number = u32::try_from(self.all.len()).map_err(|_| Collision::Full)?;
         let (Ok(start), Ok(len)) = (u32::try_from(self.ids.len()), u32::try_from(id.len())) else {
             return Err(Collision::Full);
@@ -153,7 +160,9 @@ impl Reservations {
             return Err(Collision::Client(other));
         }
         self.ids.extend_from_slice(id);
-        let reservation = Reservation { kind, scope: scope.number(), id: (start, len), address, lease_time_s, overlay };
+        let Gives { address, lease_time_s, classes, overlay } = gives;
+        let (scope_number, id_at) = (scope.number(), (start, len));
+        let reservation = Reservation { kind, scope: scope_number, id: id_at, address, lease_time_s, classes, overlay };
         self.all.push(reservation);
         let (all, ids, hasher) = (&self.all, &self.ids, &self.hasher);
         let hash = hash(hasher, scope.number(), kind, id);

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Collision, IdKind, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
+    Collision, Gives, IdKind, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
     check::Checker,
     file::{FileForm, MOST_BYTES, ReservationForm, ReservationsForm, Text},
     levels::Levels,
@@ -19,7 +19,7 @@ use super::{
 use crate::{wire::dhcp::HTYPE_ETHERNET, wire::options::code};
 
 /// Columns of a table of reservations; its first line has their names.
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "hw_address",
     "client_id",
     "circuit_id",
@@ -30,6 +30,7 @@ const COLUMNS: [&str; 10] = [
     "next_server",
     "server_name",
     "boot_file",
+    "classes",
 ];
 
 /// All reservations; what they lay over replies is added to `overlays`.
@@ -41,7 +42,7 @@ pub(super) fn reservations(
     overlays: &mut Vec<Overlay>,
 ) -> Reservations {
     let mut reader =
-        Reader { subnets, levels, overlays, all: Reservations::default(), places: Vec::new(), files: Vec::new() };
+        Reader { form, subnets, levels, overlays, all: Reservations::default(), places: Vec::new(), files: Vec::new() };
     reader.all.reserve(form.own_reservations.len());
     for spanned in &form.own_reservations {
         reader.read(checker, Home::Anywhere, spanned.get_ref(), spanned.span());
@@ -75,6 +76,7 @@ enum Home {
 }
 
 struct Reader<'a> {
+    form: &'a FileForm,
     subnets: &'a Subnets,
     levels: &'a Levels,
     overlays: &'a mut Vec<Overlay>,
@@ -188,10 +190,11 @@ impl Reader<'_> {
             .as_ref()
             .map(|given| checker.number(Some(given), 1..=MAX_LEASE_TIME_S, MAX_LEASE_TIME_S, " seconds") as u32);
         let overlay = self.overlay(checker, form);
-        if address.is_none() && overlay.is_none() && lease_time_s.is_none() {
+        let classes = super::classes::named(checker, &form.classes, self.form);
+        if address.is_none() && overlay.is_none() && lease_time_s.is_none() && form.classes.is_empty() {
             checker.warn(at.clone(), "reserves nothing; expected an `address`, a `hostname`, `options` or the like");
         }
-        match self.all.add(scope, kind, &id, address, lease_time_s, overlay) {
+        match self.all.add(scope, kind, &id, Gives { address, lease_time_s, classes, overlay }) {
             Ok(_) => self.places.push((self.files.len() as u32 + u32::from(!self.is_main(checker)), at.start)),
             Err(Collision::Client(other)) => {
                 let other = self.place(checker, other);
@@ -359,6 +362,10 @@ fn of_row(
             "next_server" => form.next_server = text(),
             "server_name" => form.server_name = text(),
             "boot_file" => form.boot_file = text(),
+            "classes" => {
+                let name = |name: &str| Spanned::new(at.clone(), name.to_owned());
+                form.classes = cell.split_whitespace().map(name).collect();
+            }
             _ => match cell.parse() {
                 Ok(seconds) => form.lease_time_s = Some(Spanned::new(at.clone(), seconds)),
                 Err(_) => checker.error(at.clone(), format!("lease_time_s: found `{cell}`; expected seconds as 3600")),

@@ -68,6 +68,9 @@ const SUBNET: Keys = &[
     ("reservations", Text),
     ("pools", Texts),
     ("exclude", Texts),
+    ("allow_classes", Texts),
+    ("deny_classes", Texts),
+    ("known_clients_only", Bool),
     ("vrf", Text),
     ("pool", Tables(&[POOL])),
 ];
@@ -86,6 +89,7 @@ const RESERVATION: Keys = &[
     ("remote_id", Text),
     ("address", Text),
     ("hostname", Text),
+    ("classes", Texts),
     ("lease_time_s", Integer),
     ("next_server", Text),
     ("server_name", Text),
@@ -95,6 +99,20 @@ const RESERVATION: Keys = &[
 const POOL: Keys = &[("range", Text), ("options", Options)];
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
+const CLASS: Keys = &[
+    ("name", Text),
+    ("match", Text),
+    ("spawn", Text),
+    ("lease_limit", Integer),
+    ("ignore", Bool),
+    ("lease_time_s", Integer),
+    ("min_lease_time_s", Integer),
+    ("max_lease_time_s", Integer),
+    ("next_server", Text),
+    ("server_name", Text),
+    ("boot_file", Text),
+    ("options", Options),
+];
 const INTERFACE: Keys = &[
     ("name", Text),
     ("workers", Integer),
@@ -110,6 +128,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("state_dir", Text),
     ("durability", Text),
     ("sync_interval_ms", Integer),
+    ("compact_at_percent", Integer),
     ("offer_hold_s", Integer),
     ("decline_quarantine_s", Integer),
     ("verify_udp_checksum", Bool),
@@ -119,6 +138,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("option_definition", Tables(&[OPTION_DEFINITION])),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
+    ("class", Tables(&[CLASS])),
     ("network", Tables(&[NETWORK, SETTINGS])),
     ("subnet", Tables(&[SUBNET, SETTINGS])),
     ("reservation", Tables(&[RESERVATION])),
@@ -288,6 +308,7 @@ mod tests {
             ("zz = 1", FILE),
             ("defaults = { zz = 1 }", &[SETTINGS][..]),
             ("interface = [{ zz = 1 }]", &[INTERFACE]),
+            ("class = [{ zz = 1 }]", &[CLASS]),
             ("subnet = [{ zz = 1 }]", &[SUBNET, SETTINGS]),
             ("network = [{ zz = 1 }]", &[NETWORK, SETTINGS]),
             ("reservation = [{ zz = 1 }]", &[RESERVATION]),

@@ -83,6 +83,26 @@ impl Source {
         matches!(self.origin, Origin::Flags { .. })
     }
 
+    /// Where a part of the text at `span`, by its place in the text as it is read, stands in the file.
+    pub(super) fn within(&self, span: Range<usize>, part: Range<usize>) -> Range<usize> {
+        let Origin::File { text, .. } = &self.origin else { return span };
+        let written = text.get(span.clone()).unwrap_or("");
+        let offset = |at| span.start + written_offset(written, at);
+        offset(part.start)..offset(part.end).max(offset(part.start))
+    }
+
+    /// The line around `span`, with carets under it.
+    pub(super) fn excerpt(&self, span: Range<usize>) -> Option<String> {
+        let Origin::File { text, .. } = &self.origin else { return None };
+        let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
+        let end = text[span.start..].find('\n').map_or(text.len(), |at| span.start + at);
+        let before = text[start..span.start].trim_start();
+        let line = text[start..end].trim_start().trim_end();
+        let blank: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+        let under = text.get(span.start..span.end.min(end)).map_or(0, |part| part.chars().count());
+        Some(format!("    {line}\n    {blank}{}", "^".repeat(under.max(1))))
+    }
+
     /// A finding about the value at `span`.
     pub(super) fn finding(&self, severity: Severity, span: Range<usize>, message: String) -> Finding {
         let message = presentable(message);
@@ -95,16 +115,58 @@ impl Source {
                     .filter(|(at, _)| at.start <= span.start && span.end <= at.end.max(at.start + 1))
                     .min_by_key(|(at, _)| at.len())
                     .map(|(_, path)| presentable(path.clone()));
-                Finding { severity, place: Place::Line { file: name.clone(), line, column }, field, message }
+                let place = Place::Line { file: name.clone(), line, column };
+                Finding { severity, place, field, message, excerpt: None }
             }
             Origin::Flags { flags } => {
                 let place = match flags.iter().find(|(at, _)| at.contains(&span.start)) {
                     Some((_, flag)) => Place::Flag(flag),
                     None => Place::CommandLine,
                 };
-                Finding { severity, place, field: None, message }
+                Finding { severity, place, field: None, message, excerpt: None }
             }
         }
+    }
+}
+
+/// Where the byte `at` of a text as it is read stands in the text as it is written, quotes included (TOML: String).
+fn written_offset(written: &str, at: usize) -> usize {
+    let quotes = if written.starts_with("\"\"\"") || written.starts_with("'''") { 3 } else { 1 };
+    let has_escapes = written.starts_with('"');
+    let mut rest = written.get(quotes..).unwrap_or("");
+    if quotes == 3 {
+        rest = rest.strip_prefix("\r\n").or_else(|| rest.strip_prefix('\n')).unwrap_or(rest);
+    }
+    let mut read = 0;
+    while read < at && !rest.is_empty() {
+        let (taken, stands_for) = if has_escapes { unit(rest) } else { plain(rest) };
+        read += stands_for;
+        rest = rest.get(taken..).unwrap_or("");
+    }
+    written.len() - rest.len()
+}
+
+/// Bytes of one character, and what it is when read.
+fn plain(text: &str) -> (usize, usize) {
+    let len = text.chars().next().map_or(0, char::len_utf8);
+    (len, len)
+}
+
+/// Bytes of one character or escape sequence, and of what it is when read.
+fn unit(text: &str) -> (usize, usize) {
+    let Some(escape) = text.strip_prefix('\\') else { return plain(text) };
+    let code = |digits: usize| {
+        let value = escape.get(1..1 + digits).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        (2 + digits, value.and_then(char::from_u32).map_or(1, char::len_utf8))
+    };
+    match escape.chars().next() {
+        Some('x') => code(2),
+        Some('u') => code(4),
+        Some('U') => code(8),
+        // A backslash at the end of a line takes all space after it.
+        Some(c) if c.is_whitespace() => (text.len() - escape.trim_start().len(), 0),
+        Some(c) => (1 + c.len_utf8(), 1),
+        None => (1, 1),
     }
 }
 
@@ -215,6 +277,8 @@ pub struct Finding {
     pub field: Option<String>,
     /// What was found and what would be right.
     pub message: String,
+    /// The line that it is about and carets under the place, where that helps: within an expression.
+    pub excerpt: Option<String>,
 }
 
 impl Finding {
@@ -243,7 +307,8 @@ impl fmt::Display for Finding {
         if let Some(field) = &self.field {
             write!(f, "{field}: ")?;
         }
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        self.excerpt.iter().try_for_each(|excerpt| write!(f, "\n{excerpt}"))
     }
 }
 

@@ -113,6 +113,13 @@ fn subnet(
         interface,
         vlans,
         server_id,
+        access: super::classes::access(
+            checker,
+            form,
+            given.allow_classes.as_ref(),
+            &given.deny_classes,
+            given.known_clients_only,
+        ),
         lease: lease_times(checker, settings),
         authoritative: settings.authoritative.unwrap_or(false),
         vrf: vrf(checker, given.vrf.as_ref(), vrfs),

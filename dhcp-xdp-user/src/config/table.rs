@@ -18,6 +18,7 @@ impl Config {
             .filter_map(|address| Some(ReservedAddress { subnet: self.subnets.index_of(address)?, address }))
             .collect();
         let networks: Vec<u16> = (0..=u16::MAX).zip(&self.subnets).map(|(at, _)| self.subnets.network_of(at)).collect();
-        LeaseTable::planned(&Plan { pools: &pools, reserved: &reserved, networks: &networks }, secret)
+        let plan = Plan { pools: &pools, reserved: &reserved, networks: &networks };
+        LeaseTable::planned(&plan, secret).with_limits(self.classes.limited.iter().count())
     }
 }

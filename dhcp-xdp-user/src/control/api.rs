@@ -200,6 +200,7 @@ mod tests {
             expires_s: 1_700_003_600,
             hw: HwAddress { htype: 1, hlen: 6, chaddr },
             client_id: [1, 2, 0xFF].into_iter().collect(),
+            limits: Default::default(),
         }
     }
 

@@ -228,7 +228,7 @@ mod tests {
         let mut hw = HwAddress { htype: 1, hlen: 6, chaddr: [0; 16] };
         hw.chaddr[..4].copy_from_slice(&address.octets());
         let key = backend.leases.key(1, &hw, b"me");
-        let client = Client { key, subnet: 1, hw: &hw, client_id: b"me" };
+        let client = Client { key, subnet: 1, hw: &hw, client_id: b"me", limits: &[] };
         let now_s = backend.clock.now_s();
         backend.leases.offer(&client, Some(address), now_s + 30, now_s).unwrap();
         backend.leases.bind(&client, address, now_s + 600, now_s).unwrap();

@@ -47,6 +47,7 @@ fn binding(address: Ipv4Addr, state: BindingState) -> Binding {
         expires_s: 2,
         hw: HwAddress { htype: 1, hlen: 6, chaddr },
         client_id: address.octets().into_iter().collect(),
+        limits: Default::default(),
     }
 }
 

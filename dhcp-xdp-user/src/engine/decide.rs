@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Decision, DropReason, Ingress, Overlays, Place, Reply, Request, locate, subnet::server_id};
+use super::{Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, locate, subnet::server_id};
 use crate::{
     config::{Config, LeaseTimes, Reservation, Subnet},
     lease::{BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError},
@@ -17,6 +17,7 @@ const FOREVER: u32 = u32::MAX;
 const NOTE_WRONG_NETWORK: &str = "requested address is not on this network";
 const NOTE_WRONG_ADDRESS: &str = "requested address is not the client's";
 const NOTE_UNAVAILABLE: &str = "requested address is not available";
+const NOTE_LIMITED: &str = "as many leases as allowed here are in use";
 const NOTE_UNKNOWN: &str = "client is unknown";
 
 /// The decision about a request: [`locate`] and [`decide_at`].
@@ -28,7 +29,7 @@ pub fn decide(
     leases: &LeaseTable,
 ) -> Decision {
     match locate(request, ingress, config, leases) {
-        Ok(place) => decide_at(&place, request, ingress, now_s, config, leases),
+        Ok(place) => decide_at(&place, request, &Classified::default(), ingress, now_s, config, leases),
         Err(reason) => Decision::Drop(reason),
     }
 }
@@ -38,6 +39,7 @@ pub fn decide(
 pub fn decide_at(
     place: &Place,
     request: &Request<'_>,
+    classes: &Classified,
     ingress: &Ingress<'_>,
     now_s: u32,
     config: &Config,
@@ -46,7 +48,12 @@ pub fn decide_at(
     let Some(subnet) = config.subnets.get(usize::from(place.subnet)) else {
         return Decision::Drop(DropReason::NoSubnet);
     };
-    let mut case = Case { place, request, ingress, now_s, config, subnet, leases, reservation: None };
+    let is_known = place.reservation.is_some();
+    if let Some(reason) = classes.refusal(request.message_type, config, config.subnets.network(place.subnet), is_known)
+    {
+        return Decision::Drop(reason);
+    }
+    let mut case = Case { place, request, classes, ingress, now_s, config, subnet, leases, reservation: None };
     case.reservation = case.own_reservation();
     match request.message_type {
         MessageType::Discover => case.discover(),
@@ -65,6 +72,7 @@ pub fn decide_at(
 struct Case<'a> {
     place: &'a Place,
     request: &'a Request<'a>,
+    classes: &'a Classified,
     ingress: &'a Ingress<'a>,
     now_s: u32,
     config: &'a Config,
@@ -85,6 +93,9 @@ impl<'a> Case<'a> {
         if self.subnet.ipv6_only && self.request.asks_for(code::IPV6_ONLY_PREFERRED) {
             // RFC 8925 3.3: such a client is offered 0.0.0.0, and no address is held for it.
             return Decision::Reply(self.reply(MessageType::Offer));
+        }
+        if self.leases.is_limited(&self.client(), self.now_s) {
+            return Decision::Drop(DropReason::LeaseLimit);
         }
         match self.address_to_offer(self.request.requested_address.filter(|address| self.is_near(*address))) {
             Ok((address, _)) if self.home_of(address).1.rapid_commit && self.request.rapid_commit => {
@@ -124,6 +135,8 @@ impl<'a> Case<'a> {
     fn commit_rapidly(&self, address: Ipv4Addr) -> Decision {
         match self.bind(address) {
             Ok(Decision::Commit(reply, bound)) => Decision::Commit(Reply { rapid_commit: true, ..reply }, bound),
+            // A DISCOVER is never refused aloud.
+            Ok(Decision::Reply(_)) => Decision::Drop(DropReason::LeaseLimit),
             Ok(decision) => decision,
             Err(_) => Decision::Drop(DropReason::Contended),
         }
@@ -156,6 +169,7 @@ impl<'a> Case<'a> {
                 let reply = Reply { your_address: address, subnet, reserved_in_use, ..self.reply(MessageType::Bootp) };
                 Decision::Commit(reply, bound)
             }
+            Err(BindError::Limited) => Decision::Drop(DropReason::LeaseLimit),
             Err(_) => Decision::Drop(DropReason::Contended),
         }
     }
@@ -288,6 +302,7 @@ impl<'a> Case<'a> {
                 Ok(Decision::Commit(reply, bound))
             }
             Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
+            Err(BindError::Limited) => Ok(self.nak(NOTE_LIMITED)),
             Err(BindError::ClientIdRoom) => Ok(Decision::Drop(DropReason::ClientIdRoom)),
             Err(error) => Err(error),
         }
@@ -379,12 +394,13 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What is laid over a reply's options: the reservation's.
+    /// What is laid over a reply's options: the reservation's, before those of the classes.
     fn overlays(&self) -> Overlays {
         let mut overlays = Overlays::default();
         if let Some(own) = self.reservation.and_then(|reservation| reservation.overlay) {
             overlays.push(own);
         }
+        self.classes.add_overlays(self.config, &mut overlays);
         overlays
     }
 
@@ -410,18 +426,19 @@ impl<'a> Case<'a> {
             subnet: self.place.subnet,
             hw: &self.request.hw,
             client_id: self.request.identifier(self.place.identity),
+            limits: &self.classes.limits,
         }
     }
 
-    /// The lease time that the client is granted with an address now: its reservation's; else that of the address's subnet, while
-    /// addresses are scarce there the least one.
+    /// The lease time that the client is granted with an address now: its reservation's; else that of its classes or of the
+    /// address's subnet, while addresses are scarce there the least one.
     fn lease_time_s(&self, address: Ipv4Addr) -> u32 {
         if let Some(own_s) = self.reservation.and_then(|reservation| reservation.lease_time_s) {
             return own_s;
         }
         let (subnet, found) = self.home_of(address);
-        let times = &found.lease;
-        let granted_s = granted_s(times, self.request.lease_time_s);
+        let times = self.classes.lease_times(&found.lease, self.config);
+        let granted_s = granted_s(&times, self.request.lease_time_s);
         let is_scarce = || self.leases.used_permille(subnet) >= u32::from(times.scarce_permille);
         if times.scarce_permille <= 1000 && is_scarce() { granted_s.min(times.min_s) } else { granted_s }
     }

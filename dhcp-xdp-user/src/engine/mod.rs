@@ -5,6 +5,7 @@
 //! addresses it. It does no I/O, reads no clock, allocates nothing.
 
 mod balance;
+mod classes;
 mod decide;
 mod layers;
 mod reply;
@@ -20,6 +21,7 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 
 pub use self::{
+    classes::Classified,
     decide::{decide, decide_at},
     reply::{DEFAULT_MESSAGE_SIZE, envelope, write_reply},
     request::Request,

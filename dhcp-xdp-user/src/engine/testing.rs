@@ -9,11 +9,11 @@ use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, U
 
 use crate::{
     config::{
-        AddressRange, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet, Reservations, Subnet, Subnets,
-        Vrf,
+        Access, AddressRange, ClassTable, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet,
+        Reservations, Subnet, Subnets, Vrf,
     },
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, Stamp},
+    lease::{HwAddress, Lease, LeaseTable, LimitKey, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -53,6 +53,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
         interface: interface.map(str::to_owned),
         vlans: None,
         server_id: None,
+        access: Access::default(),
         pools: vec![AddressRange { first, last }],
         lease: LeaseTimes {
             min_s: 60,
@@ -96,8 +97,10 @@ pub(crate) fn config() -> Config {
             subnet("10.0.0.0/24", None, far(10), far(13)),
         ]),
         reservations: Reservations::default(),
+        classes: ClassTable::default(),
         state_dir: PathBuf::new(),
         durability: Durability::Sync,
+        compaction: crate::journal::CompactionPolicy::default(),
         offer_hold_s: 30,
         decline_quarantine_s: 600,
         verify_udp_checksum: true,
@@ -112,6 +115,8 @@ pub(crate) fn config() -> Config {
 #[derive(Debug, Default)]
 pub(crate) struct FakeLane {
     pub(crate) records: Vec<(Lease, HwAddress, Vec<u8>)>,
+    /// What each of them counts against.
+    pub(crate) limits: Vec<Vec<LimitKey>>,
     pub(crate) full: bool,
     pub(crate) never_parks: bool,
     /// Records that are on the disk.
@@ -119,10 +124,17 @@ pub(crate) struct FakeLane {
 }
 
 impl Recorder for FakeLane {
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        limits: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
         if self.full {
             return Err(LaneFull);
         }
+        self.limits.push(limits.to_vec());
         self.records.push((*lease, *hw, client_id.to_vec()));
         Ok(Ticket(self.records.len() as u64))
     }
@@ -512,6 +524,10 @@ impl Bed {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.counters.snapshot()
+    }
+
+    pub(crate) fn limits(&self) -> &[Vec<LimitKey>] {
+        &self.processor.recorder().limits
     }
 
     pub(crate) fn records(&self) -> &[(Lease, HwAddress, Vec<u8>)] {

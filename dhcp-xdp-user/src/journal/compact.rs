@@ -1,127 +1,360 @@
-//! Compaction at start: the newest record of each address, in one new segment, in place of all segments before it.
+//! Compaction while the server runs: closed segments become part of a snapshot, and go.
 //!
-//! The new segment names no predecessor, which is what makes it the journal's beginning. It is written under another name,
-//! synced, and renamed: before the rename it counts for nothing, after it the older ones do. They are removed only then, and
-//! those that a crash left are removed at the next start. Records keep their order, so that replaying them has the same
-//! effect. Addresses that are in no pool now are kept too: a pool that comes back finds its leases.
+//! A closed segment is one that a later one continues; nothing is written to it any more. A [`Compaction`] takes some of the
+//! oldest of them into memory ([`BATCH`] bytes, or one), sorts what they have by address, and merges it with the
+//! snapshot before them, if any, into a new one that has the number of the last of them. That one is written under another
+//! name, in small pieces that are each synced, so that a commit in between never finds much to wait for. Then it is
+//! renamed, the directory synced, and only then are the files that it replaces removed. The segment after it
+//! names its number, so the chain goes on. A crash at any point leaves either the old files or the new one in the chain;
+//! what is aside is removed at the next start.
+//!
+//! Disk space: the snapshot, closed segments of [`CompactionPolicy::percent`] of its size (or [`CompactionPolicy::segments`]), the
+//! snapshot that is being written, and what is recorded meanwhile: at 100 percent about three times the live records, and
+//! some segments of 64 MiB. Memory: [`BATCH`] and a fifth more, while it works. Addresses that are in no pool now are kept too: a
+//! pool that comes back finds its leases.
 
-use std::{collections::HashMap, fs, net::Ipv4Addr, path::Path};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{
-    Disk, JournalError, RecoveryReport, SegmentFile,
-    record::{self, MAX_RECORDS, RECORD},
-    recovery,
-    segment::{self, Header},
-    writer::GROUP,
+    Disk, JournalError,
+    chain::{self, Link},
+    record::{self, Bytes, MAX_RECORDS, RECORD},
+    segment::{self, Kind, ROTATE_AT},
+    snapshot::{Assembly, Change, SnapshotReader, SnapshotWriter},
+    status::Shared,
 };
-use crate::lease::{Binding, Lease, is_current};
+use crate::{clock::Moment, lease::is_current};
 
-/// The newest record of each address: its generation, and its place among all records, counted from 0.
-type Newest = HashMap<Ipv4Addr, (u32, u64)>;
+/// Bytes of closed segments that are taken into memory at a time.
+const BATCH: u64 = 4 * ROTATE_AT;
+/// After a piece that took so long, it rests so many times as long: it takes a fifth of a disk at most.
+const REST: u32 = 4;
+/// The longest rest between two pieces.
+const LONGEST_REST: Duration = Duration::from_millis(50);
+/// After an error it tries again so much later.
+const RETRY: Duration = Duration::from_secs(60);
 
-/// Reads everything, oldest first, then compacts if that leaves anything out.
-pub(super) fn recover(
-    disk: &mut dyn Disk,
-    dir: &Path,
-    mut each: impl FnMut(Binding),
-) -> Result<RecoveryReport, JournalError> {
-    let mut newest = Newest::new();
-    let mut ordinal = 0;
-    let report = recovery::read(dir, |binding| {
-        note(&mut newest, &binding, ordinal);
-        ordinal += 1;
-        each(binding);
-    })?;
-    let is_worth_it = report.segments > 1 || report.torn_bytes > 0 || report.records > newest.len() as u64;
-    let done = if is_worth_it { compact(disk, dir, &newest) } else { Ok(()) };
-    if let Err(error) = &done {
-        log::warn!("journal: not compacted, the old segments stay: {error}");
-    }
-    sweep(disk, dir, done.is_ok());
-    Ok(report)
+/// When closed segments are compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompactionPolicy {
+    /// When they are as large as this share of the snapshot before them, percent; 0: never while the server runs.
+    pub percent: u32,
+    /// Or when there are so many of them: restarts leave small ones.
+    pub segments: usize,
 }
 
-fn note(newest: &mut Newest, binding: &Binding, ordinal: u64) {
-    let entry = newest.entry(binding.address).or_insert((binding.generation, ordinal));
-    if is_current(binding.generation, entry.0) {
-        *entry = (binding.generation, ordinal);
+impl Default for CompactionPolicy {
+    fn default() -> Self {
+        Self { percent: 100, segments: 32 }
     }
 }
 
-fn compact(disk: &mut dyn Disk, dir: &Path, newest: &Newest) -> Result<(), JournalError> {
-    let fail = |action| JournalError::io(dir, action);
-    let number = recovery::next_number(dir)?;
-    let header = Header { number, seed: segment::random_seed(), previous: None };
-    let unfinished = segment::unfinished_name(number);
-    let mut snapshot = Snapshot::begin(disk, header, &unfinished).map_err(fail("begin a snapshot in it"))?;
-    let (mut ordinal, mut failed) = (0, None);
-    recovery::read(dir, |binding| {
-        if failed.is_none() && newest.get(&binding.address).is_some_and(|(_, at)| *at == ordinal) {
-            failed = snapshot.add(&binding).err();
+impl CompactionPolicy {
+    /// The closed files that a compaction takes now, oldest first; none when it is not worth it.
+    pub(super) fn plan(&self, chain: &[Link]) -> Vec<Link> {
+        let Some((_open, closed)) = chain.split_last() else { return Vec::new() };
+        let size = |kind| closed.iter().filter(|link| link.header.kind == kind).map(|link| link.len).sum::<u64>();
+        let segments = closed.iter().filter(|link| link.header.kind == Kind::Segment).count();
+        let grown = size(Kind::Segment) >= size(Kind::Snapshot) / 100 * u64::from(self.percent);
+        let full = size(Kind::Segment) >= ROTATE_AT / 2;
+        if self.percent == 0 || !((grown && full) || segments >= self.segments) {
+            return Vec::new();
         }
-        ordinal += 1;
-    })?;
-    failed.map_or_else(|| snapshot.finish(), Err).map_err(fail("write a snapshot in it"))?;
-    disk.rename(&unfinished, &segment::name(number)).map_err(fail("put the snapshot in place in it"))
+        batch(closed)
+    }
 }
 
-/// Removes what no longer counts: unfinished segments, and those before the one that the journal begins with, unless a
-/// power cut may take that one's name away (a rename that failed here, or in the run before). What cannot be removed does no
-/// harm.
-fn sweep(disk: &mut dyn Disk, dir: &Path, is_compacted: bool) {
-    let is_named = is_compacted && fs::File::open(dir).and_then(|names| names.sync_all()).is_ok();
-    let old = || {
-        let first = if is_named { recovery::first_number(dir)? } else { None };
-        let old = segment::list(dir)?.into_iter().filter(|(number, _)| first.is_some_and(|first| *number < first));
-        Ok::<_, JournalError>(old.chain(segment::list_unfinished(dir)?).collect::<Vec<_>>())
+/// The first files of a chain that fit into memory at a time: a snapshot, which is read as it goes, and segments.
+pub(super) fn batch(links: &[Link]) -> Vec<Link> {
+    let mut bytes = 0;
+    let fits = |link: &&Link| {
+        let is_first = bytes == 0;
+        bytes += if link.header.kind == Kind::Snapshot { 0 } else { link.len.max(1) };
+        is_first || bytes <= BATCH
     };
-    for (_, path) in old().unwrap_or_default() {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if let Err(error) = disk.remove(name) {
-            log::warn!("{}: cannot remove it: {error}", path.display());
+    links.iter().take_while(fits).cloned().collect()
+}
+
+/// What the closed segments of a batch have: the newest change of each address, in the order of addresses.
+#[derive(Default)]
+struct Delta {
+    bytes: Vec<Bytes>,
+    /// Address, generation, and place of its base record in `bytes`.
+    entries: Vec<(u32, u32, u32)>,
+    next: usize,
+}
+
+impl Delta {
+    /// Reads a segment. Returns the time that its last marker tells.
+    fn load(&mut self, disk: &dyn Disk, link: &Link) -> Result<Option<Moment>, JournalError> {
+        let extent = link.extent(disk)?;
+        let count = (extent.end / RECORD as u64) as usize;
+        self.entries.reserve(count);
+        let mut assembly = Assembly::default();
+        let file = link.open(disk)?;
+        let mut buffer = vec![0; chain::READ_SIZE.min(count * RECORD)];
+        let mut offset = RECORD as u64;
+        while offset < extent.end {
+            let wanted = buffer.len().min((extent.end - offset) as usize);
+            let filled = file.read_at(&mut buffer[..wanted], offset).map_err(JournalError::on(
+                disk,
+                Some(&link.name),
+                "read it",
+            ))?;
+            let (records, _) = buffer[..filled].as_chunks::<RECORD>();
+            for bytes in records {
+                let damaged = || chain::damaged(disk, &link.name, offset);
+                let record = record::decode(bytes, link.header.seed).ok_or_else(damaged)?;
+                if let Some((address, generation)) = assembly.take(&record, bytes).map_err(|()| damaged())? {
+                    self.bytes.extend(assembly.records());
+                    self.entries.push((address, generation, (self.bytes.len() - 1) as u32));
+                }
+                offset += RECORD as u64;
+            }
+            if filled < wanted {
+                return Err(chain::damaged(disk, &link.name, offset));
+            }
+        }
+        Ok(extent.moment)
+    }
+
+    /// Puts them in the order of addresses, of each the newest.
+    fn sort(&mut self) {
+        self.entries.sort_unstable_by_key(|(address, _, place)| (*address, *place));
+        self.entries.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same && is_current(later.1, kept.1) {
+                *kept = *later;
+            }
+            is_same
+        });
+    }
+
+    fn peek(&self) -> Option<(u32, u32)> {
+        self.entries.get(self.next).map(|(address, generation, _)| (*address, *generation))
+    }
+
+    /// The records of the next change: the base, and the continuations right before it.
+    fn take(&mut self) -> &[Bytes] {
+        let Some((_, _, place)) = self.entries.get(self.next) else { return &[] };
+        self.next += 1;
+        let last = *place as usize;
+        let mut first = last;
+        while first > 0 && last - first < MAX_RECORDS - 1 && record::is_continuation(&self.bytes[first - 1]) {
+            first -= 1;
+        }
+        &self.bytes[first..=last]
+    }
+}
+
+/// A compaction under way; each step is short.
+pub(super) struct Compaction {
+    replaced: Vec<Link>,
+    /// How many of `replaced` are still to be read into `delta`.
+    unread: std::vec::IntoIter<Link>,
+    delta: Delta,
+    old: Option<SnapshotReader>,
+    /// The next change of `old`.
+    head: Option<Change>,
+    writer: SnapshotWriter,
+    moment: Moment,
+}
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    More,
+    Done,
+}
+
+impl Compaction {
+    /// Begins one of these files, which are the oldest of the chain.
+    pub fn begin(disk: &dyn Disk, links: Vec<Link>) -> Result<Self, JournalError> {
+        let number = links.last().map_or(0, |link| link.header.number);
+        let mut moment = Moment::default();
+        let mut unread = links.clone();
+        let mut old = None;
+        if let Some(first) = unread.first().filter(|link| link.header.kind == Kind::Snapshot) {
+            moment = first.extent(disk)?.moment.unwrap_or_default();
+            old = Some(SnapshotReader::open(disk, unread.remove(0))?);
+        }
+        let writer = SnapshotWriter::begin(disk, number).map_err(fail(disk, "begin a snapshot in it"))?;
+        let records = unread.iter().map(|link| link.len as usize / RECORD).sum();
+        let delta = Delta { bytes: Vec::with_capacity(records), ..Delta::default() };
+        Ok(Self { replaced: links, unread: unread.into_iter(), delta, old, head: None, writer, moment })
+    }
+
+    /// Reads a segment, or writes a piece.
+    pub fn step(mut self, disk: &dyn Disk) -> Result<(Option<Self>, Step), JournalError> {
+        if let Some(link) = self.unread.next() {
+            self.moment = self.delta.load(disk, &link)?.unwrap_or(self.moment);
+            if self.unread.as_slice().is_empty() {
+                self.delta.sort();
+                self.head = self.next_old(disk)?;
+            }
+            return Ok((Some(self), Step::More));
+        }
+        let is_full = self.merge(disk)?;
+        if is_full {
+            self.writer.flush().map_err(fail(disk, "write a snapshot in it"))?;
+            return Ok((Some(self), Step::More));
+        }
+        self.writer.finish(disk, &self.moment).map_err(fail(disk, "put a snapshot in place in it"))?;
+        for link in &self.replaced {
+            remove(disk, &link.name);
+        }
+        Ok((None, Step::Done))
+    }
+
+    fn next_old(&mut self, disk: &dyn Disk) -> Result<Option<Change>, JournalError> {
+        match &mut self.old {
+            Some(old) => old.next(disk),
+            None => Ok(None),
+        }
+    }
+
+    /// Merges until there is enough for a piece; false at the end.
+    fn merge(&mut self, disk: &dyn Disk) -> Result<bool, JournalError> {
+        loop {
+            let is_full = match (self.head.as_ref(), self.delta.peek()) {
+                (None, None) => return Ok(false),
+                (Some(old), Some((address, generation))) if old.address == address => {
+                    if is_current(generation, old.generation) {
+                        // The old one is outdated.
+                        self.head = self.next_old(disk)?;
+                    } else {
+                        self.delta.take();
+                    }
+                    continue;
+                }
+                (Some(old), new) if new.is_none_or(|(address, _)| old.address < address) => {
+                    let is_full = self.writer.add(&old.records);
+                    self.head = self.next_old(disk)?;
+                    is_full
+                }
+                _ => self.writer.add(self.delta.take()),
+            };
+            if is_full {
+                return Ok(true);
+            }
         }
     }
 }
 
-/// A segment that is written in one go and synced at its end.
-pub(super) struct Snapshot {
-    file: Box<dyn SegmentFile>,
-    seed: u32,
-    len: u64,
-    buffer: Vec<u8>,
+fn fail(disk: &dyn Disk, action: &'static str) -> impl FnOnce(std::io::Error) -> JournalError {
+    JournalError::on(disk, None, action)
 }
 
-impl Snapshot {
-    pub fn begin(disk: &mut dyn Disk, header: Header, name: &str) -> std::io::Result<Self> {
-        let mut file = disk.create(name)?;
-        file.append(&header.encode())?;
-        let buffer = Vec::with_capacity((GROUP + MAX_RECORDS) * RECORD);
-        Ok(Self { file, seed: header.seed, len: RECORD as u64, buffer })
+/// What cannot be removed does no harm.
+fn remove(disk: &dyn Disk, name: &str) {
+    if let Err(error) = disk.remove(name) {
+        log::warn!("{}: cannot remove it: {error}", chain::at(disk, name));
+    }
+}
+
+/// Removes what no longer counts: unfinished snapshots, and all before the file that the journal begins with. That one has its
+/// name for good first: a power cut may undo a rename of the run before.
+pub(super) fn sweep(disk: &dyn Disk) -> Result<(), JournalError> {
+    let files = segment::list(disk)?;
+    let Some(first) = chain::walk(disk)?.into_iter().next() else { return Ok(()) };
+    let old = files.whole.into_iter().filter(|file| *file < (first.header.number, first.header.kind));
+    let mut names: Vec<String> = old.map(|(number, kind)| segment::name(number, kind)).collect();
+    names.extend(files.unfinished.into_iter().map(segment::unfinished_name));
+    if names.is_empty() {
+        return Ok(());
+    }
+    disk.sync_names().map_err(fail(disk, "sync it"))?;
+    names.iter().for_each(|name| remove(disk, name));
+    Ok(())
+}
+
+/// The thread that compacts.
+pub(super) struct Compactor {
+    pub disk: Arc<dyn Disk>,
+    pub policy: CompactionPolicy,
+    pub shared: Arc<Shared>,
+    /// A segment was closed; ends with the journal's thread.
+    pub closed: Receiver<()>,
+}
+
+impl Compactor {
+    /// Until the journal stops.
+    pub fn run(self) {
+        lower_priority();
+        if let Err(error) = sweep(&*self.disk) {
+            log::warn!("journal: not tidied: {error}");
+        }
+        loop {
+            let compacted = self.compact_what_is_due();
+            let is_again = compacted.is_err();
+            self.shared.compaction_ended(compacted);
+            let closed = if is_again {
+                self.closed.recv_timeout(RETRY).or_else(|error| match error {
+                    RecvTimeoutError::Timeout => Ok(()),
+                    RecvTimeoutError::Disconnected => Err(error),
+                })
+            } else {
+                self.closed.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            if closed.is_err() || self.is_stopping() {
+                return;
+            }
+        }
     }
 
-    pub fn add(&mut self, binding: &Binding) -> std::io::Result<()> {
-        let Binding { address, state, generation, started_s, expires_s, hw, ref client_id } = *binding;
-        let lease = Lease { address, state, generation, started_s, expires_s };
-        record::encode(&lease, &hw, client_id, |mut bytes| {
-            record::seal(&mut bytes, self.seed);
-            self.buffer.extend_from_slice(&bytes);
-        });
-        if self.buffer.len() < GROUP * RECORD { Ok(()) } else { self.flush() }
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Relaxed)
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.append(&self.buffer)?;
-        self.len += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
+    fn compact_what_is_due(&self) -> Result<(), JournalError> {
+        let disk = &*self.disk;
+        loop {
+            let plan = self.policy.plan(&chain::walk(disk)?);
+            if plan.is_empty() {
+                return Ok(());
+            }
+            let (start, files) = (Instant::now(), plan.len());
+            self.shared.compaction_began();
+            if !self.compact(plan)? {
+                return Ok(());
+            }
+            log::info!("journal: compacted {files} files in {:.1} s", start.elapsed().as_secs_f64());
+        }
     }
 
-    /// Ends it with a marker that vouches for all of it, and syncs it.
-    pub fn finish(mut self) -> std::io::Result<()> {
-        self.flush()?;
-        let mut marker = record::marker(self.len);
-        record::seal(&mut marker, self.seed);
-        self.file.append(&marker)?;
-        self.file.sync()
+    /// One compaction, with rests in between; false when the server stops meanwhile.
+    fn compact(&self, plan: Vec<Link>) -> Result<bool, JournalError> {
+        let disk = &*self.disk;
+        let unfinished = plan.last().map_or_else(String::new, |link| segment::unfinished_name(link.header.number));
+        let mut compaction = Compaction::begin(disk, plan)?;
+        loop {
+            let start = Instant::now();
+            match compaction.step(disk) {
+                Ok((Some(more), _)) => compaction = more,
+                Ok((None, _)) => return Ok(true),
+                Err(error) => {
+                    remove(disk, &unfinished);
+                    return Err(error);
+                }
+            }
+            if self.is_stopping() {
+                remove(disk, &unfinished);
+                return Ok(false);
+            }
+            std::thread::sleep((start.elapsed() * REST).min(LONGEST_REST));
+        }
+    }
+}
+
+/// Whatever else wants the CPU goes first.
+fn lower_priority() {
+    // Of this thread alone: Linux has them a thread.
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19) {
+        log::debug!("the compaction's thread keeps its priority: {error}");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     net::Ipv4Addr,
@@ -14,15 +14,18 @@ use std::{
 };
 
 use super::{
-    DirectoryDisk, Disk as _, JournalError,
+    DirectoryDisk, Disk as _, DiskLock, JournalError,
     addresses::Addresses,
-    compact::Snapshot,
-    lock,
-    recovery::{self, End},
+    chain::End,
+    lock, recovery,
     repair::give_to_owner_of,
-    segment::{self, Header},
+    segment::{self, Header, Kind},
+    snapshot::WholeSegment,
 };
-use crate::lease::{Binding, BindingState, is_current};
+use crate::{
+    clock::Moment,
+    lease::{Binding, BindingState, is_current},
+};
 
 /// What became of the leases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -65,11 +68,11 @@ pub struct Import {
     known: HashMap<Ipv4Addr, Known>,
     seen: Addresses,
     end: End,
-    pub(super) segment: Option<Snapshot>,
+    pub(super) segment: Option<WholeSegment>,
     imported: Imported,
     now_s: u32,
     replaces: bool,
-    _lock: File,
+    _lock: DiskLock,
 }
 
 /// The newest change of an address.
@@ -86,21 +89,23 @@ impl Import {
     /// the journal's that has not ended.
     ///
     /// # Errors
-    /// As [`Journal::recover`](super::Journal::recover).
+    /// As [`Recovery::open`](super::Recovery::open).
     pub fn begin(dir: &Path, now_s: u32, replaces: bool) -> Result<Self, JournalError> {
-        let lock = lock(dir)?;
+        let disk = DirectoryDisk::new(dir);
+        let lock = lock(&disk)?;
+        let found = recovery::find(&disk)?;
         let mut known: HashMap<Ipv4Addr, Known> = HashMap::new();
-        recovery::read(dir, |binding| {
+        found.replay(&disk, |binding| {
             let is_old = known.get(&binding.address).is_some_and(|it| !is_current(binding.generation, it.generation));
             if !is_old {
-                known.insert(binding.address, Known::of(&binding));
+                known.insert(binding.address, Known::of(binding));
             }
         })?;
         Ok(Self {
             dir: dir.to_owned(),
             known,
             seen: Addresses::default(),
-            end: recovery::end(dir)?,
+            end: found.end(&disk)?,
             segment: None,
             imported: Imported::default(),
             now_s,
@@ -139,11 +144,12 @@ impl Import {
         Ok(())
     }
 
-    fn open(&self) -> Result<Snapshot, JournalError> {
+    fn open(&self) -> Result<WholeSegment, JournalError> {
         let name = segment::unfinished_name(self.end.next);
-        let header = Header { number: self.end.next, seed: segment::random_seed(), previous: self.end.last };
-        let mut disk = DirectoryDisk::new(&self.dir);
-        Snapshot::begin(&mut disk, header, &name).map_err(JournalError::io(&self.dir, "begin a segment in it"))
+        let (number, seed, previous) = (self.end.next, segment::random_seed(), self.end.last);
+        let header = Header { kind: Kind::Segment, number, seed, previous, carries: false };
+        WholeSegment::begin(&DirectoryDisk::new(&self.dir), header, &name)
+            .map_err(JournalError::io(&self.dir, "begin a segment in it"))
     }
 
     /// How it would end.
@@ -157,11 +163,11 @@ impl Import {
     /// The disk refuses, and nothing of it is there.
     pub fn finish(mut self) -> Result<Imported, JournalError> {
         let Some(segment) = self.segment.take() else { return Ok(self.imported) };
-        let (unfinished, name) = (segment::unfinished_name(self.end.next), segment::name(self.end.next));
+        let (unfinished, name) = (segment::unfinished_name(self.end.next), segment::name(self.end.next, Kind::Segment));
         let fail = |action| JournalError::io(&self.dir, action);
-        let finished = segment.finish().map_err(fail("write a segment in it")).and_then(|()| {
+        let finished = segment.finish(&Moment::default()).map_err(fail("write a segment in it")).and_then(|()| {
             give_to_owner_of(&self.dir, &self.dir.join(&unfinished));
-            let mut disk = DirectoryDisk::new(&self.dir);
+            let disk = DirectoryDisk::new(&self.dir);
             disk.rename(&unfinished, &name).map_err(fail("put the segment in place in it"))
         });
         if finished.is_err() {

@@ -18,11 +18,11 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    JournalError,
+    DirectoryDisk, JournalError,
     mend::{self, common_seed, mend_header},
     record::{self, Bytes, RECORD, Record},
     recovery::Parts,
-    segment::{self, Header, NoHeader, VERSION},
+    segment::{self, Header, Kind, NoHeader, VERSION},
 };
 use crate::lease::{Binding, BindingState, is_current};
 
@@ -120,9 +120,9 @@ pub struct Inspection {
     pub torn_bytes: u64,
     /// What is damaged, oldest first.
     pub damage: Vec<Damage>,
-    /// Addresses whose last change may be lost: what is left of a damaged record names them, and nothing after it does.
+    /// Addresses whose last change is probably lost: what is left of a damaged record names them, and nothing after it does.
     pub suspects: Vec<Ipv4Addr>,
-    /// Most changes that are lost and do not tell of which address.
+    /// Most changes that are lost and of which nothing says for certain to which address they belong.
     pub nameless: u64,
     /// The latest end of all leases that can be read, seconds since 1970-01-01 UTC; by then none given before is held.
     pub last_expiry_s: Option<u32>,
@@ -206,9 +206,10 @@ pub(super) fn look(
         Found::Lost { damage, count, hint } => {
             before[damage].get_or_insert(ordinal);
             inspection.damage[damage].lost += count;
-            match hint {
-                Some(address) => drop(hints.insert(address, ordinal)),
-                None => inspection.nameless += count,
+            // What is left of a record names an address; that may be one of the bytes that changed.
+            inspection.nameless += count;
+            if let Some(address) = hint {
+                hints.insert(address, ordinal);
             }
         }
         Found::Incomplete { segment, offset, address } => {
@@ -282,8 +283,11 @@ pub(super) struct Survey {
 /// A segment.
 struct Part {
     number: u64,
+    kind: Kind,
     path: PathBuf,
     len: u64,
+    /// A later one begins with what else was in it: it ends at its limit.
+    is_cut: bool,
     /// What its checksums start from; `None`: nobody knows, and nothing of it can be read.
     seed: Option<u32>,
     damage: Vec<(DamageKind, Range<u64>)>,
@@ -326,7 +330,10 @@ impl Survey {
     fn follow(&mut self, dir: &Path) -> Result<Vec<Option<u64>>, JournalError> {
         let mut limits = Vec::new();
         let mut wanted = Wanted::Any;
-        for (number, path) in segment::list(dir)?.into_iter().rev() {
+        let mut is_cut = false;
+        let files = segment::list(&DirectoryDisk::new(dir))?;
+        for (number, kind) in files.whole.into_iter().rev() {
+            let path = dir.join(segment::name(number, kind));
             if let Wanted::Exactly(missing, len) = wanted
                 && missing > number
             {
@@ -340,16 +347,20 @@ impl Survey {
                 Wanted::Nothing => (None, "older than the snapshot that the journal begins with"),
                 Wanted::Any => (None, ""),
             };
-            let read = if why.is_empty() { Part::open(number, path, limit)? } else { None };
+            let read = if why.is_empty() { Part::open((number, kind), path, limit)? } else { None };
             match read {
-                Some((part, previous)) => {
+                Some((mut part, previous, carries)) => {
                     wanted = previous;
+                    part.is_cut = is_cut;
+                    is_cut |= carries;
+                    // A snapshot does not know how long the segment was that it ends with.
+                    let limit = limit.filter(|_| kind == Kind::Segment);
                     self.parts.push(part);
                     limits.push(limit);
                 }
                 None => {
                     let why = if why.is_empty() { "begun and never used" } else { why };
-                    self.ignored.push(Ignored { name: segment::name(number), why });
+                    self.ignored.push(Ignored { name: segment::name(number, kind), why });
                 }
             }
         }
@@ -360,7 +371,7 @@ impl Survey {
         self.parts.reverse();
         limits.reverse();
         self.ignored.reverse();
-        for (number, _) in segment::list_unfinished(dir)? {
+        for number in files.unfinished {
             self.ignored.push(Ignored { name: segment::unfinished_name(number), why: "never finished" });
         }
         Ok(limits)
@@ -370,7 +381,7 @@ impl Survey {
         let mut inspection =
             Inspection { torn_bytes: self.torn_bytes, ignored: self.ignored.clone(), ..Inspection::default() };
         for part in &self.parts {
-            let name = segment::name(part.number);
+            let name = segment::name(part.number, part.kind);
             for (kind, bytes) in &part.damage {
                 inspection.damage.push(Damage::new(name.clone(), *kind, bytes.clone()));
             }
@@ -399,11 +410,16 @@ impl Survey {
 impl Part {
     fn missing(dir: &Path, number: u64, len: u64) -> Self {
         let damage = vec![(DamageKind::Missing, 0..len)];
-        Self { number, path: dir.join(segment::name(number)), len: 0, seed: None, damage, end: 0 }
+        let (kind, path) = (Kind::Segment, dir.join(segment::name(number, Kind::Segment)));
+        Self { number, kind, path, len: 0, is_cut: false, seed: None, damage, end: 0 }
     }
 
     /// Looks at a segment's header; `None`: it never got as far as its first group. `limit`: the next one names it.
-    fn open(number: u64, path: PathBuf, limit: Option<u64>) -> Result<Option<(Self, Wanted)>, JournalError> {
+    fn open(
+        (number, kind): (u64, Kind),
+        path: PathBuf,
+        limit: Option<u64>,
+    ) -> Result<Option<(Self, Wanted, bool)>, JournalError> {
         let fail = |action| JournalError::io(&path, action);
         let mut file = File::open(&path).map_err(fail("read it"))?;
         let len = file.metadata().map_err(fail("look at it"))?.len();
@@ -417,22 +433,28 @@ impl Part {
             Some((number, len)) => Wanted::Exactly(number, len),
             None => Wanted::Nothing,
         };
-        let part = |seed, damage| Self { number, path: path.clone(), len, seed, damage, end: 0 };
+        let part = |seed, damage| {
+            let path = path.clone();
+            Self { number, kind, path, len, is_cut: false, seed, damage, end: 0 }
+        };
         let why = match Header::decode(&start) {
-            Ok(header) => return Ok(Some((part(Some(header.seed), Vec::new()), wanted(&header)))),
+            Ok(header) => return Ok(Some((part(Some(header.seed), Vec::new()), wanted(&header), header.carries))),
             Err(why) => why,
         };
         let damage = vec![(DamageKind::Header, 0..len.min(SIZE))];
         // A newer program's header needs no mending, if one byte in ours makes it look like one, it does.
         if let Some(header) = start.first_chunk().and_then(mend_header) {
-            return Ok(Some((part(Some(header.seed), damage), wanted(&header))));
+            return Ok(Some((part(Some(header.seed), damage), wanted(&header), header.carries)));
         }
         match why {
             NoHeader::Newer(found) => {
                 Err(JournalError::NewerVersion { path: path.display().to_string(), found, known: VERSION })
             }
-            NoHeader::Bad if len <= SIZE && limit.is_none() => Ok(None),
-            NoHeader::Bad => Ok(Some((part(likely_seed(&file, &start), damage), Wanted::Any))),
+            NoHeader::Bad if len <= SIZE && limit.is_none() && kind == Kind::Segment => Ok(None),
+            NoHeader::Bad => {
+                let previous = if kind == Kind::Snapshot { Wanted::Nothing } else { Wanted::Any };
+                Ok(Some((part(likely_seed(&file, &start), damage), previous, kind == Kind::Snapshot)))
+            }
         }
     }
 
@@ -449,23 +471,33 @@ impl Part {
         };
         let mut bad: Vec<Range<u64>> = Vec::new();
         let mut vouched = 0;
+        let mut closed = false;
         self.each_record(self.len, read, &mut |offset, bytes| match record::decode(bytes, seed) {
             None => match bad.last_mut() {
                 Some(last) if last.end == offset => last.end += SIZE,
                 _ => bad.push(offset..offset + SIZE),
             },
-            Some(Record::Marker { durable }) => vouched = vouched.max(durable),
-            Some(_) => {}
+            Some(Record::Marker { durable, .. }) => {
+                vouched = vouched.max(durable);
+                closed = offset == durable;
+            }
+            Some(_) => closed = false,
         })?;
-        let durable = limit.unwrap_or(0).max(vouched);
         let whole = self.len / SIZE * SIZE;
-        self.end = whole;
+        let durable = match (self.kind, limit) {
+            // It was synced before it got its name, and ends with a marker.
+            (Kind::Snapshot, _) if closed => whole,
+            (Kind::Snapshot, _) => whole + SIZE,
+            (Kind::Segment, Some(limit)) if self.is_cut => limit,
+            (Kind::Segment, _) => limit.unwrap_or(0).max(vouched),
+        };
+        self.end = if self.is_cut { whole.min(durable) } else { whole };
         for bytes in bad {
             if bytes.start < durable {
                 self.damage.push((DamageKind::Records, bytes.start..bytes.end.min(durable)));
             }
             if bytes.end > durable {
-                self.end = bytes.start.max(durable);
+                self.end = self.end.min(bytes.start.max(durable));
                 break;
             }
         }
@@ -602,10 +634,11 @@ impl Replay<'_> {
             Record::Continuation { address, generation, part, bytes } => {
                 self.parts.add((address, generation), part, bytes);
             }
-            Record::Base { lease, hw, client_id_len, client_id } => {
+            Record::Base { lease, hw, tail, start } => {
                 let segment = self.segment;
-                let found = match self.parts.complete((lease.address, lease.generation), client_id, client_id_len) {
-                    Some(id) => Found::Change { binding: Box::new(lease.of(&hw, &id)), segment, mended },
+                let whole = self.parts.complete((lease.address, lease.generation), start, tail.len());
+                let found = match whole.and_then(|whole| tail.binding(&lease, &hw, &whole)) {
+                    Some(binding) => Found::Change { binding: Box::new(binding), segment, mended },
                     None => Found::Incomplete { segment, offset, address: lease.address },
                 };
                 return (self.each)(found);

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn sealed(fill: u8, seed: u32) -> Bytes {
-        let mut bytes = record::marker(u64::from(fill) << 6);
+        let mut bytes = record::marker(u64::from(fill) << 6, &crate::clock::Moment::default());
         record::seal(&mut bytes, seed);
         bytes
     }

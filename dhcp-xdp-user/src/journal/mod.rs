@@ -5,9 +5,11 @@
 //!
 //! Segments are append-only files of checksummed 64-byte [`record`]s. Records go to the disk in groups, one write and one
 //! `fdatasync` each; a group starts with a marker that says how many bytes of the segment were durable by then. That is how
-//! [`recovery`] tells a torn end (bad records beyond what any marker vouches for: cut off) from damage (refused).
+//! [`recovery`] tells a torn end (bad records beyond what any marker vouches for: cut off) from damage (refused). Segments form
+//! a [`chain`]; a second thread makes a [`snapshot`] of the closed ones ([`compact`]).
 
 mod addresses;
+mod chain;
 mod compact;
 mod disk;
 mod import;
@@ -18,13 +20,14 @@ mod record;
 mod recovery;
 mod repair;
 mod segment;
+mod snapshot;
+mod status;
 mod writer;
 
 use std::{
-    fs::{File, TryLockError},
     io,
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
+    sync::{Arc, atomic::AtomicU64},
     thread::JoinHandle,
     time::Duration,
 };
@@ -32,16 +35,24 @@ use std::{
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 pub use addresses::Addresses;
-pub use disk::{DirectoryDisk, Disk, SegmentFile};
+pub use compact::CompactionPolicy;
+pub use disk::{DirectoryDisk, Disk, DiskEntry, DiskLock, SegmentFile, StoredFile};
 pub use import::{Import, Imported, NotImported};
 pub use inspect::{Damage, DamageKind, Ignored, Inspection, Progress, SegmentView, inspect};
 pub use lane::{Lane, LaneFull, Ticket};
 pub use recovery::RecoveryReport;
 pub use repair::{Repair, Repaired};
-pub use writer::JournalStatus;
+pub use status::JournalStatus;
 
-use crate::{config::Durability, lease::Binding, wake::Wake};
-use writer::{Shared, Writer};
+use crate::{
+    clock::{Clock, Moment},
+    config::Durability,
+    lease::Binding,
+    wake::Wake,
+};
+use compact::Compactor;
+use status::Shared;
+use writer::{Setup, Writer};
 
 /// Why the journal cannot be opened, read or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -125,9 +136,20 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// About a file by its path.
     fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Io { path, action, source }
+    }
+
+    /// About a file of a disk, or about its directory.
+    fn on(disk: &dyn Disk, name: Option<&str>, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = name.map_or_else(|| disk.path().display().to_string(), |name| chain::at(disk, name));
+        move |source| Self::Io { path, action, source }
+    }
+
+    fn foreign(disk: &dyn Disk, name: &str, what: &'static str) -> Self {
+        Self::Foreign { path: chain::at(disk, name), what }
     }
 }
 
@@ -140,94 +162,207 @@ fn command(what: &str, segment: &str) -> String {
 /// How long a stop waits for the disk: longer than the thread itself tries when the disk says no.
 const STOP_PATIENCE: Duration = if cfg!(test) { Duration::from_secs(2) } else { Duration::from_secs(10) };
 
-/// A running journal: one thread, as many lanes as workers.
-#[derive(Debug)]
+/// How a journal works.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// When an ACK may leave.
+    pub durability: Durability,
+    /// When closed segments are compacted.
+    pub compaction: CompactionPolicy,
+    /// The clock whose time is kept with each group, for the next start.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// The usual ones, with a clock of their own.
+    pub fn new(durability: Durability) -> Self {
+        Self { durability, compaction: CompactionPolicy::default(), clock: Clock::start() }
+    }
+}
+
+/// A journal that was found and is about to be replayed. It holds the directory.
+pub struct Recovery {
+    disk: Arc<dyn Disk>,
+    found: recovery::Found,
+    lock: DiskLock,
+}
+
+impl std::fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recovery").field("found", &self.found).finish_non_exhaustive()
+    }
+}
+
+impl Recovery {
+    /// Finds what a state directory holds, and where it ends.
+    ///
+    /// # Errors
+    /// [`JournalError::InUse`]; a file cannot be read, its last one is damaged, or was written by a newer version.
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        Self::open_on(Arc::new(DirectoryDisk::new(dir)))
+    }
+
+    /// As [`open`](Self::open), on a disk of the caller's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(disk: Arc<dyn Disk>) -> Result<Self, JournalError> {
+        let lock = lock(&*disk)?;
+        let found = recovery::find(&*disk)?;
+        Ok(Self { disk, found, lock })
+    }
+
+    /// What the clocks said when the last group was written, if there was one.
+    pub fn last_moment(&self) -> Option<Moment> {
+        self.found.moment
+    }
+
+    /// Bytes that will be read.
+    pub fn bytes(&self) -> u64 {
+        self.found.bytes()
+    }
+
+    /// Hands out all changes, oldest first.
+    ///
+    /// # Errors
+    /// A file cannot be read or is damaged.
+    pub fn replay(&self, each: impl FnMut(&Binding)) -> Result<RecoveryReport, JournalError> {
+        self.found.replay(&*self.disk, each)
+    }
+
+    /// Hands out all changes on this many threads, some at a time, the newest files first: of two records of an address the one counts
+    /// that [`is_current`](crate::lease::is_current) says. `progress` goes up by the records done.
+    ///
+    /// # Errors
+    /// A file cannot be read or is damaged; then not all was handed out.
+    pub fn replay_with(
+        &self,
+        threads: usize,
+        progress: &AtomicU64,
+        each: impl Fn(&[Binding]) + Sync,
+    ) -> Result<RecoveryReport, JournalError> {
+        self.found.replay_with(&*self.disk, threads, progress, &each)
+    }
+
+    /// Opens a new segment and starts the journal's threads; `wakes` has one entry a lane, woken when its records are durable.
+    ///
+    /// # Errors
+    /// The new segment cannot be made, or a thread not be started.
+    pub fn start(self, options: Options, wakes: Vec<Arc<Wake>>) -> Result<(Journal, Vec<Lane>), JournalError> {
+        let Options { durability, compaction, clock } = options;
+        let Self { disk, found, lock } = self;
+        let shared = Arc::new(Shared::new(wakes));
+        let (stopper, ends, lanes) = lane::lanes(&shared, durability == Durability::Sync);
+        let (closed, closings) = bounded(1);
+        let setup = Setup {
+            durability,
+            moment: Box::new(move || clock.moment()),
+            rotate_at: segment::ROTATE_AT,
+            closed: Some(closed),
+        };
+        let writer = Writer::open(Arc::clone(&disk), &found, setup, Arc::clone(&shared), ends)?;
+        let (end, ended) = bounded(1);
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new().name(name.into()).spawn(work);
+            thread.map_err(JournalError::on(&*disk, None, "start the journal's thread"))
+        };
+        let thread = spawn(
+            "journal",
+            Box::new(move || {
+                // Whoever no longer waits has said so.
+                let _ = end.send(writer.run());
+            }),
+        )?;
+        let compactor =
+            Compactor { disk: Arc::clone(&disk), policy: compaction, shared: Arc::clone(&shared), closed: closings };
+        let compactor = spawn("compaction", Box::new(move || compactor.run()))?;
+        Ok((Journal { shared, stopper, thread, compactor, ended, disk, _lock: lock }, lanes))
+    }
+}
+
+/// A running journal: a thread that writes, one that compacts, and as many lanes as workers.
 pub struct Journal {
     shared: Arc<Shared>,
     stopper: lane::Stopper,
     thread: JoinHandle<()>,
+    compactor: JoinHandle<()>,
     /// How the thread ended.
     ended: Receiver<Result<(), JournalError>>,
-    dir: PathBuf,
-    _lock: File,
+    disk: Arc<dyn Disk>,
+    _lock: DiskLock,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Journal").field("path", &self.disk.path()).finish_non_exhaustive()
+    }
 }
 
 impl Journal {
-    /// Reads all that a state directory holds, in the order it was written, for a server that is about to start. What it
-    /// read is then written once more, the newest record of each address alone, in place of the segments that were there:
-    /// the journal does not grow from start to start, and a torn end is gone. Should the disk refuse that, the old
-    /// segments stay, and all goes on.
-    ///
-    /// # Errors
-    /// As [`read`](Self::read), and [`JournalError::InUse`].
-    pub fn recover(dir: &Path, each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
-        Self::recover_on(&mut DirectoryDisk::new(dir), dir, each)
-    }
-
-    /// As [`recover`](Self::recover), writing to a disk of the caller's.
-    ///
-    /// # Errors
-    /// As [`recover`](Self::recover).
-    pub fn recover_on(
-        disk: &mut dyn Disk,
-        dir: &Path,
-        each: impl FnMut(Binding),
-    ) -> Result<RecoveryReport, JournalError> {
-        let _lock = lock(dir)?;
-        compact::recover(disk, dir, each)
-    }
-
-    /// Reads it without changing anything, also beside a running server (for `leases` without one). When that one starts
-    /// at the same time and replaces segments, reading begins anew, and `each` gets some records twice.
+    /// Reads a journal without changing anything, oldest first, also beside a running server (for `leases` without one).
+    /// When that one compacts at the same time, reading begins anew, and `each` gets some records twice.
     ///
     /// # Errors
     /// A file cannot be read, is damaged, or was written by a newer version.
-    pub fn read(dir: &Path, mut each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
+    pub fn read(dir: &Path, each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
+        Self::read_on(&DirectoryDisk::new(dir), each)
+    }
+
+    /// As [`read`](Self::read), on a disk of the caller's.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_on(disk: &dyn Disk, mut each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
+        let mut read = || recovery::find(disk)?.replay(disk, |binding| each(binding.clone()));
         for _ in 0..3 {
-            match recovery::read(dir, &mut each) {
+            match read() {
                 Err(JournalError::Missing { .. }) => {}
                 Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 done => return done,
             }
         }
-        recovery::read(dir, each)
+        read()
     }
 
-    /// Opens a new segment and starts the thread; `wakes` has one entry a lane, woken when its records are durable.
+    /// Puts a snapshot in place of all that a state directory holds, as compaction does while a server runs.
     ///
     /// # Errors
-    /// The directory is in use, or its last segment cannot be read, or the new one not be made.
+    /// [`JournalError::InUse`]; a file cannot be read or is damaged, or the disk refused: then what was there is there still.
+    pub fn compact(dir: &Path) -> Result<(), JournalError> {
+        Self::compact_on(&DirectoryDisk::new(dir))
+    }
+
+    /// As [`compact`](Self::compact), on a disk of the caller's.
+    ///
+    /// # Errors
+    /// As [`compact`](Self::compact).
+    pub fn compact_on(disk: &dyn Disk) -> Result<(), JournalError> {
+        let _lock = lock(disk)?;
+        compact::sweep(disk)?;
+        loop {
+            let chain = chain::walk(disk)?;
+            let batch = compact::batch(&chain);
+            if batch.iter().all(|link| link.header.kind == segment::Kind::Snapshot) {
+                return Ok(());
+            }
+            let mut compaction = Some(compact::Compaction::begin(disk, batch)?);
+            while let Some(more) = compaction {
+                (compaction, _) = more.step(disk)?;
+            }
+        }
+    }
+
+    /// Opens a new segment after those that a directory has and starts the threads, for a server that does without
+    /// [`Recovery`]; `wakes` has one entry a lane.
+    ///
+    /// # Errors
+    /// As [`Recovery::open`] and [`Recovery::start`].
     pub fn start(
         dir: &Path,
         durability: Durability,
         wakes: Vec<Arc<Wake>>,
     ) -> Result<(Journal, Vec<Lane>), JournalError> {
-        Self::start_on(Box::new(DirectoryDisk::new(dir)), dir, durability, wakes)
-    }
-
-    /// As [`start`](Self::start), writing to a disk of the caller's: a test's may fail on purpose.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
-    pub fn start_on(
-        disk: Box<dyn Disk>,
-        dir: &Path,
-        durability: Durability,
-        wakes: Vec<Arc<Wake>>,
-    ) -> Result<(Journal, Vec<Lane>), JournalError> {
-        let lock = lock(dir)?;
-        let shared = Arc::new(Shared::new(wakes));
-        let (stopper, receiver, lanes) = lane::channel(&shared, durability == Durability::Sync);
-        let writer = Writer::open(disk, dir, durability, Arc::clone(&shared), receiver)?;
-        let (end, ended) = bounded(1);
-        let thread = std::thread::Builder::new()
-            .name("journal".into())
-            .spawn(move || {
-                // Whoever no longer waits has said so.
-                let _ = end.send(writer.run());
-            })
-            .map_err(JournalError::io(dir, "start the journal's thread"))?;
-        Ok((Self { shared, stopper, thread, ended, dir: dir.to_owned(), _lock: lock }, lanes))
+        Recovery::open(dir)?.start(Options::new(durability), wakes)
     }
 
     /// How it does.
@@ -251,24 +386,26 @@ impl Journal {
     pub fn stop_with_status(self) -> (JournalStatus, Result<(), JournalError>) {
         self.shared.ask_to_stop();
         self.stopper.stop();
-        let unknown = |reason| Err(JournalError::Unknown { path: self.dir.display().to_string(), reason });
+        let unknown = |reason| Err(JournalError::Unknown { path: self.disk.path().display().to_string(), reason });
         let result = match self.ended.recv_timeout(STOP_PATIENCE) {
             Ok(result) => result,
             // A thread that hangs in the kernel cannot be ended; the process goes without it.
             Err(RecvTimeoutError::Timeout) => unknown("the disk does not answer"),
             Err(RecvTimeoutError::Disconnected) => unknown("the journal's thread has panicked"),
         };
+        if result.is_ok() {
+            // It gives up what it is at when the server stops; the panic of a bug was printed.
+            let _ = self.compactor.join();
+        }
         (self.shared.status(), result)
     }
 }
 
-/// Takes the directory for this process: a lock on the directory itself, which no file in it that is removed can undo.
-fn lock(dir: &Path) -> Result<File, JournalError> {
-    let file = File::open(dir).map_err(JournalError::io(dir, "open it"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::InUse { path: dir.display().to_string() }),
-        Err(TryLockError::Error(error)) => Err(JournalError::io(dir, "lock it")(error)),
+/// Takes the directory for this process.
+fn lock(disk: &dyn Disk) -> Result<DiskLock, JournalError> {
+    match disk.lock().map_err(JournalError::on(disk, None, "lock it"))? {
+        Some(lock) => Ok(lock),
+        None => Err(JournalError::InUse { path: disk.path().display().to_string() }),
     }
 }
 

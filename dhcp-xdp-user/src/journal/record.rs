@@ -2,25 +2,38 @@
 //! another segment never pass for this one's.
 //!
 //! ```text
-//! base          crc 4 | kind 1 | htype 1 | hlen 1 | client id length 1 | address 4 | generation 4 | started_s 4 |
-//!               expires_s 4 | chaddr 16 | address space 2 (0) | client id, first 22
-//! continuation  crc 4 | kind 1 | part 1 | 0 2 | address 4 | generation 4 | client id, next 48
-//! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | 0 48
+//! base          crc 4 | kind, limits << 4 1 | htype 1 | hlen 1 | client id length 1 | address 4 | generation 4 | started_s 4 |
+//!               expires_s 4 | chaddr 16 | address space 2 (0) | tail, first 22
+//! continuation  crc 4 | kind 1 | part 1 | 0 2 | address 4 | generation 4 | tail, next 48
+//! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | lease time 4 | wall clock 4 | boot time 8, ms | boot id 16 |
+//!               ms of lease time 2 | ms of wall clock 2 | 0 12
 //! ```
-//! Continuations stand right before their base record, in the same group, so that a base that can be read is whole.
+//! The tail is the client identifier and, of 16 bytes each, what the lease counts against. Continuations stand right before
+//! their base record, in the same group, so that a base that can be read is whole.
 
 use std::net::Ipv4Addr;
 
-use crate::lease::{BindingState, HwAddress, Lease};
+use arrayvec::ArrayVec;
+
+use crate::{
+    clock::Moment,
+    lease::{Binding, BindingState, HwAddress, Lease, LimitKey, MAX_LIMITS},
+};
 
 /// Bytes of a record.
 pub(super) const RECORD: usize = 64;
-/// Client identifier bytes in the base record.
+/// Bytes of the tail in the base record.
 const INLINE: usize = 22;
-/// Client identifier bytes in a continuation.
+/// Bytes of the tail in a continuation.
 const PART: usize = 48;
 /// Most records of one change.
-pub(super) const MAX_RECORDS: usize = 1 + (255usize - INLINE).div_ceil(PART);
+pub(super) const MAX_RECORDS: usize = 1 + (MAX_TAIL - INLINE).div_ceil(PART);
+/// Most bytes of a tail.
+pub(super) const MAX_TAIL: usize = 255 + MAX_LIMITS * KEY;
+/// Bytes of what a lease counts against.
+const KEY: usize = 16;
+/// The bits of the kind that count these.
+const LIMITS_SHIFT: u32 = 4;
 
 const CONTINUATION: u8 = 0x80;
 const MARKER: u8 = 0x81;
@@ -29,17 +42,43 @@ const MARKER: u8 = 0x81;
 pub(super) type Bytes = [u8; RECORD];
 
 const _: () = assert!(4 + 4 + 4 * 4 + 16 + 2 + INLINE == RECORD, "the base record is full");
+const _: () = assert!(MAX_LIMITS <= 3, "two bits count them");
 const _: () = assert!(16 + PART == RECORD, "the continuation is full");
 
 /// A record as read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Record<'a> {
-    /// A binding's change, with the first bytes of a client identifier of `client_id_len`.
-    Base { lease: Lease, hw: HwAddress, client_id_len: u8, client_id: &'a [u8] },
-    /// More of a client identifier: part 1, 2, …
+    /// A binding's change, with the first bytes of its tail.
+    Base { lease: Lease, hw: HwAddress, tail: Tail, start: &'a [u8] },
+    /// More of a tail: part 1, 2, …
     Continuation { address: Ipv4Addr, generation: u32, part: u8, bytes: &'a [u8] },
-    /// Start of a group: this many bytes of the segment were durable when it was written.
-    Marker { durable: u64 },
+    /// Start of a group: this many bytes of the segment were durable when it was written, and what time it was.
+    Marker { durable: u64, moment: Moment },
+}
+
+/// What a tail is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tail {
+    /// Bytes of the client identifier.
+    pub client_id: u8,
+    /// How many keys follow it.
+    pub limits: u8,
+}
+
+impl Tail {
+    /// Its bytes.
+    pub fn len(self) -> usize {
+        usize::from(self.client_id) + usize::from(self.limits) * KEY
+    }
+
+    /// A binding of a lease with a tail of these bytes; `None` when they are too few.
+    pub fn binding(self, lease: &Lease, hw: &HwAddress, bytes: &[u8]) -> Option<Binding> {
+        let (client_id, keys) = bytes.split_at_checked(usize::from(self.client_id))?;
+        let keys = keys.get(..usize::from(self.limits) * KEY)?.as_chunks::<KEY>().0;
+        let word = |bytes: &[u8]| u64::from_le_bytes(std::array::from_fn(|i| bytes[i]));
+        let limits = keys.iter().map(|key| LimitKey([word(&key[..8]), word(&key[8..])])).collect();
+        Some(Binding { limits, ..lease.of(hw, client_id) })
+    }
 }
 
 fn put(bytes: &mut Bytes, at: usize, value: &[u8]) {
@@ -47,9 +86,24 @@ fn put(bytes: &mut Bytes, at: usize, value: &[u8]) {
 }
 
 /// Encodes a change, checksums still zero: continuations first. `each` gets at most [`MAX_RECORDS`].
-pub(super) fn encode(lease: &Lease, hw: &HwAddress, client_id: &[u8], mut each: impl FnMut(Bytes)) {
+pub(super) fn encode(
+    lease: &Lease,
+    hw: &HwAddress,
+    client_id: &[u8],
+    limits: &[LimitKey],
+    mut each: impl FnMut(Bytes),
+) {
     let client_id = &client_id[..client_id.len().min(255)];
-    let (inline, rest) = client_id.split_at(client_id.len().min(INLINE));
+    let limits = &limits[..limits.len().min(MAX_LIMITS)];
+    let joined: ArrayVec<u8, MAX_TAIL>;
+    let tail = if limits.is_empty() {
+        client_id
+    } else {
+        let keys = limits.iter().flat_map(|key| key.0).flat_map(u64::to_le_bytes);
+        joined = client_id.iter().copied().chain(keys).collect();
+        &joined
+    };
+    let (inline, rest) = tail.split_at(tail.len().min(INLINE));
     let address = u32::from(lease.address).to_le_bytes();
     for (part, chunk) in (1u8..).zip(rest.chunks(PART)) {
         let mut bytes = [0; RECORD];
@@ -60,7 +114,11 @@ pub(super) fn encode(lease: &Lease, hw: &HwAddress, client_id: &[u8], mut each: 
         each(bytes);
     }
     let mut bytes = [0; RECORD];
-    put(&mut bytes, 4, &[lease.state as u8, hw.htype, hw.hlen, client_id.len() as u8]);
+    put(
+        &mut bytes,
+        4,
+        &[lease.state as u8 | (limits.len() as u8) << LIMITS_SHIFT, hw.htype, hw.hlen, client_id.len() as u8],
+    );
     put(&mut bytes, 8, &address);
     put(&mut bytes, 12, &lease.generation.to_le_bytes());
     put(&mut bytes, 16, &lease.started_s.to_le_bytes());
@@ -70,9 +128,14 @@ pub(super) fn encode(lease: &Lease, hw: &HwAddress, client_id: &[u8], mut each: 
     each(bytes);
 }
 
-/// Records of a change with a client identifier of this length.
-pub(super) fn records_of(client_id_len: usize) -> usize {
-    1 + client_id_len.min(255).saturating_sub(INLINE).div_ceil(PART)
+/// Records of a change with a tail of this length.
+pub(super) fn records_of(tail_len: usize) -> usize {
+    1 + tail_len.min(MAX_TAIL).saturating_sub(INLINE).div_ceil(PART)
+}
+
+/// Bytes of the tail of a client identifier of this length and so many limits.
+pub(super) fn tail_len(client_id_len: usize, limits: usize) -> usize {
+    client_id_len.min(255) + limits.min(MAX_LIMITS) * KEY
 }
 
 /// Whether more records of the same change follow.
@@ -81,11 +144,30 @@ pub(super) fn is_continuation(bytes: &Bytes) -> bool {
 }
 
 /// The record that starts a group.
-pub(super) fn marker(durable: u64) -> Bytes {
+pub(super) fn marker(durable: u64, moment: &Moment) -> Bytes {
     let mut bytes = [0; RECORD];
     bytes[4] = MARKER;
     put(&mut bytes, 8, &durable.to_le_bytes());
+    put(&mut bytes, 16, &moment.lease_s.to_le_bytes());
+    put(&mut bytes, 20, &moment.wall_s.to_le_bytes());
+    put(&mut bytes, 24, &moment.boot_ms.to_le_bytes());
+    put(&mut bytes, 32, &moment.boot_id.to_le_bytes());
+    put(&mut bytes, 48, &moment.lease_ms.to_le_bytes());
+    put(&mut bytes, 50, &moment.wall_ms.to_le_bytes());
     bytes
+}
+
+fn marked(bytes: &Bytes) -> Record<'_> {
+    let u64_at = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
+    let moment = Moment {
+        lease_s: u32_at(bytes, 16),
+        wall_s: u32_at(bytes, 20),
+        lease_ms: u16::from_le_bytes([bytes[48], bytes[49]]),
+        wall_ms: u16::from_le_bytes([bytes[50], bytes[51]]),
+        boot_ms: u64_at(24),
+        boot_id: u128::from_le_bytes(std::array::from_fn(|i| bytes[32 + i])),
+    };
+    Record::Marker { durable: u64_at(8), moment }
 }
 
 /// Writes the checksum.
@@ -106,19 +188,23 @@ pub(super) fn decode(bytes: &Bytes, seed: u32) -> Option<Record<'_>> {
     let address = Ipv4Addr::from(u32_at(bytes, 8));
     let generation = u32_at(bytes, 12);
     let state = match bytes[4] {
-        MARKER => return Some(Record::Marker { durable: u64::from_le_bytes(std::array::from_fn(|i| bytes[8 + i])) }),
+        MARKER => return Some(marked(bytes)),
         CONTINUATION => {
             return Some(Record::Continuation { address, generation, part: bytes[5], bytes: &bytes[16..] });
         }
-        2 => BindingState::Bound,
-        3 => BindingState::Released,
-        4 => BindingState::Expired,
-        5 => BindingState::Declined,
-        _ => return None,
+        kind => match kind & ((1 << LIMITS_SHIFT) - 1) {
+            2 => BindingState::Bound,
+            3 => BindingState::Released,
+            4 => BindingState::Expired,
+            5 => BindingState::Declined,
+            _ => return None,
+        },
     };
+    let tail = Tail { client_id: bytes[7], limits: bytes[4] >> LIMITS_SHIFT };
+    if usize::from(tail.limits) > MAX_LIMITS {
+        return None;
+    }
     let lease = Lease { address, state, generation, started_s: u32_at(bytes, 16), expires_s: u32_at(bytes, 20) };
     let hw = HwAddress { htype: bytes[5], hlen: bytes[6], chaddr: std::array::from_fn(|i| bytes[24 + i]) };
-    let client_id_len = bytes[7];
-    let client_id = &bytes[42..42 + usize::from(client_id_len).min(INLINE)];
-    Some(Record::Base { lease, hw, client_id_len, client_id })
+    Some(Record::Base { lease, hw, tail, start: &bytes[42..42 + tail.len().min(INLINE)] })
 }

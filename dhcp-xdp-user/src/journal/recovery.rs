@@ -1,24 +1,39 @@
-//! Reading what a state directory holds: the chain of segments, oldest first, and where it ends.
+//! Reading what a state directory holds.
+//!
+//! First the chain is walked, and of each file it is found how much of it counts: that is known at once of all but the last one
+//! and those that a failing disk left a tail behind. Then the records are replayed: in order, for tools, or
+//! on several threads, the newest files first, for a server that starts: whoever takes the records then must go by their
+//! generations, and finds older ones outdated at a glance.
 
 use std::{
-    fs,
     net::Ipv4Addr,
-    path::{Path, PathBuf},
+    ops::Range,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use arrayvec::ArrayVec;
 
 use super::{
-    JournalError,
-    record::{self, MAX_RECORDS, RECORD, Record},
-    segment::{self, Header, NoHeader, VERSION},
+    Disk, JournalError,
+    chain::{self, End, Link},
+    record::{Bytes, MAX_RECORDS, MAX_TAIL, RECORD, Record},
+    snapshot::Assembly,
 };
-use crate::lease::{Binding, ClientId};
+use crate::{
+    clock::Moment,
+    lease::{Binding, LeaseTable},
+};
+
+/// Bytes of a file that a thread takes on at a time.
+const SHARE: u64 = 4 << 20;
 
 /// What recovery found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// Segments read.
+    /// Files read: segments, and the snapshot before them, if any.
     pub segments: u64,
     /// Changes read.
     pub records: u64,
@@ -26,171 +41,196 @@ pub struct RecoveryReport {
     pub torn_bytes: u64,
 }
 
-/// A segment in memory, with the header checked.
-struct Loaded {
-    path: PathBuf,
-    header: Header,
-    bytes: Vec<u8>,
+/// The files that count, oldest first.
+#[derive(Debug)]
+pub(super) struct Found {
+    files: Vec<File>,
+    /// What the last marker of all says of the time.
+    pub moment: Option<Moment>,
 }
 
-/// Where the journal ends: the last segment's number and how many bytes of it count, and the next free number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct End {
-    pub last: Option<(u64, u64)>,
-    pub next: u64,
+/// A file, and how much of it counts.
+#[derive(Debug)]
+struct File {
+    link: Link,
+    end: u64,
+    /// How much of it was durable for certain: by the next header, or, of the last file, by its own markers; 0: it has none.
+    sure: u64,
 }
 
-/// Reads everything, oldest first.
-pub(super) fn read(dir: &Path, mut each: impl FnMut(Binding)) -> Result<RecoveryReport, JournalError> {
-    let mut report = RecoveryReport::default();
-    for (path, limit) in chain(dir)? {
-        let Some(segment) = load(&path)? else { continue };
-        let end = end_of(&segment, limit)?;
-        if limit.is_none() {
-            report.torn_bytes = (segment.bytes.len() - end) as u64;
-        }
-        report.segments += 1;
-        report.records += replay(&segment, end, &mut each)?;
-    }
-    Ok(report)
-}
-
-/// The first number after all segments and unfinished ones.
-pub(super) fn next_number(dir: &Path) -> Result<u64, JournalError> {
-    let last = segment::list(dir)?.pop().into_iter().chain(segment::list_unfinished(dir)?.pop());
-    let Some((number, path)) = last.max() else { return Ok(0) };
-    let what = "no segment can be numbered after it";
-    number.checked_add(1).ok_or_else(|| JournalError::Foreign { path: path.display().to_string(), what })
-}
-
-/// The number of the segment that the journal begins with.
-pub(super) fn first_number(dir: &Path) -> Result<Option<u64>, JournalError> {
-    let Some((path, _)) = chain(dir)?.into_iter().next() else { return Ok(None) };
-    Ok(header(&path)?.map(|header| header.number))
-}
-
-/// Where a writer goes on. What was read of the last segment may have been in the system's memory only, after a crash of the
-/// server alone: it is synced here, since the next header will vouch for it.
-pub(super) fn end(dir: &Path) -> Result<End, JournalError> {
-    let next = next_number(dir)?;
-    let Some((path, limit)) = chain(dir)?.pop() else { return Ok(End { last: None, next }) };
-    let Some(segment) = load(&path)? else { return Ok(End { last: None, next }) };
-    fs::File::open(&path).and_then(|file| file.sync_data()).map_err(JournalError::io(&path, "sync it"))?;
-    let end = end_of(&segment, limit)?;
-    Ok(End { last: Some((segment.header.number, end as u64)), next })
-}
-
-/// The segments that count, oldest first, each with its length as the next one's header has it; the last has none.
-///
-/// A segment whose header cannot be read never got as far as its first group, unless another one names it.
-fn chain(dir: &Path) -> Result<Vec<(PathBuf, Option<u64>)>, JournalError> {
-    let mut chain: Vec<(PathBuf, Option<u64>)> = Vec::new();
-    let mut wanted: Option<Option<(u64, u64)>> = None;
-    for (number, path) in segment::list(dir)?.into_iter().rev() {
-        let limit = match wanted {
-            None => None,
-            Some(Some((previous, len))) if previous == number => Some(len),
-            // Made while the disk failed, and never used.
-            Some(Some((previous, _))) if previous < number => continue,
-            Some(_) => break,
+/// Finds what counts. Damage is found here in the last file, and in others when they are replayed.
+pub(super) fn find(disk: &dyn Disk) -> Result<Found, JournalError> {
+    let mut found = Found { files: Vec::new(), moment: None };
+    for link in chain::walk(disk)?.into_iter().rev() {
+        let is_simple = link.is_cut || link.limit == Some(link.len);
+        let (end, sure) = match link.limit.filter(|limit| is_simple && *limit <= link.len && found.moment.is_some()) {
+            Some(limit) => (limit, limit),
+            None => {
+                let extent = link.extent(disk)?;
+                found.moment = found.moment.or(extent.moment);
+                (extent.end, link.limit.unwrap_or(extent.vouched))
+            }
         };
-        let header = match header(&path)? {
-            Some(header) => header,
-            None if limit.is_some() => return Err(damaged(&path, 0)),
-            None => continue,
+        found.files.push(File { link, end, sure });
+    }
+    found.files.reverse();
+    Ok(found)
+}
+
+impl Found {
+    /// Where a writer goes on: after what the last file's own markers vouch for. What can be read of it beyond that may be
+    /// in the system's memory only, and may never get to the disk: a sync that failed in the run before is no longer told. So the
+    /// next header does not vouch for it, and a writer that starts carries it over ([`unsure`](Self::unsure)).
+    pub fn end(&self, disk: &dyn Disk) -> Result<End, JournalError> {
+        let next = chain::next_number(disk)?;
+        let last = self.files.last().and_then(|File { link, sure, .. }| match sure {
+            // Its header may not be durable either.
+            0 => link.header.previous,
+            sure => Some((link.header.number, *sure)),
+        });
+        Ok(End { last, next })
+    }
+
+    /// Hands out the records of changes that count and may not be durable, oldest first.
+    pub fn unsure(
+        &self,
+        disk: &dyn Disk,
+        mut each: impl FnMut(&[Bytes]) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        for File { link, end, sure } in self.files.iter().filter(|file| file.sure < file.end) {
+            let mut assembly = Assembly::default();
+            let mut failed = Ok(());
+            let file = link.open(disk)?;
+            let range = (*sure).max(RECORD as u64)..*end;
+            link.scan(disk, &*file, range, &mut Vec::new(), |_, record, bytes| {
+                if let Some(record) = record
+                    && let Ok(Some(_)) = assembly.take(&record, bytes)
+                {
+                    failed = each(&assembly.records());
+                }
+                failed.is_ok()
+            })?;
+            failed?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that count.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.end).sum()
+    }
+
+    /// Hands out all changes, oldest first.
+    pub fn replay(&self, disk: &dyn Disk, mut each: impl FnMut(&Binding)) -> Result<RecoveryReport, JournalError> {
+        let mut records = 0;
+        let mut buffer = Vec::new();
+        for File { link, end, .. } in &self.files {
+            records += replay(disk, link, RECORD as u64..*end, &mut buffer, &mut each)?;
+        }
+        Ok(self.report(records))
+    }
+
+    /// As [`replay`](Self::replay) on this many threads, the newest files first. `progress` counts records.
+    pub fn replay_with(
+        &self,
+        disk: &dyn Disk,
+        threads: usize,
+        progress: &AtomicU64,
+        each: &(impl Fn(&[Binding]) + Sync),
+    ) -> Result<RecoveryReport, JournalError> {
+        let shares: Vec<_> = self.files.iter().rev().flat_map(|file| shares(&file.link, file.end)).collect();
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        // The first in the journal's order counts, whichever thread was faster.
+        let first_error: Mutex<Option<(u64, JournalError)>> = Mutex::new(None);
+        let work = || {
+            let mut buffer = Vec::new();
+            let mut some = Vec::with_capacity(LeaseTable::RESTORE_BATCH);
+            while let Some((link, range)) = shares.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if failed.load(Ordering::Relaxed) {
+                    return;
+                }
+                let mut collect = |binding: &Binding| {
+                    some.push(binding.clone());
+                    if some.len() == LeaseTable::RESTORE_BATCH {
+                        each(&some);
+                        some.clear();
+                    }
+                };
+                let replayed = replay(disk, link, range.clone(), &mut buffer, &mut collect);
+                each(&some);
+                some.clear();
+                match replayed {
+                    Ok(count) => drop(progress.fetch_add(count, Ordering::Relaxed)),
+                    Err(error) => {
+                        failed.store(true, Ordering::Relaxed);
+                        let mut first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
+                        if first.as_ref().is_none_or(|(number, _)| link.header.number < *number) {
+                            *first = Some((link.header.number, error));
+                        }
+                        return;
+                    }
+                }
+            }
         };
-        wanted = Some(header.previous);
-        chain.push((path, limit));
-    }
-    if let Some(Some((number, _))) = wanted
-        && chain.last().is_none_or(|(path, _)| *path != dir.join(segment::name(number)))
-    {
-        return Err(JournalError::Missing { path: dir.join(segment::name(number)).display().to_string() });
-    }
-    chain.reverse();
-    Ok(chain)
-}
-
-fn header(path: &Path) -> Result<Option<Header>, JournalError> {
-    use std::io::Read as _;
-    let mut start = Vec::with_capacity(RECORD);
-    fs::File::open(path)
-        .and_then(|file| file.take(RECORD as u64).read_to_end(&mut start))
-        .map_err(JournalError::io(path, "read it"))?;
-    match Header::decode(&start) {
-        Ok(header) => Ok(Some(header)),
-        Err(NoHeader::Newer(found)) => {
-            Err(JournalError::NewerVersion { path: path.display().to_string(), found, known: VERSION })
-        }
-        Err(NoHeader::Bad) => {
-            let len = fs::metadata(path).map_err(JournalError::io(path, "look at it"))?.len();
-            // The header is synced before anything follows it: a file with more was a segment.
-            if len > RECORD as u64 { Err(damaged(path, 0)) } else { Ok(None) }
+        let before = progress.load(Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            for _ in 1..threads.clamp(1, shares.len().max(1)) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(self.report(progress.load(Ordering::Relaxed) - before)),
         }
     }
-}
 
-fn load(path: &Path) -> Result<Option<Loaded>, JournalError> {
-    let Some(header) = header(path)? else { return Ok(None) };
-    let bytes = fs::read(path).map_err(JournalError::io(path, "read it"))?;
-    Ok(Some(Loaded { path: path.to_owned(), header, bytes }))
-}
-
-fn damaged(path: &Path, offset: usize) -> JournalError {
-    JournalError::Damaged { path: path.display().to_string(), offset: offset as u64 }
-}
-
-impl Loaded {
-    /// The records after the header, each with its offset.
-    fn records(&self) -> impl Iterator<Item = (usize, Option<Record<'_>>)> {
-        let (records, _) = self.bytes.as_chunks::<RECORD>();
-        let decode = |(i, bytes)| (i * RECORD, record::decode(bytes, self.header.seed));
-        records.iter().enumerate().skip(1).map(decode)
+    fn report(&self, records: u64) -> RecoveryReport {
+        let torn_bytes = self.files.last().map_or(0, |file| file.link.len - file.end);
+        RecoveryReport { segments: self.files.len() as u64, records, torn_bytes }
     }
 }
 
-/// How many bytes of a segment count: up to the first bad record.
-///
-/// A bad record before an end that was durable is damage: before `limit`, the durable length by the next segment's header, or
-/// before what any marker vouches for. Bad ones behind that were never durable, even when good ones follow: pages of a group
-/// reach the disk in any order. Good records between the durable end and the first bad one count: where nothing waits for
-/// the disk (`interval`, `off`) clients know of them; otherwise the next segment has them once more.
-fn end_of(segment: &Loaded, limit: Option<u64>) -> Result<usize, JournalError> {
-    let mut first_bad = None;
-    let mut vouched = 0;
-    for (offset, record) in segment.records() {
-        match record {
-            None => first_bad = first_bad.or(Some(offset)),
-            Some(Record::Marker { durable }) => vouched = vouched.max(durable),
-            Some(_) => {}
-        }
-    }
-    let whole = segment.bytes.len() / RECORD * RECORD;
-    let good = first_bad.unwrap_or(whole);
-    if (good as u64) < limit.unwrap_or(0).max(vouched) {
-        return Err(damaged(&segment.path, good));
-    }
-    Ok(good)
+fn shares(link: &Link, end: u64) -> impl Iterator<Item = (&Link, Range<u64>)> {
+    let starts = (RECORD as u64..end).step_by(SHARE as usize);
+    starts.map(move |start| (link, start..end.min(start + SHARE)))
 }
 
-/// Hands out the changes before `end`; returns how many.
-fn replay(segment: &Loaded, end: usize, each: &mut impl FnMut(Binding)) -> Result<u64, JournalError> {
+/// Hands out the changes whose base record is in this range, all of which is to be good; returns how many.
+fn replay(
+    disk: &dyn Disk,
+    link: &Link,
+    range: Range<u64>,
+    buffer: &mut Vec<u8>,
+    each: &mut impl FnMut(&Binding),
+) -> Result<u64, JournalError> {
     let mut parts = Parts::default();
     let mut count = 0;
-    for (offset, record) in segment.records().take_while(|(offset, _)| *offset < end) {
+    let mut bad = None;
+    let file = link.open(disk)?;
+    link.scan(disk, &*file, Link::lead_in(range.start)..range.end, buffer, |offset, record, _| {
         match record {
             Some(Record::Continuation { address, generation, part, bytes }) => {
                 parts.add((address, generation), part, bytes);
             }
-            Some(Record::Base { lease, hw, client_id_len, client_id }) => {
-                let id = parts.complete((lease.address, lease.generation), client_id, client_id_len);
-                each(lease.of(&hw, &id.ok_or_else(|| damaged(&segment.path, offset))?));
-                count += 1;
+            Some(Record::Base { .. }) if offset < range.start => {}
+            Some(Record::Base { lease, hw, tail, start }) => {
+                let whole = parts.complete((lease.address, lease.generation), start, tail.len());
+                match whole.and_then(|whole| tail.binding(&lease, &hw, &whole)) {
+                    Some(binding) => {
+                        each(&binding);
+                        count += 1;
+                    }
+                    None => bad = Some(offset),
+                }
             }
-            Some(Record::Marker { .. }) | None => {}
+            Some(Record::Marker { .. }) => {}
+            None => bad = Some(offset),
         }
-    }
-    Ok(count)
+        bad.is_none()
+    })?;
+    bad.map_or(Ok(count), |offset| Err(chain::damaged(disk, &link.name, offset)))
 }
 
 /// The continuations of the change that is being read.
@@ -216,16 +256,16 @@ impl Parts {
         }
     }
 
-    /// The whole identifier of a base record that holds its start; `None` when parts are missing.
-    pub fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: u8) -> Option<ClientId> {
-        let mut id = ClientId::new();
-        id.try_extend_from_slice(start).ok()?;
-        let missing = usize::from(len).saturating_sub(start.len());
+    /// The whole tail of a base record that holds its start; `None` when parts are missing.
+    pub fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: usize) -> Option<ArrayVec<u8, MAX_TAIL>> {
+        let mut tail = ArrayVec::new();
+        tail.try_extend_from_slice(start).ok()?;
+        let missing = len.saturating_sub(start.len());
         if missing > 0 {
             let rest = self.bytes.get(..missing).filter(|_| self.of == Some(of))?;
-            id.try_extend_from_slice(rest).ok()?;
+            tail.try_extend_from_slice(rest).ok()?;
         }
         self.of = None;
-        Some(id)
+        Some(tail)
     }
 }

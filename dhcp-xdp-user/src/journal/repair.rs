@@ -16,12 +16,13 @@ use std::{
 };
 
 use super::{
-    DirectoryDisk, Disk as _, JournalError,
-    compact::Snapshot,
+    DirectoryDisk, Disk as _, DiskLock, JournalError, chain,
     inspect::{self, Found, Inspection, NewestOf, Progress, Survey},
     lock,
-    segment::{self, Header},
+    segment::{self, Header, Kind},
+    snapshot::WholeSegment,
 };
+use crate::clock::Moment;
 
 /// A journal that is about to be repaired. No server can start on its directory while this lives.
 pub struct Repair {
@@ -30,7 +31,7 @@ pub struct Repair {
     newest: NewestOf,
     inspection: Inspection,
     number: u64,
-    _lock: File,
+    _lock: DiskLock,
 }
 
 /// What a repair did.
@@ -50,16 +51,10 @@ impl Repair {
     /// # Errors
     /// As [`inspect`](super::inspect), and [`JournalError::InUse`].
     pub fn open(dir: &Path, now_s: u32, progress: &mut dyn FnMut(Progress)) -> Result<Self, JournalError> {
-        let lock = lock(dir)?;
+        let disk = DirectoryDisk::new(dir);
+        let lock = lock(&disk)?;
         let (survey, newest, inspection) = inspect::look(dir, now_s, progress)?;
-        let last = segment::list(dir)?.pop();
-        let number = match last {
-            None => 0,
-            Some((number, path)) => number.checked_add(1).ok_or_else(|| JournalError::Foreign {
-                path: path.display().to_string(),
-                what: "no segment can be numbered after it",
-            })?,
-        };
+        let number = chain::number_after(&disk, segment::list(&disk)?.whole.last().copied())?;
         Ok(Self { dir: dir.to_owned(), survey, newest, inspection, number, _lock: lock })
     }
 
@@ -75,7 +70,7 @@ impl Repair {
 
     /// The segment that will be written.
     pub fn writes(&self) -> PathBuf {
-        self.dir.join(segment::name(self.number))
+        self.dir.join(segment::name(self.number, Kind::Segment))
     }
 
     /// Does it. Nothing is changed when there is no damage.
@@ -88,8 +83,8 @@ impl Repair {
         for made in [self.keeps_in(), self.dir.join(&unfinished)] {
             give_to_owner_of(&self.dir, &made);
         }
-        let mut disk = DirectoryDisk::new(&self.dir);
-        disk.rename(&unfinished, &segment::name(self.number))
+        let disk = DirectoryDisk::new(&self.dir);
+        disk.rename(&unfinished, &segment::name(self.number, Kind::Segment))
             .map_err(JournalError::io(&self.dir, "put the repaired journal in place in it"))?;
         for path in old {
             fs::remove_file(&path).map_err(JournalError::io(&path, "take its first name"))?;
@@ -103,8 +98,9 @@ impl Repair {
         let folder = self.keeps_in();
         DirBuilder::new().recursive(true).mode(0o750).create(&folder).map_err(JournalError::io(&folder, "make it"))?;
         let mut old = Vec::new();
-        for (number, path) in segment::list(&self.dir)? {
-            let kept = folder.join(segment::name(number));
+        for (number, kind) in segment::list(&DirectoryDisk::new(&self.dir))?.whole {
+            let name = segment::name(number, kind);
+            let (path, kept) = (self.dir.join(&name), folder.join(&name));
             keep_as(&path, &kept).map_err(JournalError::io(&kept, "keep a damaged segment there"))?;
             old.push(path);
         }
@@ -123,7 +119,8 @@ impl Repair {
             }
             _ => {}
         }
-        let header = Header { number: self.number, seed: segment::random_seed(), previous: None };
+        let (number, seed) = (self.number, segment::random_seed());
+        let header = Header { kind: Kind::Segment, number, seed, previous: None, carries: true };
         let written = self.write_to(&name, header, progress);
         if written.is_err() {
             // Of no use, and the disk may be full.
@@ -134,8 +131,8 @@ impl Repair {
 
     fn write_to(&self, name: &str, header: Header, progress: &mut dyn FnMut(Progress)) -> Result<(), JournalError> {
         let fail = |action| JournalError::io(&self.dir, action);
-        let mut disk = DirectoryDisk::new(&self.dir);
-        let mut snapshot = Snapshot::begin(&mut disk, header, name).map_err(fail("begin a segment in it"))?;
+        let disk = DirectoryDisk::new(&self.dir);
+        let mut snapshot = WholeSegment::begin(&disk, header, name).map_err(fail("begin a segment in it"))?;
         let (mut ordinal, mut failed) = (0, None);
         self.survey.replay(progress, &mut |found| {
             let Found::Change { binding, .. } = found else { return };
@@ -144,7 +141,9 @@ impl Repair {
             }
             ordinal += 1;
         })?;
-        failed.map_or_else(|| snapshot.finish(), Err).map_err(fail("write the repaired journal in it"))
+        failed
+            .map_or_else(|| snapshot.finish(&Moment::default()), Err)
+            .map_err(fail("write the repaired journal in it"))
     }
 }
 

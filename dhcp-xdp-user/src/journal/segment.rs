@@ -1,35 +1,54 @@
-//! Segments: their names, their header, and the chain that they form.
+//! Segments and snapshots: their names and their header.
 //!
 //! The header is synced before the first group, and names the segment before it and how much of that one counts: whatever
-//! a failing disk or a crash left behind that end was never durable, and no ACK was sent for it.
+//! a failing disk or a crash left behind that end was never durable, and no ACK was sent for it. A snapshot has the number of
+//! the last segment that it replaces, and names nothing before it.
 
-use std::{
-    fs,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    io,
-    path::{Path, PathBuf},
-};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use super::{
-    JournalError,
+    Disk, JournalError,
     record::{self, Bytes, RECORD},
 };
 
 const MAGIC: &[u8; 8] = b"dhcpxdpJ";
-/// The format that this program writes, and the newest that it reads.
-pub(super) const VERSION: u16 = 1;
+/// The format that this program writes, and the newest that it reads. Version 1 had neither snapshots nor the time in its
+/// markers; what it wrote is valid in version 2.
+pub(super) const VERSION: u16 = 2;
 /// Bytes after which a new segment is begun (few in tests, so that they have several).
 pub(super) const ROTATE_AT: u64 = if cfg!(test) { 512 << 10 } else { 64 << 20 };
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Groups, in the order in which they came.
+    Segment = 0,
+    /// The newest record of each address, in the order of addresses, and a marker at its end that vouches for all of it.
+    Snapshot = 1,
+}
+
+impl Kind {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Segment => ".seg",
+            Self::Snapshot => ".snap",
+        }
+    }
+}
 
 /// A segment's first 64 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    /// What it is.
+    pub kind: Kind,
     /// Its number, in its name too.
     pub number: u64,
     /// Where the checksums of its records start from; random.
     pub seed: u32,
     /// The segment before it and its durable length, header included.
     pub previous: Option<(u64, u64)>,
+    /// It begins with all that was found behind the durable ends of those before it: nothing there counts any more.
+    pub carries: bool,
 }
 
 /// Why a header is none.
@@ -46,6 +65,8 @@ impl Header {
         let mut bytes = [0; RECORD];
         bytes[4..12].copy_from_slice(MAGIC);
         bytes[12..14].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[14] = self.kind as u8;
+        bytes[15] = self.carries.into();
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..28].copy_from_slice(&self.seed.to_le_bytes());
         let (number, len) = self.previous.unwrap_or((u64::MAX, 0));
@@ -72,7 +93,12 @@ impl Header {
         }
         let previous = (u64_at(32) != u64::MAX).then(|| (u64_at(32), u64_at(40)));
         let seed = u32::from_le_bytes(std::array::from_fn(|i| bytes[24 + i]));
-        Ok(Self { number: u64_at(16), seed, previous })
+        let kind = match bytes[14] {
+            0 => Kind::Segment,
+            1 => Kind::Snapshot,
+            _ => return Err(NoHeader::Bad),
+        };
+        Ok(Self { kind, number: u64_at(16), seed, previous, carries: bytes[15] == 1 })
     }
 }
 
@@ -81,45 +107,50 @@ pub(super) fn random_seed() -> u32 {
     RandomState::new().build_hasher().finish() as u32
 }
 
-/// The file name of a segment.
-pub(super) fn name(number: u64) -> String {
-    format!("journal-{number:010}.seg")
+/// The file name of a segment or snapshot.
+pub(super) fn name(number: u64, kind: Kind) -> String {
+    format!("journal-{number:010}{}", kind.suffix())
 }
 
-/// The name of a segment that is being written in one piece; it counts for nothing before it is renamed.
+/// The name of a file that is being written as a whole; it counts for nothing before it is renamed.
 pub(super) fn unfinished_name(number: u64) -> String {
-    format!("journal-{number:010}.tmp")
+    format!("journal-{number:010}{UNFINISHED}")
 }
 
-/// The segments of a directory, by number; other files are left alone. A directory that is not there has none.
-pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, JournalError> {
-    files(dir, ".seg")
+const UNFINISHED: &str = ".tmp";
+
+/// The journal's files in a directory, by their numbers; others are left alone.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// Ascending; of one number the segment before the snapshot that replaces it.
+    pub whole: Vec<(u64, Kind)>,
+    /// Files that nobody finished.
+    pub unfinished: Vec<u64>,
 }
 
-/// The segments that nobody finished.
-pub(super) fn list_unfinished(dir: &Path) -> Result<Vec<(u64, PathBuf)>, JournalError> {
-    files(dir, ".tmp")
-}
-
-fn files(dir: &Path, suffix: &str) -> Result<Vec<(u64, PathBuf)>, JournalError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(JournalError::io(dir, "list it")(error)),
-    };
-    let mut found = Vec::new();
+/// Lists a directory. One that is not there has none.
+pub(super) fn list(disk: &dyn Disk) -> Result<Files, JournalError> {
+    let entries = disk.list().map_err(JournalError::on(disk, None, "list it"))?;
+    let mut files = Files::default();
     for entry in entries {
-        let entry = entry.map_err(JournalError::io(dir, "list it"))?;
-        let (path, file_name) = (entry.path(), entry.file_name());
-        let Some(number) = file_name.to_str().and_then(|name| number_of(name, suffix)) else { continue };
-        // Opening a FIFO would wait for ever.
-        if !entry.file_type().map_err(JournalError::io(&path, "look at it"))?.is_file() {
-            return Err(JournalError::Foreign { path: path.display().to_string(), what: "not a regular file" });
+        let numbered = |suffix| number_of(&entry.name, suffix);
+        if let Some(number) = numbered(Kind::Segment.suffix()) {
+            files.whole.push((number, Kind::Segment));
+        } else if let Some(number) = numbered(Kind::Snapshot.suffix()) {
+            files.whole.push((number, Kind::Snapshot));
+        } else if let Some(number) = numbered(UNFINISHED) {
+            files.unfinished.push(number);
+        } else {
+            continue;
         }
-        found.push((number, path));
+        // Opening a FIFO would wait for ever.
+        if !entry.is_file {
+            return Err(JournalError::foreign(disk, &entry.name, "not a regular file"));
+        }
     }
-    found.sort_unstable();
-    Ok(found)
+    files.whole.sort_unstable();
+    files.unfinished.sort_unstable();
+    Ok(files)
 }
 
 /// The number in a name exactly as [`name`] makes it: another spelling of a number is another program's file.

@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
+use super::LimitKeys;
+
 /// A client identifier's bytes (RFC 2132 9.14: opaque, 2 to 255 bytes; longer than 255 cannot be in one option).
 pub type ClientId = ArrayVec<u8, 255>;
 
@@ -89,6 +91,8 @@ pub struct Binding {
     pub hw: HwAddress,
     /// The client identifier; empty when the client sent none and is known by its hardware address.
     pub client_id: ClientId,
+    /// What it counts against while it is bound.
+    pub limits: LimitKeys,
 }
 
 impl Lease {
@@ -105,12 +109,13 @@ impl Lease {
             expires_s: self.expires_s,
             hw: *hw,
             client_id: id,
+            limits: LimitKeys::new(),
         }
     }
 }
 
-/// Where the newest record of a slot is on its way to the disk: a lane of the journal and a position in it, or that it has
-/// arrived, or that nobody knows.
+/// Where the newest record of a slot is on its way to the disk: a lane of the journal and a position in it, or that nobody knows.
+/// (Nobody does after a restart: what was read then may have come from the kernel's memory and not from the disk.)
 ///
 /// The position is cut to [`POSITION_BITS`](Self::POSITION_BITS): enough to tell whether it is among the last ones of its lane.
 /// A position from long ago can look like one of the last ones, which costs a record more; never the other way round.
@@ -120,13 +125,11 @@ pub struct Stamp(pub(super) u32);
 impl Stamp {
     /// Nobody knows, or there is no record yet.
     pub const UNSETTLED: Self = Self(0);
-    /// It is on the disk.
-    pub const SETTLED: Self = Self(u32::MAX);
     /// Bits of a position that are kept.
     pub const POSITION_BITS: u32 = 22;
 
     const POSITION: u32 = (1 << Self::POSITION_BITS) - 1;
-    const MAX_LANE: u16 = (1 << (32 - Self::POSITION_BITS)) - 3;
+    const MAX_LANE: u16 = (1 << (32 - Self::POSITION_BITS)) - 2;
 
     /// Of a record at this position of a lane; [`UNSETTLED`](Self::UNSETTLED) for a lane that has no number here.
     pub fn new(lane: u16, position: u64) -> Self {
@@ -139,11 +142,8 @@ impl Stamp {
     /// Whether the record has arrived, given what has of each lane (`None`: there is no such lane). A lane never has
     /// `in_flight` or more records on their way.
     pub fn is_settled(self, durable: impl FnOnce(u16) -> Option<u64>, in_flight: u64) -> bool {
-        if self == Self::SETTLED || self == Self::UNSETTLED {
-            return self == Self::SETTLED;
-        }
-        let lane = ((self.0 >> Self::POSITION_BITS) - 1) as u16;
-        durable(lane).is_some_and(|durable| {
+        let Some(lane) = (self.0 >> Self::POSITION_BITS).checked_sub(1) else { return false };
+        durable(lane as u16).is_some_and(|durable| {
             let ahead = self.0.wrapping_sub(durable as u32) & Self::POSITION;
             ahead == 0 || u64::from(ahead) >= in_flight
         })

@@ -9,9 +9,11 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 
 use super::{
-    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, OfferError, Stamp,
+    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
+    RestoreError, Stamp,
     binding::is_current,
     index::{ClientIndex, Entered},
+    limit,
     side::Full,
     slot::{Body, Claim, HwHead, Seen},
     table::may_bind,
@@ -32,6 +34,14 @@ enum Retry {
     Contended,
     /// There is no room for the client identifier.
     Room,
+    /// A lease limit is reached.
+    Limited,
+}
+
+impl From<LimitReached> for Retry {
+    fn from(LimitReached: LimitReached) -> Self {
+        Self::Limited
+    }
 }
 
 impl From<Full> for Retry {
@@ -86,6 +96,8 @@ impl LeaseTable {
                 Err(Retry::Changed) => {}
                 Err(Retry::Contended) => return Err(OfferError::Contended),
                 Err(Retry::Room) => return Err(OfferError::ClientIdRoom),
+                // An offer counts against nothing.
+                Err(Retry::Limited) => return Err(OfferError::Exhausted),
             }
         }
         Err(OfferError::Contended)
@@ -335,6 +347,9 @@ impl LeaseTable {
                 Err(Retry::Changed) => {}
                 Err(Retry::Contended) => return Err(BindError::Contended),
                 Err(Retry::Room) => return Err(BindError::ClientIdRoom),
+                // Leases that are over may count still.
+                Err(Retry::Limited) if self.expire_some(now_s) > 0 => {}
+                Err(Retry::Limited) => return Err(BindError::Limited),
             }
         }
         Err(BindError::Contended)
@@ -348,6 +363,10 @@ impl LeaseTable {
             && is_same
             && expires_s <= seen.word.expires_s()
             && self.index.get(&client.key, &self.slots) == Some(slot)
+            && self.limits.as_ref().is_none_or(|limits| {
+                let keys = limits.keys(slot);
+                client.limits.is_empty() || client.limits.iter().map(|limit| limit.key).eq(keys)
+            })
     }
 
     /// Notes where the record of a lease is on its way to the disk, as a later renewal that it covers has to know. Nothing
@@ -409,7 +428,8 @@ impl LeaseTable {
                 Entered::Busy => return Err(Retry::Contended),
             },
         };
-        if let Err(retry) = self.take_over(client, slot, claim, Some(seen)) {
+        let from = left.as_ref().map(|(other, _)| *other);
+        if let Err(retry) = self.count_and_take_over(client, slot, from, claim, seen) {
             match left {
                 Some((other, claim)) => {
                     self.index.move_if_at(key, slot, other);
@@ -421,6 +441,34 @@ impl LeaseTable {
             return Err(retry);
         }
         Ok(left)
+    }
+
+    /// Counts the lease against the client's limits, and makes the slot's side data the client's. `left` is the slot that the
+    /// client leaves for it, claimed. When it fails nothing was changed.
+    fn count_and_take_over(
+        &self,
+        client: &Client<'_>,
+        slot: u32,
+        left: Option<u32>,
+        claim: &Claim<'_>,
+        seen: &Seen,
+    ) -> Result<(), Retry> {
+        let Some(limits) = &self.limits else { return self.take_over(client, slot, claim, Some(seen)) };
+        let kept = match left {
+            _ if !client.limits.is_empty() => LimitKeys::new(),
+            Some(left) => limits.keys(left),
+            None if seen.key == client.key => limits.keys(slot),
+            None => LimitKeys::new(),
+        };
+        let kept = limit::unlimited(kept.iter());
+        let wanted = if client.limits.is_empty() { &kept[..] } else { client.limits };
+        limits.reserve(slot, left, wanted)?;
+        if let Err(retry) = self.take_over(client, slot, claim, Some(seen)) {
+            limits.forget(slot, left, wanted);
+            return Err(retry);
+        }
+        limits.settle(slot, left, wanted);
+        Ok(())
     }
 
     /// Claims the slot that the client has, and moves its index entry to the slot that it gets, which the caller holds.
@@ -507,71 +555,97 @@ impl LeaseTable {
         Some(self.end(slot, claim, BindingState::Released, now_s, now_s))
     }
 
-    /// Puts back what the journal kept; an older generation than the slot's is ignored. False: the address is in no pool of
-    /// this subnet. Called before the first worker starts, in any order of records.
+    /// Puts back what the journal kept; an older generation than the slot's is ignored. Called before the first worker starts,
+    /// by any number of threads, with records in any order: an address ends with its newest.
     ///
     /// A client that comes with two live bindings (a crash between the two records of [`bind`](Self::bind)) keeps both
     /// addresses out of others' reach until they expire; it is known by the one that started later.
-    pub fn restore(&self, binding: &Binding, subnet: u16, now_s: u32) -> bool {
+    ///
+    /// # Errors
+    /// [`RestoreError`]; nothing was changed.
+    pub fn restore(&self, binding: &Binding, subnet: u16, now_s: u32) -> Result<(), RestoreError> {
         self.restore_one(binding, self.key(subnet, &binding.hw, &binding.client_id), subnet, now_s)
     }
 
     /// As [`restore`](Self::restore), for many at once, which is faster: their places in the index are brought into the cache
-    /// together. How many have an address in a pool of their subnet.
-    pub fn restore_all(&self, bindings: &[(Binding, u16)], now_s: u32) -> usize {
-        let mut restored = 0;
-        for batch in bindings.chunks(Self::RESTORE_BATCH) {
-            let key = |(binding, subnet): &(Binding, u16)| self.key(*subnet, &binding.hw, &binding.client_id);
-            let keys: ArrayVec<ClientKey, { Self::RESTORE_BATCH }> = batch.iter().map(key).collect();
-            self.prefetch(keys.iter());
-            for ((binding, subnet), key) in batch.iter().zip(keys) {
-                restored += usize::from(self.restore_one(binding, key, *subnet, now_s));
+    /// together. `failed` gets those that could not be restored.
+    pub fn restore_all<'a>(
+        &self,
+        bindings: impl Iterator<Item = (&'a Binding, u16)>,
+        now_s: u32,
+        mut failed: impl FnMut(&'a Binding, u16, RestoreError),
+    ) {
+        let mut bindings = bindings.fuse();
+        let key = |(binding, subnet): (&'a Binding, u16)| {
+            (binding, subnet, self.key(subnet, &binding.hw, &binding.client_id))
+        };
+        loop {
+            let batch: ArrayVec<_, { Self::RESTORE_BATCH }> =
+                bindings.by_ref().take(Self::RESTORE_BATCH).map(key).collect();
+            if batch.is_empty() {
+                return;
+            }
+            self.prefetch(batch.iter().map(|(_, _, key)| key));
+            for (binding, subnet, key) in batch {
+                if let Err(error) = self.restore_one(binding, key, subnet, now_s) {
+                    failed(binding, subnet, error);
+                }
             }
         }
-        restored
     }
 
-    fn restore_one(&self, binding: &Binding, key: ClientKey, subnet: u16, now_s: u32) -> bool {
-        let Some((slot, _)) = self.layout.slot_of(binding.address).filter(|(_, of)| *of == subnet) else {
-            return false;
-        };
-        let newer =
-            |seen: &Seen| seen.word.state() == BindingState::Free || is_current(binding.generation, seen.generation);
-        let Some(claim) = self.claim_if(slot, newer) else { return true };
+    fn restore_one(&self, binding: &Binding, key: ClientKey, subnet: u16, now_s: u32) -> Result<(), RestoreError> {
+        let slot = self.slot_near(subnet, binding.address).ok_or(RestoreError::NotInPool)?;
+        let seen = self.slots[slot as usize].read().ok_or(RestoreError::Contended)?;
+        if seen.word.state() != BindingState::Free && !is_current(binding.generation, seen.generation) {
+            return Ok(());
+        }
+        let claim = self.slots[slot as usize].claim(&seen).ok_or(RestoreError::Contended)?;
         self.used.mark(slot);
         let state = match binding.state {
             BindingState::Bound | BindingState::Declined if binding.expires_s > now_s => binding.state,
             BindingState::Released => BindingState::Released,
             _ => BindingState::Expired,
         };
-        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id };
         self.forget_alike(&key, slot, &claim.key());
+        if binding.state == BindingState::Declined {
+            self.index.remove_if_at(&key, slot);
+        } else if !self.restore_index(&key, slot, &claim, state, binding.started_s) {
+            self.give_back(slot, claim);
+            return Err(RestoreError::Contended);
+        }
+        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[] };
         if self.take_over(&client, slot, &claim, None).is_err() {
             // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
             let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);
         }
-        if binding.state == BindingState::Declined {
-            self.index.remove_if_at(&key, slot);
-        } else {
-            self.restore_index(&key, slot, &claim, state, binding.started_s);
+        if let Some(limits) = &self.limits {
+            limits.restore(slot, if state == BindingState::Bound { &binding.limits } else { &[] });
         }
         let Binding { generation, started_s, expires_s, .. } = *binding;
         let entry = Entry { state, generation, started_s, expires_s };
-        self.write_and_publish(&client, slot, claim, Stamp::SETTLED, entry);
-        true
+        self.write_and_publish(&client, slot, claim, Stamp::UNSETTLED, entry);
+        Ok(())
     }
 
-    /// Lets the index name a restored slot (held by the caller), unless the client has a better one.
-    fn restore_index(&self, key: &ClientKey, slot: u32, held: &Claim<'_>, state: BindingState, started_s: u32) {
-        let Entered::At(other) = self.index.insert(key, slot, &self.slots, &held.key()) else { return };
-        if other == slot {
-            return;
-        }
-        let Some(claim) = self.claim_if(other, |seen| seen.key == *key) else { return };
+    /// Lets the index name a restored slot (held by the caller), unless the client has a better one. False: another thread
+    /// restores that one, or one beside it, at this moment.
+    fn restore_index(&self, key: &ClientKey, slot: u32, held: &Claim<'_>, state: BindingState, started_s: u32) -> bool {
+        let other = match self.index.insert(key, slot, &self.slots, &held.key()) {
+            Entered::New => return true,
+            Entered::Busy => return false,
+            Entered::At(other) if other == slot => return true,
+            Entered::At(other) => other,
+        };
+        let there = &self.slots[other as usize];
+        // Another client's: it was being changed, and its key could not be told from this one's.
+        let Some(seen) = there.read().filter(|seen| seen.key == *key) else { return false };
+        let Some(claim) = there.claim(&seen) else { return false };
         let rank = |state, started_s| (state == BindingState::Bound, started_s);
         if rank(state, started_s) >= rank(claim.before().state(), claim.started_s()) {
             self.index.move_if_at(key, other, slot);
         }
         self.give_back(other, claim);
+        true
     }
 }

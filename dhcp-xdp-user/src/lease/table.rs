@@ -3,12 +3,13 @@
 use std::{net::Ipv4Addr, sync::Mutex};
 
 use super::{
-    Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Stamp,
+    Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys, Stamp,
     counts::{StateCounts, SubnetCounts, is_in_use},
     free::{FreeAddresses, UsedMap},
     free_map::FreeMap,
     index::ClientIndex,
     layout::Layout,
+    limit::LimitTable,
     memory,
     plan::{Plan, ReservedMap},
     side::SideData,
@@ -39,6 +40,8 @@ pub struct Client<'a> {
     pub hw: &'a HwAddress,
     /// Its client identifier, or empty.
     pub client_id: &'a [u8],
+    /// What its lease counts against; when empty, whatever it counts against already.
+    pub limits: &'a [Limit],
 }
 
 /// Why no address can be offered.
@@ -73,6 +76,20 @@ pub enum BindError {
     /// There is no room for another client identifier of this length. Nothing was changed.
     #[error("no room for the client identifier")]
     ClientIdRoom,
+    /// As many leases as allowed count against one of its limits. Nothing was changed.
+    #[error("lease limit reached")]
+    Limited,
+}
+
+/// Why a record cannot be put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// The address is in no pool of the subnet.
+    #[error("not in a pool")]
+    NotInPool,
+    /// Another thread restores the same address or client at this moment: to be tried again once the others are done.
+    #[error("slot is being changed")]
+    Contended,
 }
 
 /// Another worker is changing the same slot at this moment.
@@ -133,6 +150,8 @@ pub struct LeaseTable {
     pub(super) free: Box<[Option<FreeAddresses>]>,
     pub(super) wheel: Wheel,
     pub(super) counts: StateCounts,
+    /// Where the configuration has lease limits.
+    pub(super) limits: Option<LimitTable>,
     pub(super) subnet_counts: SubnetCounts,
     /// Held by whoever expires: wheel and queues are cleaned by one thread at a time.
     pub(super) housekeeping: Mutex<()>,
@@ -203,10 +222,18 @@ impl LeaseTable {
             free,
             wheel: Wheel::new(),
             counts: StateCounts::default(),
+            limits: None,
             housekeeping: Mutex::new(()),
             barren_s: AtomicU32::new(0),
             layout,
         }
+    }
+
+    /// The table, empty still, with room for so many limits a lease, at most [`MAX_LIMITS`](super::MAX_LIMITS). Without any
+    /// it costs nothing, with them some 50 bytes an address and limit.
+    pub fn with_limits(mut self, limits: usize) -> Self {
+        self.limits = (limits > 0).then(|| LimitTable::new(self.slots.len(), limits));
+        self
     }
 
     /// The key of a client of this subnet, which is the same in all subnets of its network.
@@ -329,8 +356,9 @@ impl LeaseTable {
             return None;
         }
         // A writer can be off its CPU; nothing here is in a hurry.
-        let (seen, (rest, client_id)) = (0..1000).find_map(|_| {
-            this.read_with(|| self.side.read(slot)).or_else(|| {
+        let read = || (self.side.read(slot), self.limits.as_ref().map_or(LimitKeys::new(), |limits| limits.keys(slot)));
+        let (seen, ((rest, client_id), limits)) = (0..1000).find_map(|_| {
+            this.read_with(read).or_else(|| {
                 yield_now();
                 None
             })
@@ -347,7 +375,33 @@ impl LeaseTable {
             expires_s: lease.expires_s,
             hw: HwAddress { htype: seen.hw.htype, hlen: seen.hw.hlen, chaddr },
             client_id,
+            limits,
         })
+    }
+
+    /// What a lease counts against; nothing when the address has changed hands or time since.
+    pub fn limit_keys(&self, lease: &Lease) -> LimitKeys {
+        let (Some(limits), Some((slot, _))) = (&self.limits, self.layout.slot_of(lease.address)) else {
+            return LimitKeys::new();
+        };
+        let read = (0..4).find_map(|_| self.slots[slot as usize].read_with(|| limits.keys(slot)));
+        read.filter(|(seen, _)| seen.generation == lease.generation).map_or_else(LimitKeys::new, |(_, keys)| keys)
+    }
+
+    /// How many leases count against a value.
+    pub fn limit_count(&self, key: LimitKey) -> u32 {
+        self.limits.as_ref().map_or(0, |limits| limits.count(key))
+    }
+
+    /// Whether one more lease of this client would be one too many. Binding decides; this saves the client an offer that it
+    /// could not take.
+    pub fn is_limited(&self, client: &Client<'_>, now_s: u32) -> bool {
+        let Some(limits) = self.limits.as_ref().filter(|_| !client.limits.is_empty()) else { return false };
+        let held = self.index.get(&client.key, &self.slots).map_or_else(LimitKeys::new, |slot| limits.keys(slot));
+        let reached =
+            || client.limits.iter().any(|limit| !held.contains(&limit.key) && limits.count(limit.key) >= limit.most);
+        // Leases that are over may count still.
+        reached() && (self.expire_some(now_s) == 0 || reached())
     }
 
     pub(super) fn lease_of(&self, slot: u32, seen: &Seen, now_s: u32) -> Lease {
@@ -375,15 +429,18 @@ impl LeaseTable {
     pub(super) fn publish(&self, slot: u32, claim: Claim<'_>, state: BindingState, expires_s: u32) {
         let before = claim.before().state();
         self.counts.moved(slot, before, state);
-        let is_reserved = self.reserved.has(slot);
-        if !is_reserved && is_in_use(before) != is_in_use(state) {
-            self.subnet_counts.moved(self.layout.address_of(slot).1, state);
+        if let Some(limits) = self.limits.as_ref().filter(|_| state != BindingState::Bound) {
+            limits.clear(slot);
         }
+        let is_reserved = self.reserved.has(slot);
         // While the slot is held, so that at rest the bit is what the slot is.
         match (is_free(before), is_free(state)) {
             (false, true) if !is_reserved => self.free_map.set(slot),
             (true, false) if !is_reserved => self.free_map.clear(slot),
             _ => {}
+        }
+        if !is_reserved && is_in_use(before) != is_in_use(state) {
+            self.subnet_counts.moved(self.layout.address_of(slot).1, state);
         }
         let published = claim.publish(state, expires_s);
         self.after(slot, published);

@@ -26,7 +26,7 @@ pub use error::StartError;
 use crate::{
     clock::Clock,
     config::Config,
-    journal::{Journal, JournalError, JournalStatus, Lane},
+    journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery},
     lease::LeaseTable,
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
@@ -74,10 +74,11 @@ impl Server {
     /// See [`StartError`]; nothing stays attached, open or running.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
-        let clock = Clock::start();
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
         state::prepare_dir(&config.state_dir)?;
-        let leases = Arc::new(state::recover(&config, clock.now_s())?);
+        let journal = Recovery::open(&config.state_dir)?;
+        let clock = state::resume_clock(&journal);
+        let leases = Arc::new(state::recover(&config, &journal, clock.now_s())?);
 
         let mut interfaces = Vec::new();
         let mut seats = Vec::new();
@@ -92,7 +93,8 @@ impl Server {
         let control_wake = Arc::new(Wake::new().map_err(StartError::Wake)?);
         let mut wakes: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.wake)).collect();
         wakes.push(Arc::clone(&control_wake));
-        let (journal, mut lanes) = Journal::start(&config.state_dir, config.durability, wakes)?;
+        let options = journal::Options { durability: config.durability, compaction: config.compaction, clock };
+        let (journal, mut lanes) = journal.start(options, wakes)?;
         let control = lanes.pop().map(|lane| (lane, control_wake));
 
         let shared = Arc::new(Shared {

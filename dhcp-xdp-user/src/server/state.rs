@@ -5,14 +5,21 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
 use super::StartError;
 use crate::{
+    clock::Clock,
     config::Config,
-    journal::Journal,
-    lease::{Binding, LeaseTable},
+    journal::{Recovery, RecoveryReport},
+    lease::{Binding, LeaseTable, RestoreError},
 };
 
 /// A long recovery says how far it is this often.
@@ -35,50 +42,87 @@ pub(super) fn prepare_dir(path: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
+/// The clock, which goes on from what the journal knows; says so when that is not what the wall clock says.
+pub(super) fn resume_clock(journal: &Recovery) -> Clock {
+    let clock = Clock::resume(journal.last_moment());
+    match clock.moment().wall_ahead_s() {
+        ahead @ ..-60 => log::warn!(
+            "the wall clock is {} s behind the time of the leases in the journal: leases keep their own time, so that none ends early",
+            -ahead
+        ),
+        ahead @ 60.. => log::warn!(
+            "the wall clock is {ahead} s ahead of the time of the leases in the journal, which is off since it was wrong at a former start: leases keep their own time, so that none ends early"
+        ),
+        _ => {}
+    }
+    clock
+}
+
 /// A table of the configured pools with all that the journal kept.
-pub(super) fn recover(config: &Config, now_s: u32) -> Result<LeaseTable, StartError> {
+pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result<LeaseTable, StartError> {
     expect_room(config.address_count())?;
-    let table = config.lease_table(secret());
     let start = Instant::now();
-    let mut said = start;
-    let (mut records, mut known) = (0u64, 0);
-    // The table takes many at once faster than one by one.
-    let mut some: Vec<(Binding, u16)> = Vec::with_capacity(LeaseTable::RESTORE_BATCH);
-    let mut restore = |some: &mut Vec<(Binding, u16)>| {
-        known += table.restore_all(some, now_s) as u64;
-        some.clear();
+    let table = config.lease_table(secret());
+    let made = start.elapsed();
+    let strangers = AtomicU64::new(0);
+    // Two threads at one client or address: seldom, and settled at the end.
+    let contended = Mutex::new(Vec::new());
+    let restore = |bindings: &[Binding]| {
+        let known = |binding: &Binding| config.subnets.index_of(binding.address);
+        let in_pools = bindings.iter().filter_map(|binding| Some((binding, known(binding)?)));
+        let foreign = bindings.iter().filter(|binding| known(binding).is_none()).count();
+        strangers.fetch_add(foreign as u64, Ordering::Relaxed);
+        table.restore_all(in_pools, now_s, |binding, subnet, error| match error {
+            RestoreError::NotInPool => drop(strangers.fetch_add(1, Ordering::Relaxed)),
+            RestoreError::Contended => {
+                contended.lock().unwrap_or_else(PoisonError::into_inner).push((binding.clone(), subnet));
+            }
+        });
     };
-    let report = Journal::recover(&config.state_dir, |binding| {
-        records += 1;
-        if let Some(subnet) = config.subnets.index_of(binding.address) {
-            some.push((binding, subnet));
+    let report = replay(journal, restore)?;
+    for (binding, subnet) in contended.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        if let Err(error) = table.restore(&binding, subnet, now_s) {
+            // Alone, nothing can be in the way.
+            log::error!("journal: {} is not restored: {error}", binding.address);
         }
-        if some.len() == some.capacity() {
-            restore(&mut some);
-        }
-        if records.is_multiple_of(4096) && said.elapsed() >= PROGRESS_EVERY {
-            said = Instant::now();
-            log::info!("reading the journal: {records} records so far");
-        }
-    })?;
-    restore(&mut some);
-    let strangers = records - known;
+    }
     if report.torn_bytes > 0 {
         log::warn!("journal: {} bytes of an unfinished write cut off its end", report.torn_bytes);
     }
+    let strangers = strangers.into_inner();
     if strangers > 0 {
         log::warn!("journal: {strangers} records of addresses that are in no pool now");
     }
     let counts = table.counts();
     log::info!(
-        "journal: {} records in {} segments read in {:.1} s; {} of {} addresses bound",
+        "journal: {} records in {} files read in {:.1} s, after {:.1} s for the table; {} of {} addresses bound",
         report.records,
         report.segments,
-        start.elapsed().as_secs_f64(),
+        (start.elapsed() - made).as_secs_f64(),
+        made.as_secs_f64(),
         counts.bound,
         counts.total
     );
     Ok(table)
+}
+
+/// Replays on all CPUs, and says how far it is now and then.
+fn replay(journal: &Recovery, restore: impl Fn(&[Binding]) + Sync) -> Result<RecoveryReport, StartError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let done = AtomicU64::new(0);
+    let (end, ended) = bounded::<()>(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let ended = ended;
+            while ended.recv_timeout(PROGRESS_EVERY) == Err(RecvTimeoutError::Timeout) {
+                let (records, mib) = (done.load(Ordering::Relaxed), journal.bytes() >> 20);
+                log::info!("reading the journal: {records} records so far of {mib} MiB");
+            }
+        });
+        let report = journal.replay_with(threads, &done, restore);
+        drop(end);
+        Ok(report?)
+    })
 }
 
 /// Asks for the table's memory and gives it back: being refused then is an error, while it is an abort in the table's making.
@@ -126,6 +170,61 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = prepare_dir(file.path()).unwrap_err().to_string();
         assert!(error.ends_with("is there and is no directory: move it away, or use another one"), "{error}");
+    }
+
+    /// Many clients at few addresses, so that threads meet.
+    #[test]
+    fn recovery_on_all_cpus_ends_as_recovery_in_order() {
+        use crate::{
+            config::{AnyMachine, Durability},
+            journal::Journal,
+            lease::{BindingState, Client, HwAddress},
+        };
+        const FILE: &str = "[[interface]]\nname = \"eth1\"\n\
+            [[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10-192.0.2.19\"]\n";
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = crate::config::parse("f", FILE, &AnyMachine).unwrap().config;
+        config.state_dir = dir.path().to_owned();
+        let live = config.lease_table([1, 2]);
+        let wake = std::sync::Arc::new(crate::wake::Wake::new().unwrap());
+        let (journal, mut lanes) = Journal::start(dir.path(), Durability::Off, vec![wake]).unwrap();
+        let now_s = 1_800_000_000;
+        for round in 0..40_000u32 {
+            let number = round.wrapping_mul(0x9e37_79b9) >> 16;
+            let mut chaddr = [0; 16];
+            chaddr[0] = (number % 23) as u8;
+            let hw = HwAddress { htype: 1, hlen: 6, chaddr };
+            let client = Client { key: live.key(0, &hw, b""), subnet: 0, hw: &hw, client_id: b"", limits: &[] };
+            let at = now_s + round / 100;
+            let Ok(offer) = live.offer(&client, None, at + 1, at) else { continue };
+            let Ok(bound) = live.bind(&client, offer.address, at + 3 + number % 5, at) else { continue };
+            while !lanes[0].has_room() {
+                std::thread::yield_now();
+            }
+            lanes[0].submit(&bound.lease, &hw, b"").unwrap();
+            for ended in bound
+                .released
+                .into_iter()
+                .chain((number % 7 == 0).then(|| live.release(&client.key, offer.address, at)).flatten())
+            {
+                lanes[0].submit(&ended, &hw, b"").unwrap();
+            }
+        }
+        journal.stop().unwrap();
+        let in_order = config.lease_table([1, 2]);
+        let recovery = Recovery::open(dir.path()).unwrap();
+        let at = now_s + 399;
+        recovery.replay(|binding| in_order.restore(binding, 0, at).unwrap()).unwrap();
+        let want: Vec<Binding> = in_order.iter(at).collect();
+        assert!(want.iter().any(|binding| binding.state == BindingState::Bound));
+        for _ in 0..5 {
+            let table = recover(&config, &recovery, at).unwrap();
+            assert_eq!(table.iter(at).collect::<Vec<_>>(), want);
+            for binding in want.iter().filter(|binding| binding.state == BindingState::Bound) {
+                let found = table.find(&table.key(0, &binding.hw, b""), at);
+                assert_eq!(found.map(|lease| lease.address), Some(binding.address), "its client finds it");
+            }
+        }
     }
 
     #[test]

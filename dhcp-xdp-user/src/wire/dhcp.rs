@@ -220,6 +220,10 @@ impl<'a> Header<'a> {
     pub fn chaddr(&self) -> [u8; 16] {
         self.array(field::CHADDR.start)
     }
+    /// Client's hardware address, the `hlen` bytes in use.
+    pub fn hw_address(&self) -> &'a [u8] {
+        &self.fixed[field::CHADDR][..usize::from(self.hlen().min(MAX_HLEN))]
+    }
     /// Server name field, whole.
     pub fn sname(&self) -> &'a [u8] {
         &self.fixed[field::SNAME]

@@ -17,12 +17,13 @@ use super::{
     port::{Port, SharedPort},
 };
 use crate::{
+    class::{ClassSet, Packet},
     config::Config,
-    engine::{self, Decision, Ingress, Place, Reply, Request},
+    engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
-    lease::{Bound, HwAddress, Lease, LeaseTable, Stamp},
+    lease::{Bound, HwAddress, Lease, LeaseTable, LimitKey, Stamp},
     wire::{
-        dhcp::MessageType,
+        dhcp::{Header, MessageType},
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
         options::Scratch,
         relay::{RelayAgentInfo, sub},
@@ -79,7 +80,15 @@ pub trait Recorder {
     ///
     /// # Errors
     /// There was no room; nothing was handed over.
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull>;
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        limits: &[LimitKey],
+    ) -> Result<Ticket, LaneFull>;
+    /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
+    fn flush(&mut self) {}
     /// Whether an ACK must wait for its ticket.
     fn parks(&self) -> bool;
     /// Whether the next [`submit`](Self::submit) will find room.
@@ -91,8 +100,17 @@ pub trait Recorder {
 }
 
 impl Recorder for Lane {
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        Lane::submit(self, lease, hw, client_id)
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        limits: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
+        Lane::push_counted(self, lease, hw, client_id, limits)
+    }
+    fn flush(&mut self) {
+        Lane::ring(self);
     }
     fn parks(&self) -> bool {
         Lane::parks(self)
@@ -130,6 +148,7 @@ struct Parsed<'a> {
     request: Request<'a>,
     place: Place,
     vlans: [Option<u16>; 2],
+    classes: Classified,
 }
 
 /// A reply to craft, without a borrow of its frame.
@@ -215,6 +234,7 @@ impl<R: Recorder> Processor<R> {
         for read in parsed {
             answers.push(read.and_then(|read| self.decide(now_s, &read)));
         }
+        self.recorder.flush();
         self.scratch = memory;
     }
 
@@ -238,13 +258,34 @@ impl<R: Recorder> Processor<R> {
         }
         let vlans = datagram.vlans(bytes);
         let place = engine::locate(&request, &ingress(&self.port, vlans), &self.config, &self.leases)?;
-        Ok(Parsed { datagram, request, place, vlans })
+        let classes = self.classify(bytes, &datagram, vlans, &place);
+        Ok(Parsed { datagram, request, place, vlans, classes })
+    }
+
+    /// The classes of a message, where the configuration has any.
+    fn classify(&self, frame: &[u8], datagram: &Datagram, vlans: [Option<u16>; 2], place: &Place) -> Classified {
+        if self.config.classes.compiled.is_empty() {
+            return Classified::default();
+        }
+        let message = datagram.payload(frame);
+        let header = Header::new_checked(message).or_else(|_| Header::without_options(message));
+        let Ok(header) = header else { return Classified::default() };
+        let reservation = place.reservation.and_then(|number| self.config.reservations.get(number));
+        let packet = Packet {
+            header,
+            interface: &self.port.name,
+            destination: datagram.destination,
+            vlans,
+            known: reservation.is_some(),
+        };
+        let reserved = reservation.map_or(&ClassSet::EMPTY, |reservation| &reservation.classes);
+        Classified::new(&packet, reserved, &self.config)
     }
 
     /// Decides and journals. A message that may change a binding is refused while the journal has no room: the table must
     /// not run ahead of it.
     fn decide(&mut self, now_s: u32, read: &Parsed<'_>) -> Result<Answer, DropReason> {
-        let Parsed { datagram, request, place, vlans } = read;
+        let Parsed { datagram, request, place, vlans, classes } = read;
         let changes_nothing = match request.message_type {
             MessageType::Discover => !request.rapid_commit || !self.commits_rapidly(place.subnet),
             message_type => message_type == MessageType::Inform,
@@ -256,7 +297,7 @@ impl<R: Recorder> Processor<R> {
             return Err(DropReason::ReplyTooLong);
         }
         let ingress = ingress(&self.port, *vlans);
-        let decision = engine::decide_at(place, request, &ingress, now_s, &self.config, &self.leases);
+        let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
         let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
             Decision::Commit(reply, bound) => {
@@ -267,7 +308,7 @@ impl<R: Recorder> Processor<R> {
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
             Decision::Record(lease, reason) => {
-                self.record(&lease, read)?;
+                self.record(&lease, read, &[])?;
                 return Err(reason);
             }
             Decision::Drop(reason) => return Err(reason),
@@ -299,19 +340,21 @@ impl<R: Recorder> Processor<R> {
         }
         // The lease first: should a crash keep one of the two records only, the client has both addresses until they
         // expire, and nobody else gets the one that it may still use.
-        let mut ticket = self.record(&bound.lease, read)?;
+        let limits = self.leases.limit_keys(&bound.lease);
+        let mut ticket = self.record(&bound.lease, read, &limits)?;
         self.leases.stamp(&bound.lease, self.recorder.stamp(ticket));
         if let Some(released) = bound.released {
-            ticket = self.record(&released, read)?;
+            ticket = self.record(&released, read, &[])?;
         }
         Ok(Some(ticket))
     }
 
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try
     /// is recorded again.
-    fn record(&mut self, lease: &Lease, read: &Parsed<'_>) -> Result<Ticket, DropReason> {
+    fn record(&mut self, lease: &Lease, read: &Parsed<'_>, limits: &[LimitKey]) -> Result<Ticket, DropReason> {
         let identifier = read.request.identifier(read.place.identity);
-        self.recorder.submit(lease, &read.request.hw, identifier).map_err(|LaneFull| DropReason::JournalFull)
+        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, limits);
+        submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 
     /// Keeps option 82 for the reply: whole, but for what RFC 6607 has a server take out.

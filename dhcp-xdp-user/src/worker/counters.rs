@@ -87,6 +87,12 @@ named! {
         Contended = "contended",
         /// The pool of memory for client identifiers of more than 30 bytes is used up; other clients are served on.
         ClientIdRoom = "client_id_room",
+        /// As many leases as `lease_limit` allows count against a value of the client's class; no further one is bound.
+        LeaseLimit = "lease_limit",
+        /// The subnet is not for the client: see `allow_classes`, `deny_classes` and `known_clients_only`.
+        ClassDenied = "class_denied",
+        /// The client is in a class that is ignored.
+        ClassIgnored = "class_ignored",
         // What stood in the way.
         /// The journal takes no more at the moment; the client asks again.
         JournalFull = "journal_full",
@@ -141,7 +147,7 @@ const LOOK_FOR: Duration = Duration::from_millis(200);
 /// Counters of one worker.
 ///
 /// `received = sent + parked + the sum of drops` in every snapshot: a turn of the worker is counted as a whole or not at all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     /// Odd while the worker is within a turn.
     turn: AtomicU64,
@@ -151,6 +157,21 @@ pub struct Counters {
     drops: [AtomicU64; DropReason::COUNT],
     messages: [AtomicU64; Message::COUNT],
     notices: [AtomicU64; Notice::COUNT],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zero = |_| AtomicU64::default();
+        Self {
+            turn: AtomicU64::default(),
+            received: CachePadded::default(),
+            sent: AtomicU64::default(),
+            parked: AtomicU64::default(),
+            drops: std::array::from_fn(zero),
+            messages: std::array::from_fn(zero),
+            notices: std::array::from_fn(zero),
+        }
+    }
 }
 
 /// Adds without a locked instruction: only the owner writes.

@@ -9,10 +9,13 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     ifaddrs::getifaddrs,
     net::if_::{if_indextoname, if_nametoindex},
     sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket},
 };
+
+use super::capabilities;
 
 /// Why an interface cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,8 +73,8 @@ impl Device {
     /// # Errors
     /// There is no such interface, or the kernel would not say.
     pub fn find(name: &str) -> Result<Self, DeviceError> {
-        let index = if_nametoindex(name).map_err(|_| DeviceError::NotFound(name.to_owned()))?;
-        let fail = |action| move |source: io::Error| DeviceError::Io { name: name.to_owned(), action, source };
+        let index = if_nametoindex(name).map_err(|error| unknown(name.to_owned(), error))?;
+        let fail = |action| move |source: io::Error| DeviceError::io(name.to_owned(), action, source);
         let link = query_link(index).map_err(fail("ask rtnetlink about it"))?;
         let (addresses, broadcasts) = addresses_of(name).map_err(fail("list its addresses"))?;
         let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
@@ -96,7 +99,12 @@ impl Device {
     /// As [`find`](Self::find).
     pub fn at(index: u32) -> Result<Self, DeviceError> {
         let gone = || DeviceError::NotFound(format!("interface {index}"));
-        let name = if_indextoname(index).map_err(|_| gone())?.into_string().map_err(|_| gone())?;
+        let unknown = |error| unknown(format!("interface {index}"), error);
+        let name = if_indextoname(index).map_err(unknown)?.into_string().map_err(|_| gone())?;
+        // The C library says no with a null pointer, which the wrapper takes for an empty name.
+        if name.is_empty() {
+            return Err(unknown(Errno::last()));
+        }
         // It may be renamed, and its name be another's, in between.
         Self::find(&name).and_then(|device| if device.index == index { Ok(device) } else { Err(gone()) })
     }
@@ -105,6 +113,22 @@ impl Device {
     /// its VLAN offload never hides a tag that the other end put there.
     pub fn is_veth(&self) -> bool {
         self.driver == "veth"
+    }
+}
+
+impl DeviceError {
+    fn io(name: String, action: &'static str, source: io::Error) -> Self {
+        let is_out_of_files = matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE));
+        let more = |source| io::Error::other(format!("{source}; {}", capabilities::MORE_FILES));
+        Self::Io { name, action, source: if is_out_of_files { more(source) } else { source } }
+    }
+}
+
+/// Why the kernel does not say which interface that is.
+fn unknown(name: String, error: Errno) -> DeviceError {
+    match error {
+        Errno::ENODEV | Errno::ENXIO | Errno::EINVAL => DeviceError::NotFound(name),
+        error => DeviceError::io(name, "look it up", error.into()),
     }
 }
 

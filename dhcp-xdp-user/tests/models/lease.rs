@@ -18,6 +18,8 @@ mod index;
 mod key;
 #[path = "../../src/lease/layout.rs"]
 mod layout;
+#[path = "../../src/lease/limit.rs"]
+mod limit;
 #[path = "../../src/lease/plan.rs"]
 mod plan;
 #[path = "../../src/lease/ring.rs"]
@@ -36,8 +38,9 @@ mod whole;
 
 pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
+pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};
-pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, TableCounts};
+pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};
 
 /// In place of `src/lease/sync.rs`.
 mod sync {

@@ -18,6 +18,7 @@ use crate::{
 
 mod access;
 mod anything;
+mod classes;
 mod levels;
 mod long_options;
 mod networks;

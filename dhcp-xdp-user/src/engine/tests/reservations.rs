@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     engine::testing::{Msg, START_S},
-    lease::{Binding, ClientId, HwAddress},
+    lease::{Binding, ClientId, HwAddress, LimitKeys},
     worker::counters::Notice,
 };
 
@@ -34,6 +34,7 @@ fn lease_of(n: u8, address: Ipv4Addr) -> Binding {
         expires_s: START_S + 3000,
         hw: HwAddress { htype: 1, hlen: 6, chaddr },
         client_id: ClientId::new(),
+        limits: LimitKeys::new(),
     }
 }
 
@@ -108,7 +109,7 @@ fn a_reserved_address_that_was_released_or_ran_out_stays_its_clients() {
 #[test]
 fn a_lease_of_another_on_an_address_that_was_reserved_since_stays_until_it_ends() {
     let mut bed = bed(IN_POOL);
-    assert!(bed.leases.restore(&lease_of(2, lan(11)), 0, bed.now_s));
+    assert_eq!(bed.leases.restore(&lease_of(2, lan(11)), 0, bed.now_s), Ok(()));
     let offer = bed.reply(&discover(1));
     assert_ne!(offer.yiaddr(), lan(11), "the address is not given twice");
     let dynamic = bed.bind(1);
@@ -132,7 +133,7 @@ fn a_lease_of_another_on_an_address_that_was_reserved_since_stays_until_it_ends(
 #[test]
 fn without_its_former_client_a_reserved_address_comes_free_when_the_lease_ends() {
     let mut bed = bed(OUTSIDE);
-    assert!(bed.leases.restore(&lease_of(2, lan(77)), 0, bed.now_s));
+    assert_eq!(bed.leases.restore(&lease_of(2, lan(77)), 0, bed.now_s), Ok(()));
     assert_ne!(bed.bind(1), lan(77));
     bed.pass(3001);
     assert_eq!(bed.bind(1), lan(77));
@@ -141,7 +142,7 @@ fn without_its_former_client_a_reserved_address_comes_free_when_the_lease_ends()
 #[test]
 fn a_client_with_a_lease_elsewhere_moves_to_the_address_that_was_reserved_for_it() {
     let mut bed = bed(OUTSIDE);
-    assert!(bed.leases.restore(&lease_of(1, lan(12)), 0, bed.now_s));
+    assert_eq!(bed.leases.restore(&lease_of(1, lan(12)), 0, bed.now_s), Ok(()));
     assert_eq!(bed.reply(&message(MessageType::Request, 1).unicast(lan(12))).message_type(), Nak);
     assert_eq!(bed.reply(&request(1).address(code::REQUESTED_ADDRESS, lan(12))).message_type(), Nak, "INIT-REBOOT");
     assert_eq!(bed.reply(&discover(1)).yiaddr(), lan(77));

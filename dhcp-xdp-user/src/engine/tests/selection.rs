@@ -276,6 +276,11 @@ fn where_the_hardware_address_is_the_identity_the_client_identifier_is_echoed_an
     bed.reply(&selecting(1, SERVER, first.yiaddr()).option(code::CLIENT_ID, b"\x01other"));
     assert!(bed.records()[0].2.is_empty(), "what the journal keeps makes the same client after a restart");
     assert_ne!(bed.reply(&discover(2).option(code::CLIENT_ID, b"\x01other")).yiaddr(), first.yiaddr());
+    let mut restarted = Bed::with(|config| config.subnets[0].identity = crate::config::Identity::HwAddress);
+    for (lease, hw, client_id) in bed.records() {
+        restarted.leases.restore(&lease.of(hw, client_id), 0, START_S).unwrap();
+    }
+    assert_eq!(restarted.reply(&id(b"\x01third")).yiaddr(), first.yiaddr());
     let nameless = discover(3).with(|msg| msg.hlen = 0).option(code::CLIENT_ID, b"\x01x");
     assert_eq!(bed.dropped(&nameless), DropReason::NoClientIdentity);
 }

@@ -1,9 +1,14 @@
-//! Compaction at start: nothing is lost, whatever goes wrong in it.
+//! Compaction: nothing is lost, whatever goes wrong in it.
 
 use super::*;
 
+/// What a server does beside serving, at once.
+fn compact(dir: &TempDir) {
+    Journal::compact(dir.path()).unwrap();
+}
+
 #[test]
-fn starting_again_and_again_does_not_make_the_journal_grow() {
+fn starting_and_compacting_again_and_again_does_not_make_the_journal_grow() {
     let dir = TempDir::new().unwrap();
     let mut size = 0;
     for round in 1..6 {
@@ -13,21 +18,22 @@ fn starting_again_and_again_does_not_make_the_journal_grow() {
             submit(&mut lane, &binding(number, round, 7));
         }
         journal.stop().unwrap();
+        compact(&dir);
         let (found, _) = recover(&dir).unwrap();
         let want: Vec<Binding> = (0..1000).map(|number| binding(number, round, 7)).collect();
-        assert_eq!(newest(found).into_values().collect::<Vec<_>>(), want);
-        let [snapshot] = &segments(&dir)[..] else { panic!("one segment is left: {:?}", segments(&dir)) };
+        assert_eq!(found, want);
+        let [snapshot] = &segments(&dir)[..] else { panic!("one file is left: {:?}", segments(&dir)) };
         size = fs::metadata(snapshot).unwrap().len();
     }
     assert_eq!(size, (1 + 1000 + 1) * RECORD as u64);
     // Nothing to gain: nothing is written.
     let before = segments(&dir);
-    recover(&dir).unwrap();
+    compact(&dir);
     assert_eq!(segments(&dir), before);
 }
 
 #[test]
-fn compaction_keeps_the_newest_by_generation_and_the_order_in_time() {
+fn compaction_keeps_the_newest_by_generation_in_the_order_of_addresses() {
     let dir = TempDir::new().unwrap();
     let (journal, mut lane) = start(&dir, Durability::Sync);
     // Two workers' records of an address may come in the other order; generations wrap.
@@ -36,8 +42,47 @@ fn compaction_keeps_the_newest_by_generation_and_the_order_in_time() {
         submit(&mut lane, binding);
     }
     journal.stop().unwrap();
-    recover(&dir).unwrap();
-    assert_eq!(read(&dir).unwrap().0, [new, binding(3, 1, 200), binding(2, 6, 9)]);
+    compact(&dir);
+    assert_eq!(read(&dir).unwrap().0, [new.clone(), binding(2, 6, 9), binding(3, 1, 200)]);
+    // A record from before the snapshot that comes late is outdated; new addresses come in between.
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    for binding in [&binding(3, 0, 0), &binding(0, 1, 255), &binding(4, 1, 71), &binding(2, 7, 0)] {
+        submit(&mut lane, binding);
+    }
+    journal.stop().unwrap();
+    compact(&dir);
+    let want = [binding(0, 1, 255), new, binding(2, 7, 0), binding(3, 1, 200), binding(4, 1, 71)];
+    assert_eq!(recover(&dir).unwrap().0, want);
+}
+
+#[test]
+fn a_running_server_compacts_what_is_closed_and_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let (journal, mut lanes) = Journal::start(dir.path(), Durability::Sync, wakes(1)).unwrap();
+    let lane = &mut lanes[0];
+    let mut want = BTreeMap::new();
+    let mut last = Ticket::default();
+    for generation in 1..=40 {
+        for number in 0..700 {
+            let binding = binding(number, generation, number as usize % 90);
+            until("room", || lane.has_room());
+            last = submit(lane, &binding);
+            want.insert(binding.address, binding);
+        }
+        // Readers are never disturbed.
+        assert!(newest(read(&dir).unwrap().0).len() <= 700);
+    }
+    until("durable", || lane.durable() == last);
+    until("compacted", || journal.status().compactions > 0 && !journal.status().compacting);
+    let status = journal.status();
+    assert_eq!((status.failing, status.compaction_failing), (None, None));
+    assert_eq!(newest(read(&dir).unwrap().0), want, "beside the running server");
+    let bytes: u64 = segments(&dir).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(bytes < 4 * segment::ROTATE_AT, "{bytes}: {:?}", segments(&dir));
+    journal.stop().unwrap();
+    assert_eq!(newest(recover(&dir).unwrap().0), want);
+    assert!(segments(&dir)[0].extension().is_some_and(|kind| kind == "snap"));
+    assert!(read(&dir).unwrap().1.records < 40 * 700 / 2);
 }
 
 #[test]
@@ -51,30 +96,34 @@ fn a_crash_in_the_middle_of_compaction_loses_nothing() {
     fs::write(&unfinished, &fs::read(&old).unwrap()[..100]).unwrap();
     assert_eq!(newest(read(&dir).unwrap().0), want);
     let saved = fs::read(&old).unwrap();
-    recover(&dir).unwrap();
+    compact(&dir);
     assert!(!unfinished.exists() && !old.exists());
     // After the rename, before the old ones went.
     fs::write(&old, saved).unwrap();
     let (found, report) = read(&dir).unwrap();
     assert_eq!((newest(found.clone()), report.records), (want, 2));
     assert_eq!(recover(&dir).unwrap().0, found);
-    assert!(!old.exists(), "removed at the next start");
+    let (journal, _lane) = start(&dir, Durability::Sync);
+    until("removed at the next start", || !old.exists());
+    journal.stop().unwrap();
+    assert_eq!(recover(&dir).unwrap().0, found);
 }
 
 #[test]
-fn a_disk_that_takes_no_snapshot_does_not_stop_the_start() {
+fn a_disk_that_takes_no_snapshot_loses_nothing() {
     for fault in [Fault::Create, Fault::Append, Fault::Sync, Fault::Rename] {
         let dir = TempDir::new().unwrap();
         crashed_journal(&dir, &[binding(1, 1, 0), binding(1, 2, 0)]);
-        let mut disk = FaultyDisk::new(&dir);
+        let disk = FaultyDisk::new(&dir);
         disk.faults.set(Some(fault));
-        let report = Journal::recover_on(&mut disk, dir.path(), |_| ()).unwrap();
-        assert_eq!(report.records, 2);
+        assert!(Journal::compact_on(&disk).is_err());
         let (journal, mut lane) = start(&dir, Durability::Sync);
         submit(&mut lane, &binding(1, 3, 0));
         journal.stop().unwrap();
         assert_eq!(newest(recover(&dir).unwrap().0).into_values().collect::<Vec<_>>(), [binding(1, 3, 0)], "{fault:?}");
-        assert!(segment::list_unfinished(dir.path()).unwrap().is_empty(), "{fault:?}");
+        compact(&dir);
+        assert_eq!(segments(&dir).len(), 1, "{fault:?}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{fault:?}");
     }
 }
 
@@ -84,14 +133,49 @@ fn old_segments_stay_while_it_is_not_known_that_the_snapshot_has_its_name() {
     crashed_journal(&dir, &[binding(1, 1, 0), binding(1, 2, 0), binding(2, 1, 71)]);
     let old = segments(&dir).pop().unwrap();
     let want = newest(read(&dir).unwrap().0);
-    let mut disk = FaultyDisk::new(&dir);
+    let disk = FaultyDisk::new(&dir);
     disk.faults.set(Some(Fault::RenameSync));
-    Journal::recover_on(&mut disk, dir.path(), |_| ()).unwrap();
+    assert!(Journal::compact_on(&disk).is_err());
     assert!(old.exists(), "a power cut may take the new name away");
     // It does.
     let snapshot = segments(&dir).pop().unwrap();
     fs::rename(snapshot, dir.path().join(segment::unfinished_name(1))).unwrap();
     assert_eq!(newest(recover(&dir).unwrap().0), want);
+    compact(&dir);
     assert!(!old.exists(), "removed once the snapshot has its name");
     assert_eq!(newest(read(&dir).unwrap().0), want);
+}
+
+#[test]
+fn damage_to_a_closed_segment_is_told_by_compaction_and_nothing_is_removed() {
+    let dir = TempDir::new().unwrap();
+    crashed_journal(&dir, &[binding(1, 1, 0), binding(1, 2, 0)]);
+    crashed_journal(&dir, &[binding(2, 1, 0)]);
+    let damaged = segments(&dir)[0].clone();
+    let mut bytes = fs::read(&damaged).unwrap();
+    bytes[2 * RECORD + 30] ^= 4;
+    fs::write(&damaged, &bytes).unwrap();
+    let before = segments(&dir);
+    let error = Journal::compact(dir.path()).unwrap_err();
+    assert!(matches!(&error, JournalError::Damaged { offset: 128, .. }), "{error}");
+    assert_eq!(segments(&dir), before);
+}
+
+#[test]
+fn a_snapshot_that_lost_its_end_or_a_bit_is_damage() {
+    let dir = TempDir::new().unwrap();
+    crashed_journal(&dir, &[binding(1, 1, 0), binding(2, 1, 100), binding(3, 1, 7)]);
+    compact(&dir);
+    let snapshot = segments(&dir).pop().unwrap();
+    let whole = fs::read(&snapshot).unwrap();
+    for len in 0..whole.len() {
+        fs::write(&snapshot, &whole[..len]).unwrap();
+        assert!(recover(&dir).is_err(), "cut at {len}");
+    }
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&snapshot, &bytes).unwrap();
+        assert!(recover(&dir).is_err(), "byte {at}");
+    }
 }

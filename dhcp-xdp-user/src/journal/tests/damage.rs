@@ -9,8 +9,8 @@ fn an_end_torn_at_any_byte_is_cut_after_the_last_whole_change() {
     crashed_journal(&dir, &written);
     let path = segments(&dir).pop().unwrap();
     let whole = fs::read(&path).unwrap();
-    // Header; marker and 1; marker, two continuations and 2; marker and 3.
-    let ends = [1, 3, 7, 9].map(|records| records * RECORD);
+    // Header and the start's marker; marker and 1; marker, two continuations and 2; marker and 3.
+    let ends = [2, 4, 8, 10].map(|records| records * RECORD);
     assert_eq!(whole.len(), ends[3]);
     for len in ends[2]..whole.len() {
         fs::write(&path, &whole[..len]).unwrap();
@@ -41,7 +41,7 @@ fn a_change_of_several_records_is_cut_as_a_whole_and_writing_goes_on_after_it() 
         crashed_journal(&dir, &written);
         let path = segments(&dir).pop().unwrap();
         let whole = fs::read(&path).unwrap();
-        let kept = (1 + 1 + record::records_of(71)) * RECORD;
+        let kept = (2 + 1 + record::records_of(71)) * RECORD;
         assert_eq!(whole.len(), kept + (1 + record::records_of(id_len)) * RECORD);
         for len in kept..whole.len() {
             fs::write(&path, &whole[..len]).unwrap();
@@ -52,7 +52,7 @@ fn a_change_of_several_records_is_cut_as_a_whole_and_writing_goes_on_after_it() 
         // Between any two records and within each, without a compaction in between.
         for len in (kept..whole.len()).step_by(RECORD / 2) {
             let dir = TempDir::new().unwrap();
-            fs::write(dir.path().join(segment::name(0)), &whole[..len]).unwrap();
+            fs::write(dir.path().join(segment_name(0)), &whole[..len]).unwrap();
             let (journal, mut lane) = start(&dir, Durability::Sync);
             submit(&mut lane, &written[1]);
             journal.stop().unwrap();
@@ -67,7 +67,7 @@ fn a_file_torn_in_its_header_was_never_used() {
     let dir = TempDir::new().unwrap();
     crashed_journal(&dir, &[binding(1, 1, 0)]);
     for len in 0..RECORD {
-        fs::write(dir.path().join(segment::name(5)), vec![0; len]).unwrap();
+        fs::write(dir.path().join(segment_name(5)), vec![0; len]).unwrap();
         assert_eq!(read(&dir).unwrap().0, [binding(1, 1, 0)]);
     }
     recover(&dir).unwrap();
@@ -82,7 +82,7 @@ fn a_flipped_bit_before_the_durable_end_is_damage_with_its_place() {
     crashed_journal(&dir, &[binding(1, 1, 0), binding(2, 1, 100), binding(3, 1, 7)]);
     let path = segments(&dir).pop().unwrap();
     let whole = fs::read(&path).unwrap();
-    let vouched = 7 * RECORD;
+    let vouched = 8 * RECORD;
     for at in RECORD..whole.len() {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << (at % 8);
@@ -140,8 +140,12 @@ fn a_segment_cut_short_of_what_the_next_one_says_is_damage() {
         crashed_journal(&dir, &[binding(1, round, 0)]);
     }
     let first = &segments(&dir)[0];
-    fs::write(first, &fs::read(first).unwrap()[..2 * RECORD]).unwrap();
-    assert!(matches!(read(&dir), Err(JournalError::Damaged { offset: 128, .. })));
+    let whole = fs::read(first).unwrap();
+    // The last group was not vouched for, and the next segment begins with it.
+    fs::write(first, &whole[..2 * RECORD]).unwrap();
+    assert_eq!(read(&dir).unwrap().0, [binding(1, 1, 0), binding(1, 2, 0)]);
+    fs::write(first, &whole[..2 * RECORD - 1]).unwrap();
+    assert!(matches!(read(&dir), Err(JournalError::Damaged { offset: 64, .. })));
 }
 
 #[test]
@@ -179,7 +183,9 @@ fn any_binding() -> impl Strategy<Value = Binding> {
 
 /// Sealed as the journal would, whatever they hold.
 fn segment_of(seed: u32, records: impl IntoIterator<Item = record::Bytes>) -> Vec<u8> {
-    let mut bytes = segment::Header { number: 0, seed, previous: None }.encode().to_vec();
+    let mut bytes = segment::Header { kind: segment::Kind::Segment, number: 0, seed, previous: None, carries: false }
+        .encode()
+        .to_vec();
     for mut record in records {
         record::seal(&mut record, seed);
         bytes.extend_from_slice(&record);
@@ -230,9 +236,9 @@ proptest! {
         let dir = TempDir::new().unwrap();
         let mut records = Vec::new();
         for binding in &bindings {
-            record::encode(&lease(binding), &binding.hw, &binding.client_id, |bytes| records.push(bytes));
+            record::encode(&lease(binding), &binding.hw, &binding.client_id, &binding.limits, |bytes| records.push(bytes));
         }
-        fs::write(dir.path().join(segment::name(0)), segment_of(seed, records)).unwrap();
+        fs::write(dir.path().join(segment_name(0)), segment_of(seed, records)).unwrap();
         let (found, report) = read(&dir).unwrap();
         prop_assert_eq!(&found, &bindings);
         prop_assert_eq!((report.records, report.torn_bytes), (bindings.len() as u64, 0));
@@ -258,7 +264,7 @@ proptest! {
         let dir = TempDir::new().unwrap();
         let mut bytes = segment_of(seed, records);
         bytes.extend(tail);
-        fs::write(dir.path().join(segment::name(0)), bytes).unwrap();
+        fs::write(dir.path().join(segment_name(0)), bytes).unwrap();
         try_all(&dir);
     }
 
@@ -269,9 +275,9 @@ proptest! {
         number in 0..3u64,
     ) {
         let dir = TempDir::new().unwrap();
-        let header = segment::Header { number, seed: 5, previous: None }.encode();
+        let header = segment::Header { kind: segment::Kind::Segment, number, seed: 5, previous: None, carries: false }.encode();
         let start = if has_header { &header[..] } else { &[] };
-        fs::write(dir.path().join(segment::name(number)), [start, &bytes].concat()).unwrap();
+        fs::write(dir.path().join(segment_name(number)), [start, &bytes].concat()).unwrap();
         try_all(&dir);
     }
 }
@@ -280,7 +286,7 @@ proptest! {
 fn a_strangers_file_with_the_last_number_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     crashed_journal(&dir, &[binding(1, 1, 0)]);
-    fs::write(dir.path().join(segment::name(u64::MAX)), "").unwrap();
+    fs::write(dir.path().join(segment_name(u64::MAX)), "").unwrap();
     let is_named =
         |error: JournalError| matches!(error, JournalError::Foreign { path, .. } if path.ends_with("615.seg"));
     assert!(is_named(Journal::start(dir.path(), Durability::Sync, wakes(1)).unwrap_err()));
@@ -300,7 +306,7 @@ fn another_spelling_of_a_number_is_not_a_segments_name() {
 #[test]
 fn a_fifo_with_a_segments_name_is_refused_and_not_waited_for() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(segment::name(3));
+    let path = dir.path().join(segment_name(3));
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
     assert!(matches!(read(&dir), Err(JournalError::Foreign { .. })));
 }

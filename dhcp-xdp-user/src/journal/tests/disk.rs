@@ -30,8 +30,8 @@ pub(super) struct Faults(pub(super) Arc<std::sync::Mutex<State>>);
 #[derive(Default)]
 pub(super) struct State {
     now: Vec<Fault>,
-    /// Written and synced bytes of each file by its present name.
-    files: HashMap<String, (u64, u64)>,
+    /// Written and synced bytes of each file.
+    files: Vec<(u64, u64)>,
 }
 
 impl Faults {
@@ -49,22 +49,7 @@ impl Faults {
     }
 
     pub(super) fn unsynced(&self) -> u64 {
-        self.0.lock().unwrap().files.values().map(|(written, synced)| written - synced).sum()
-    }
-
-    /// Loses power: of what was not synced, each file keeps a part, with holes in it.
-    pub(super) fn power_cut(&self, dir: &TempDir, mut random: impl FnMut(u64) -> u64) {
-        for (name, (written, synced)) in &self.0.lock().unwrap().files {
-            let path = dir.path().join(name);
-            let Ok(mut bytes) = fs::read(&path) else { continue };
-            bytes.truncate((synced + random(written - synced + 1)) as usize);
-            for block in bytes[*synced as usize..].chunks_mut(64) {
-                if random(3) == 0 {
-                    block.fill(0);
-                }
-            }
-            fs::write(&path, bytes).unwrap();
-        }
+        self.0.lock().unwrap().files.iter().map(|(written, synced)| written - synced).sum()
     }
 }
 
@@ -75,7 +60,7 @@ pub(super) struct FaultyDisk {
 
 pub(super) struct FaultyFile {
     inner: Box<dyn SegmentFile>,
-    name: String,
+    number: usize,
     pub(super) faults: Faults,
 }
 
@@ -86,25 +71,37 @@ impl FaultyDisk {
 }
 
 impl Disk for FaultyDisk {
-    fn create(&mut self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+    fn lock(&self) -> io::Result<Option<DiskLock>> {
+        self.inner.lock()
+    }
+    fn list(&self) -> io::Result<Vec<DiskEntry>> {
+        self.inner.list()
+    }
+    fn open(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        self.inner.open(name)
+    }
+    fn sync_names(&self) -> io::Result<()> {
+        self.faults.check(Fault::RenameSync)?;
+        self.inner.sync_names()
+    }
+    fn create(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
         self.faults.check(Fault::Create)?;
         let inner = self.inner.create(name)?;
-        self.faults.0.lock().unwrap().files.insert(name.into(), (0, 0));
-        Ok(Box::new(FaultyFile { inner, name: name.into(), faults: self.faults.clone() }))
+        let files = &mut self.faults.0.lock().unwrap().files;
+        files.push((0, 0));
+        Ok(Box::new(FaultyFile { inner, number: files.len() - 1, faults: self.faults.clone() }))
     }
 
-    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.faults.check(Fault::Rename)?;
         self.inner.rename(from, to)?;
-        let mut state = self.faults.0.lock().unwrap();
-        let sizes = state.files.remove(from).unwrap();
-        state.files.insert(to.into(), sizes);
-        drop(state);
         self.faults.check(Fault::RenameSync)
     }
 
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.faults.0.lock().unwrap().files.remove(name);
+    fn remove(&self, name: &str) -> io::Result<()> {
         self.inner.remove(name)
     }
 }
@@ -115,9 +112,7 @@ impl SegmentFile for FaultyFile {
         let torn = self.faults.check(Fault::TornAppend);
         let bytes = if torn.is_ok() { bytes } else { &bytes[..bytes.len() * 2 / 3] };
         self.inner.append(bytes)?;
-        if let Some(file) = self.faults.0.lock().unwrap().files.get_mut(&self.name) {
-            file.0 += bytes.len() as u64;
-        }
+        self.faults.0.lock().unwrap().files[self.number].0 += bytes.len() as u64;
         torn
     }
 
@@ -127,9 +122,8 @@ impl SegmentFile for FaultyFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.faults.check(Fault::Sync)?;
-        if let Some(file) = self.faults.0.lock().unwrap().files.get_mut(&self.name) {
-            file.1 = file.0;
-        }
+        let file = &mut self.faults.0.lock().unwrap().files[self.number];
+        file.1 = file.0;
         Ok(())
     }
 }

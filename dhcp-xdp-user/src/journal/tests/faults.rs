@@ -7,7 +7,7 @@ fn a_lane_is_full_when_the_disk_stalls_and_refuses_whole_changes_only() {
     let dir = TempDir::new().unwrap();
     let disk = FaultyDisk::new(&dir);
     let faults = disk.faults.clone();
-    let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(2)).unwrap();
+    let (journal, mut lanes) = start_on(disk, Durability::Sync, 2);
     let (mut other, mut lane) = (lanes.pop().unwrap(), lanes.pop().unwrap());
     faults.set(Some(Fault::Sync));
     let mut submitted = 0;
@@ -36,7 +36,7 @@ fn nothing_is_durable_while_the_disk_fails_and_all_is_when_it_recovers() {
         let dir = TempDir::new().unwrap();
         let disk = FaultyDisk::new(&dir);
         let faults = disk.faults.clone();
-        let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(1)).unwrap();
+        let (journal, mut lanes) = start_on(disk, Durability::Sync, 1);
         let mut lane = lanes.pop().unwrap();
         let mut want = Vec::new();
         for round in 0..3 {
@@ -60,6 +60,7 @@ fn nothing_is_durable_while_the_disk_fails_and_all_is_when_it_recovers() {
         let (mut found, _) = recover(&dir).unwrap();
         found.dedup();
         assert_eq!(found, want, "{fault:?}");
+        Journal::compact(dir.path()).unwrap();
         assert_eq!(recover(&dir).unwrap().0.len(), 3, "{fault:?}");
     }
 }
@@ -69,7 +70,7 @@ fn a_server_that_stops_while_the_disk_fails_says_what_it_could_not_keep() {
     let dir = TempDir::new().unwrap();
     let disk = FaultyDisk::new(&dir);
     let faults = disk.faults.clone();
-    let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(1)).unwrap();
+    let (journal, mut lanes) = start_on(disk, Durability::Sync, 1);
     faults.set(Some(Fault::Append));
     submit(&mut lanes[0], &binding(1, 1, 0));
     until("failing is told", || journal.status().failing.is_some());
@@ -84,7 +85,7 @@ fn an_interval_journal_keeps_what_was_written_before_the_disk_failed() {
     let disk = FaultyDisk::new(&dir);
     let faults = disk.faults.clone();
     let interval = Durability::Interval(Duration::from_secs(3600));
-    let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), interval, wakes(1)).unwrap();
+    let (journal, mut lanes) = start_on(disk, interval, 1);
     for generation in 1..10 {
         let ticket = submit(&mut lanes[0], &binding(1, generation, 0));
         until("written", || lanes[0].durable() == ticket);
@@ -96,131 +97,6 @@ fn an_interval_journal_keeps_what_was_written_before_the_disk_failed() {
     until("written", || lanes[0].durable() == ticket);
     journal.stop().unwrap();
     assert_eq!(recover(&dir).unwrap().0, (1..=10).map(|generation| binding(1, generation, 0)).collect::<Vec<_>>());
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Submit { number: u32, id_len: usize },
-    Wait,
-    Fault(Option<Fault>),
-    PowerCut(u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let fault = prop_oneof![Just(Fault::Append), Just(Fault::TornAppend), Just(Fault::Sync), Just(Fault::Create)];
-    prop_oneof![
-        8 => (0..6u32, prop_oneof![Just(0usize), 0..256usize])
-            .prop_map(|(number, id_len)| Step::Submit { number, id_len }),
-        4 => Just(Step::Wait),
-        1 => proptest::option::of(fault).prop_map(Step::Fault),
-        1 => any::<u64>().prop_map(Step::PowerCut),
-    ]
-}
-
-/// What a server and its clients know: per address, the newest that was durable, and all that was ever submitted.
-#[derive(Default)]
-struct Known {
-    generation: u32,
-    submitted: Vec<(Ticket, Binding)>,
-    all: Vec<Binding>,
-    durable: Vec<Binding>,
-}
-
-impl Known {
-    fn look(&mut self, lane: &Lane) {
-        let durable = lane.durable();
-        let at = self.submitted.partition_point(|(ticket, _)| *ticket <= durable);
-        self.durable.extend(self.submitted.drain(..at).map(|(_, binding)| binding));
-    }
-
-    fn check(&self, found: Vec<Binding>) {
-        for binding in &found {
-            assert!(self.all.contains(binding), "made up: {binding:?}");
-        }
-        let found = newest(found);
-        for (address, kept) in newest(self.durable.iter().cloned()) {
-            let found = found.get(&address);
-            assert!(found.is_some_and(|found| found.generation >= kept.generation), "lost: {kept:?}, found {found:?}");
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
-    #[test]
-    fn what_was_durable_survives_any_mix_of_faults_and_power_cuts(
-        steps in proptest::collection::vec(step(), 1..60),
-    ) {
-        let dir = TempDir::new().unwrap();
-        let mut known = Known::default();
-        let mut steps = steps.into_iter().peekable();
-        while steps.peek().is_some() {
-            let mut disk = FaultyDisk::new(&dir);
-            let faults = disk.faults.clone();
-            let mut found = Vec::new();
-            Journal::recover_on(&mut disk, dir.path(), |binding| found.push(binding)).unwrap();
-            known.check(found);
-            let (journal, mut lanes) =
-                Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(1)).unwrap();
-            let mut lane = lanes.pop().unwrap();
-            let seed = one_life(&mut known, &mut lane, &faults, &mut steps);
-            match seed {
-                Some(seed) => {
-                    // Nothing reaches the disk from here on, not even what stopping would write.
-                    faults.set_all(&[Fault::Append, Fault::Sync, Fault::Create]);
-                    let _ = journal.stop();
-                    known.look(&lane);
-                    let mut random = seed | 1;
-                    faults.power_cut(&dir, |end| {
-                        random ^= random << 13;
-                        random ^= random >> 7;
-                        random ^= random << 17;
-                        random % end
-                    });
-                }
-                None => {
-                    faults.set(None);
-                    journal.stop().unwrap();
-                    known.look(&lane);
-                    prop_assert!(known.submitted.is_empty(), "a clean stop keeps all");
-                }
-            }
-            known.submitted.clear();
-        }
-        known.check(recover(&dir).unwrap().0);
-        known.check(recover(&dir).unwrap().0);
-    }
-}
-
-/// From a start to a power cut (its seed), or to the last step.
-fn one_life(
-    known: &mut Known,
-    lane: &mut Lane,
-    faults: &Faults,
-    steps: &mut impl Iterator<Item = Step>,
-) -> Option<u64> {
-    let mut healthy = true;
-    for step in steps {
-        match step {
-            Step::Submit { number, id_len } => {
-                known.generation += 1;
-                let binding = binding(number, known.generation, id_len);
-                known.submitted.push((submit(lane, &binding), binding.clone()));
-                known.all.push(binding);
-            }
-            Step::Wait => {
-                let last = known.submitted.last().map(|(ticket, _)| *ticket);
-                until("durable", || !healthy || last.is_none_or(|last| lane.durable() >= last));
-                known.look(lane);
-            }
-            Step::Fault(fault) => {
-                healthy = fault.is_none();
-                faults.set(fault);
-            }
-            Step::PowerCut(seed) => return Some(seed),
-        }
-    }
-    None
 }
 
 #[test]
@@ -245,7 +121,7 @@ fn a_disk_that_is_full_for_long_collects_no_files() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::new(&dir);
     let faults = disk.faults.clone();
-    let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(1)).unwrap();
+    let (journal, mut lanes) = start_on(disk, Durability::Sync, 1);
     faults.set(Some(Fault::Append));
     let ticket = submit(&mut lanes[0], &binding(1, 1, 0));
     until("failing", || journal.status().failing.is_some());
@@ -262,7 +138,7 @@ fn a_lane_refuses_what_its_worker_could_not_park() {
     let dir = TempDir::new().unwrap();
     let disk = FaultyDisk::new(&dir);
     let faults = disk.faults.clone();
-    let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(1)).unwrap();
+    let (journal, mut lanes) = start_on(disk, Durability::Sync, 1);
     let mut lane = lanes.pop().unwrap();
     lane.limit_to(100);
     faults.set(Some(Fault::Sync));
@@ -282,7 +158,7 @@ fn a_disk_that_does_not_answer_does_not_hold_up_the_stop() {
     let dir = TempDir::new().unwrap();
     let disk = FaultyDisk::new(&dir);
     let faults = disk.faults.clone();
-    let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), Durability::Sync, wakes(1)).unwrap();
+    let (journal, mut lanes) = start_on(disk, Durability::Sync, 1);
     let hang = faults.0.clone();
     let ticket = submit(&mut lanes[0], &binding(1, 1, 0));
     until("durable", || lanes[0].durable() >= ticket);

@@ -1,7 +1,7 @@
 //! The journal against crashes, damage and failing disks: what was said to be durable is there, and nothing is made up.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fs, io,
     net::Ipv4Addr,
     path::PathBuf,
@@ -17,7 +17,7 @@ use super::{
     *,
 };
 use crate::lease::{BindingState, HwAddress, Lease};
-use disk::{Fault, Faults, FaultyDisk};
+use disk::{Fault, FaultyDisk};
 
 mod compaction;
 mod damage;
@@ -25,6 +25,7 @@ mod disk;
 mod faults;
 mod import;
 mod repair;
+mod sim;
 
 fn binding(number: u32, generation: u32, id_len: usize) -> Binding {
     let mut chaddr = [0; 16];
@@ -47,16 +48,24 @@ fn lease(binding: &Binding) -> Lease {
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) -> Ticket {
-    lane.submit(&lease(binding), &binding.hw, &binding.client_id).unwrap()
+    let ticket = lane.push_counted(&lease(binding), &binding.hw, &binding.client_id, &binding.limits).unwrap();
+    lane.ring();
+    ticket
 }
 
 fn wakes(lanes: usize) -> Vec<Arc<Wake>> {
     (0..lanes).map(|_| Arc::new(Wake::new().unwrap())).collect()
 }
 
+/// Starts one that does not compact.
 fn start(dir: &TempDir, durability: Durability) -> (Journal, Lane) {
-    let (journal, mut lanes) = Journal::start(dir.path(), durability, wakes(1)).unwrap();
+    let (journal, mut lanes) = start_lanes(dir, durability, wakes(1));
     (journal, lanes.pop().unwrap())
+}
+
+fn start_lanes(dir: &TempDir, durability: Durability, wakes: Vec<Arc<Wake>>) -> (Journal, Vec<Lane>) {
+    let compaction = CompactionPolicy { percent: 0, segments: 0 };
+    Recovery::open(dir.path()).unwrap().start(Options { compaction, ..Options::new(durability) }, wakes).unwrap()
 }
 
 #[track_caller]
@@ -74,10 +83,25 @@ fn read(dir: &TempDir) -> Result<(Vec<Binding>, RecoveryReport), JournalError> {
     Ok((found, report))
 }
 
+/// As a server does that starts: in order, and on three threads with the same result.
 fn recover(dir: &TempDir) -> Result<(Vec<Binding>, RecoveryReport), JournalError> {
     let mut found = Vec::new();
-    let report = Journal::recover(dir.path(), |binding| found.push(binding))?;
+    let recovery = Recovery::open(dir.path())?;
+    let report = recovery.replay(|binding| found.push(binding.clone()))?;
+    let also = std::sync::Mutex::new(Vec::new());
+    let done = AtomicU64::new(0);
+    let again = recovery.replay_with(3, &done, |some| also.lock().unwrap().extend_from_slice(some))?;
+    assert_eq!((again, done.into_inner()), (report, report.records));
+    let (mut all, mut also) = (found.clone(), also.into_inner().unwrap());
+    let order = |binding: &Binding| (binding.address, binding.generation, binding.started_s);
+    all.sort_by_key(order);
+    also.sort_by_key(order);
+    assert_eq!(all, also);
     Ok((found, report))
+}
+
+fn start_on(disk: FaultyDisk, durability: Durability, lanes: usize) -> (Journal, Vec<Lane>) {
+    Recovery::open_on(Arc::new(disk)).unwrap().start(Options::new(durability), wakes(lanes)).unwrap()
 }
 
 /// Writes these in groups of one, and ends as a crash would: without the closing marker.
@@ -94,7 +118,12 @@ fn crashed_journal(dir: &TempDir, bindings: &[Binding]) {
 }
 
 fn segments(dir: &TempDir) -> Vec<PathBuf> {
-    segment::list(dir.path()).unwrap().into_iter().map(|(_, path)| path).collect()
+    let files = segment::list(&DirectoryDisk::new(dir.path())).unwrap();
+    files.whole.into_iter().map(|(number, kind)| dir.path().join(segment::name(number, kind))).collect()
+}
+
+fn segment_name(number: u64) -> String {
+    segment::name(number, segment::Kind::Segment)
 }
 
 fn newest(bindings: impl IntoIterator<Item = Binding>) -> BTreeMap<Ipv4Addr, Binding> {
@@ -113,18 +142,44 @@ fn records_of_every_state_and_identifier_length_come_back() {
     for len in 0..=255 {
         let binding = binding(len as u32, 9, len);
         let mut records = Vec::new();
-        record::encode(&lease(&binding), &binding.hw, &binding.client_id, |bytes| records.push(bytes));
+        record::encode(&lease(&binding), &binding.hw, &binding.client_id, &binding.limits, |bytes| records.push(bytes));
         assert_eq!(records.len(), record::records_of(len));
         assert!(records.len() <= MAX_RECORDS);
         let (base, parts) = records.split_last().unwrap();
         assert!(parts.iter().all(record::is_continuation) && !record::is_continuation(base));
         let mut sealed = *base;
         record::seal(&mut sealed, 77);
-        let Some(Record::Base { lease: read, hw, client_id_len, .. }) = record::decode(&sealed, 77) else {
-            panic!("not read")
-        };
-        assert_eq!((read, hw, usize::from(client_id_len)), (lease(&binding), binding.hw, len));
+        let Some(Record::Base { lease: read, hw, tail, .. }) = record::decode(&sealed, 77) else { panic!("not read") };
+        assert_eq!((read, hw, tail.len()), (lease(&binding), binding.hw, len));
         assert_eq!(record::decode(&sealed, 78), None, "another segment's bytes");
+    }
+}
+
+/// A binding that counts against so many limits.
+fn counted(number: u32, id_len: usize, limits: usize) -> Binding {
+    let key = |n: usize| crate::lease::LimitKey::new("circuit", &[number as u8, n as u8]);
+    Binding { limits: (0..limits).map(key).collect(), ..binding(number, 1, id_len) }
+}
+
+#[test]
+fn what_leases_count_against_comes_back_through_restarts_and_compaction() {
+    let dir = TempDir::new().unwrap();
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    let lens = [0, 5, 6, 7, 22, 23, 70, 71, 254, 255];
+    let written: Vec<Binding> =
+        (0u32..40).map(|n| counted(n, lens[n as usize % lens.len()], n as usize / lens.len())).collect();
+    for binding in &written {
+        let mut count = 0;
+        let Binding { hw, client_id, limits, .. } = binding;
+        record::encode(&lease(binding), hw, client_id, limits, |_| count += 1);
+        assert_eq!(count, record::records_of(record::tail_len(client_id.len(), limits.len())));
+        assert!(count <= MAX_RECORDS);
+        submit(&mut lane, binding);
+    }
+    drop(lane);
+    journal.stop().unwrap();
+    for _ in 0..3 {
+        assert_eq!(recover(&dir).unwrap().0, written, "recovery compacts, too");
     }
 }
 
@@ -157,7 +212,7 @@ fn restarts_form_a_chain_that_holds_what_every_lane_wrote() {
     let dir = TempDir::new().unwrap();
     let mut written: Vec<Vec<Binding>> = vec![Vec::new(); LANES];
     for restart in 1..=4u32 {
-        let (journal, mut lanes) = Journal::start(dir.path(), Durability::Sync, wakes(LANES)).unwrap();
+        let (journal, mut lanes) = start_lanes(&dir, Durability::Sync, wakes(LANES));
         for (at, id_len) in ID_LENGTHS.into_iter().enumerate() {
             for (number, lane) in lanes.iter_mut().enumerate() {
                 // Addresses of its own for each lane.
@@ -208,7 +263,7 @@ fn lanes_keep_their_order_and_their_tickets() {
     const LANES: usize = 4;
     let dir = TempDir::new().unwrap();
     let wakes = wakes(LANES);
-    let (journal, lanes) = Journal::start(dir.path(), Durability::Sync, wakes.clone()).unwrap();
+    let (journal, lanes) = start_lanes(&dir, Durability::Sync, wakes.clone());
     std::thread::scope(|scope| {
         for (number, mut lane) in lanes.into_iter().enumerate() {
             let wake = &wakes[number];
@@ -261,7 +316,7 @@ fn without_sync_nothing_waits_and_a_clean_stop_keeps_all() {
         let dir = TempDir::new().unwrap();
         let disk = FaultyDisk::new(&dir);
         let faults = disk.faults.clone();
-        let (journal, mut lanes) = Journal::start_on(Box::new(disk), dir.path(), durability, wakes(1)).unwrap();
+        let (journal, mut lanes) = start_on(disk, durability, 1);
         let lane = &mut lanes[0];
         assert!(!lane.parks());
         let ticket = submit(lane, &binding(1, 1, 0));

@@ -11,6 +11,8 @@ use proptest::prelude::*;
 use super::*;
 
 mod free_map;
+mod limit_table;
+mod limits;
 mod model;
 mod reserved;
 mod ring;
@@ -60,7 +62,7 @@ impl Who {
     }
 
     fn in_subnet<'a>(&'a self, table: &LeaseTable, subnet: u16) -> Client<'a> {
-        Client { key: table.key(subnet, &self.hw, &self.id), subnet, hw: &self.hw, client_id: &self.id }
+        Client { key: table.key(subnet, &self.hw, &self.id), subnet, hw: &self.hw, client_id: &self.id, limits: &[] }
     }
 }
 
@@ -89,6 +91,29 @@ fn n_addresses_serve_exactly_n_clients() {
     // Another subnet is none of their business.
     assert!(table.offer(&gone.in_subnet(&table, 1), None, NOW + HOLD, NOW).is_ok());
     assert_eq!(table.offer(&gone.in_subnet(&table, 7), None, NOW + HOLD, NOW), Err(OfferError::Exhausted));
+}
+
+#[test]
+fn what_is_in_use_of_a_subnet_is_counted_through_all_changes_and_a_restart() {
+    let ranges = [range(0, 1, 10), range(1, 20, 29)];
+    let table = LeaseTable::new(&ranges, SECRET);
+    let used = |table: &LeaseTable| (table.used_permille(0), table.used_permille(1));
+    let leases: Vec<Lease> = (0..4).map(|number| lease(&table, number, NOW)).collect();
+    table.offer(&Who::new(9).in_subnet(&table, 1), None, NOW + HOLD, NOW).unwrap();
+    assert_eq!(used(&table), (400, 100));
+    lease(&table, 0, NOW + 5);
+    assert_eq!(used(&table), (400, 100), "a renewal");
+    table.release(&Who::new(1).of(&table).key, leases[1].address, NOW + 5).unwrap();
+    table.decline(&Who::new(2).of(&table).key, leases[2].address, NOW + 2 * TERM, NOW + 5).unwrap();
+    assert_eq!(used(&table), (300, 100), "one released, one declined");
+    while table.expire(NOW + TERM, 100) > 0 {}
+    assert_eq!(used(&table), (200, 0), "one lease and the offer have run out");
+    let new = LeaseTable::new(&ranges, SECRET);
+    for binding in table.iter(NOW + TERM) {
+        new.restore(&binding, u16::from(binding.address.octets()[3] >= 20), NOW + TERM).unwrap();
+    }
+    assert_eq!(used(&new), (200, 0));
+    assert_eq!(new.used_permille(7), 1000, "one that is not there has no address to give");
 }
 
 #[test]
@@ -358,7 +383,7 @@ fn restoring_what_was_listed_gives_the_same_table() {
     // Another secret: keys are made anew from hardware address and client identifier.
     let new = LeaseTable::new(&[range(0, 1, 50), range(1, 60, 70)], [7, 7]);
     for binding in &listed {
-        assert!(new.restore(binding, 0, NOW + 2));
+        new.restore(binding, 0, NOW + 2).unwrap();
     }
     assert_eq!(new.iter(NOW + 2).collect::<Vec<_>>(), listed);
     assert_eq!(new.counts(), old.counts());
@@ -378,14 +403,15 @@ fn restoring_ignores_older_records_and_foreign_addresses() {
     let record = |generation, state, expires_s| {
         Lease { address: ip(1), state, generation, started_s: NOW, expires_s }.of(&hw, &[])
     };
-    assert!(table.restore(&record(5, BindingState::Released, NOW), 0, NOW));
-    assert!(table.restore(&record(4, BindingState::Bound, NOW + TERM), 0, NOW));
+    table.restore(&record(5, BindingState::Released, NOW), 0, NOW).unwrap();
+    table.restore(&record(4, BindingState::Bound, NOW + TERM), 0, NOW).unwrap();
     assert_eq!(table.get(ip(1), NOW).unwrap().state, BindingState::Released);
-    assert!(table.restore(&record(6, BindingState::Bound, NOW), 0, NOW));
+    table.restore(&record(6, BindingState::Bound, NOW), 0, NOW).unwrap();
     assert_eq!(table.get(ip(1), NOW).unwrap().state, BindingState::Expired);
-    assert!(!table.restore(&record(7, BindingState::Bound, NOW + TERM), 1, NOW), "another subnet's");
+    let elsewhere = table.restore(&record(7, BindingState::Bound, NOW + TERM), 1, NOW);
+    assert_eq!(elsewhere, Err(RestoreError::NotInPool), "another subnet's");
     let foreign = Binding { address: ip(99), ..record(1, BindingState::Bound, NOW + TERM) };
-    assert!(!table.restore(&foreign, 0, NOW));
+    assert_eq!(table.restore(&foreign, 0, NOW), Err(RestoreError::NotInPool));
 }
 
 #[test]
@@ -402,7 +428,7 @@ fn a_client_restored_with_two_bindings_keeps_both_from_others() {
             records.reverse();
         }
         for record in &records {
-            assert!(table.restore(record, 0, NOW));
+            table.restore(record, 0, NOW).unwrap();
         }
         assert_eq!(table.find(&who.of(&table).key, NOW).unwrap().address, ip(2));
         assert_eq!(table.offer(&Who::new(2).of(&table), Some(ip(1)), NOW + HOLD, NOW), Err(OfferError::Exhausted));
@@ -499,7 +525,7 @@ fn two_clients_whose_index_entries_look_alike_are_told_apart() {
     let table = table(3);
     let key = |n: u64| ClientKey([n, 7 << 32 | n]);
     let hw = HwAddress::default();
-    let client = |n| Client { key: key(n), subnet: 0, hw: &hw, client_id: &[] };
+    let client = |n| Client { key: key(n), subnet: 0, hw: &hw, client_id: &[], limits: &[] };
     for n in 1..=3 {
         assert_eq!(table.find(&key(n), NOW), None);
         table.bind(&client(n), ip(n as u32), NOW + TERM, NOW).unwrap();
@@ -535,7 +561,6 @@ fn a_stamp_is_for_one_record_and_says_settled_only_of_what_is() {
         "a lane beyond those that have a number"
     );
     assert!(!Stamp::UNSETTLED.is_settled(|_| Some(u64::MAX), in_flight));
-    assert!(Stamp::SETTLED.is_settled(|_| None, in_flight));
     // A later record of the slot is not taken for the stamped one.
     let table = table(1);
     let first = lease(&table, 1, NOW);
@@ -545,7 +570,7 @@ fn a_stamp_is_for_one_record_and_says_settled_only_of_what_is() {
     assert_eq!((covered(60).must_record, covered(60).stamp), (false, Stamp::new(0, 9)));
     let later = covered(0);
     assert!(later.must_record);
-    table.stamp(&first, Stamp::SETTLED);
+    table.stamp(&first, Stamp::new(0, 7));
     assert_eq!(covered(60).stamp, Stamp::UNSETTLED);
 }
 

@@ -174,7 +174,7 @@ impl Run {
     fn restart(&mut self) {
         self.table = LeaseTable::new(&[range(0, 1, 2), range(0, 3, ADDRESSES)], [9, 9]);
         for binding in self.kept.values() {
-            assert!(self.table.restore(binding, 0, self.model.now_s));
+            self.table.restore(binding, 0, self.model.now_s).unwrap();
         }
         let table = self.table.iter(self.model.now_s).filter(|binding| binding.state == BindingState::Bound);
         let model = (1..=ADDRESSES).map(ip).filter(|address| self.model.state(*address).0 == BindingState::Bound);

@@ -96,7 +96,7 @@ fn a_restored_lease_on_a_reserved_address_stays_and_keeps_its_client_out_when_it
         let (former, owner) = (Who::new(1), Who::new(2));
         let lease =
             Lease { address: ip(last), state: BindingState::Bound, generation: 7, started_s: NOW, expires_s: NOW + 50 };
-        assert!(table.restore(&lease.of(&former.hw, &former.id), 0, NOW));
+        assert_eq!(table.restore(&lease.of(&former.hw, &former.id), 0, NOW), Ok(()));
         let (former, owner) = (former.of(&table), owner.of(&table));
         assert_eq!(table.is_free_for(&owner.key, ip(last), NOW), Ok(false));
         assert_eq!(table.bind_reserved(&owner, ip(last), NOW + TERM, 0, NOW), Err(BindError::Taken));
@@ -152,7 +152,7 @@ fn threads_racing_for_reserved_addresses_never_see_another_owner() {
                 started_s: NOW,
                 expires_s: NOW + 40,
             };
-            assert!(table.restore(&lease.of(&who.hw, &who.id), (n % 2) as u16, NOW));
+            assert_eq!(table.restore(&lease.of(&who.hw, &who.id), (n % 2) as u16, NOW), Ok(()));
         }
         let clock = AtomicU32::new(NOW);
         let wins = AtomicU64::new(0);

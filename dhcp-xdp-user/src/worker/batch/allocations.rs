@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
-    config::{Durability, IdKind, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf},
+    config::{Config, Durability, Gives, IdKind, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf},
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
     lease::{ClientId, LeaseTable},
@@ -16,7 +16,7 @@ use crate::{
         options::{Codes, code},
     },
     worker::{
-        counters::{Counters, DropReason, Message, Notice},
+        counters::{Counters, DropReason, Message, Notice, Snapshot},
         port::{Port, SharedPort},
     },
 };
@@ -99,6 +99,10 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
     if random.below(16) == 0 {
         msg = msg.option(code::CLIENT_ID, &[1]);
     }
+    if random.below(20) == 0 && !msg.options.is_empty() {
+        // A BOOTP client's.
+        msg.options.remove(0);
+    }
     let mut frame = msg.frame();
     if random.below(8) == 0 {
         let at = random.below(frame.len() as u32) as usize;
@@ -113,6 +117,76 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
 
 #[test]
 fn no_message_of_any_client_allocates_memory() {
+    let counts = serve_without_allocating(|_| {});
+    for message in Message::ALL {
+        assert!(counts.messages[*message as usize] > 30, "{message:?}: {counts:?}");
+    }
+    for reason in [DropReason::NoFreeAddress, DropReason::Released, DropReason::Declined, DropReason::BadOption] {
+        assert!(counts.drops[reason as usize] > 30, "{reason:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn reservations_and_a_shared_network_allocate_nothing_either() {
+    let counts = serve_without_allocating(|config| {
+        // By what they are, by their circuit, with and without an address, in a pool and outside.
+        for n in 1..=20u8 {
+            let (hw, circuit) = ([1, 2, 0, 0, 0, 0, n], [n]);
+            let (kind, id) = if n % 3 == 0 { (IdKind::CircuitId, &circuit[..]) } else { (IdKind::HwAddress, &hw[..]) };
+            let address = (n % 2 == 0).then_some(lan(if n % 4 == 0 { 200 } else { 100 } + n));
+            let gives = Gives { address, lease_time_s: Some(900), ..Gives::default() };
+            config.reservations.add(Scope::Network(0), kind, id, gives).unwrap();
+        }
+        config.reservations.end(|address| (lan(10)..=lan(150)).contains(&address), |_, _, _| unreachable!());
+        let mut subnets = config.subnets.to_vec();
+        subnets.iter_mut().for_each(|subnet| subnet.network = Some("one".to_owned()));
+        config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().to_vec());
+    });
+    assert!(counts.notices[Notice::ReservedInUse as usize] > 5, "{counts:?}");
+}
+
+#[test]
+fn classes_and_lease_limits_allocate_nothing_either() {
+    let text = r#"
+        [[interface]]
+        name = "lan0"
+        [[class]]
+        name = "kept apart"
+        match = "concat(lower(interface), relay[1], upper(option[61])) != 'x' and member('some') and hw_address != 02:00:00:00:00:01"
+        lease_time_s = 900
+        options = { domain-name = "apart.example.net" }
+        [[class]]
+        name = "some"
+        match = "giaddr in 10.0.0.0/8 or not relay.exists or vendor[9].option[1].exists or length(option[12]) > 3"
+        [[class]]
+        name = "tenth"
+        spawn = "substring(hw_address, 5, 1)"
+        match = "substring(hw_address, 5, 1).number > 100"
+        lease_limit = 1
+        [[class]]
+        name = "few"
+        match = "substring(hw_address, 5, 1).number <= 100"
+        lease_limit = 20
+        [[class]]
+        name = "nobody"
+        match = "substring(hw_address, 5, 1) == 0x07"
+        ignore = true
+        [[subnet]]
+        prefix = "192.0.2.0/24"
+        pools = ["192.0.2.10"]
+    "#;
+    let read = crate::config::parse("test", text, &crate::config::AnyMachine).unwrap().config;
+    let counts = serve_without_allocating(|config| {
+        config.classes = read.classes;
+        config.overlays = read.overlays;
+    });
+    for reason in [DropReason::LeaseLimit, DropReason::ClassIgnored] {
+        assert!(counts.drops[reason as usize] > 30, "{reason:?}: {counts:?}");
+    }
+}
+
+/// Serves all kinds of messages, and counts what is allocated in the meantime: nothing.
+fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
     let seen = allocation_counter::measure(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(100))));
     assert_eq!(seen.count_total, 1, "the allocator counts");
     let dir = tempfile::tempdir().unwrap();
@@ -132,14 +206,7 @@ fn no_message_of_any_client_allocates_memory() {
     })
     .with_vrfs(vec![b"\x00red".to_vec()]);
     config.load_balance = Some(LoadBalance { buckets: Codes::of(&(0..=250).collect::<Vec<u8>>()), after_secs: 30 });
-    // Some clients have a reservation: by what they are, by their circuit, with and without an address.
-    for n in 1..=20u8 {
-        let (hw, circuit) = ([1, 2, 0, 0, 0, 0, n], [n]);
-        let (kind, id) = if n % 3 == 0 { (IdKind::CircuitId, &circuit[..]) } else { (IdKind::HwAddress, &hw[..]) };
-        let address = (n % 2 == 0).then_some(lan(if n % 4 == 0 { 200 } else { 100 } + n));
-        config.reservations.add(Scope::Network(0), kind, id, address, Some(900), None).unwrap();
-    }
-    config.reservations.end(|address| (lan(10)..=lan(150)).contains(&address), |_, _, _| unreachable!());
+    change(&mut config);
     let leases = Arc::new(config.lease_table([1, 2]));
     let port = Port { interface: 0, name: "lan0".to_owned(), addresses: vec![SERVER], mac: SERVER_MAC, mtu: 1500 };
     let counters = Arc::new(Counters::default());
@@ -172,16 +239,8 @@ fn no_message_of_any_client_allocates_memory() {
     }
     // All of it was there.
     let counts = counters.snapshot();
-    for message in Message::ALL {
-        assert!(counts.messages[*message as usize] > 30, "{message:?}: {counts:?}");
-    }
-    for reason in [DropReason::NoFreeAddress, DropReason::Released, DropReason::Declined, DropReason::BadOption] {
-        assert!(counts.drops[reason as usize] > 30, "{reason:?}: {counts:?}");
-    }
-    assert!(counts.notices[Notice::ReservedInUse as usize] > 5, "{counts:?}");
-    let has_reserved = |binding: crate::lease::Binding| binding.address > lan(200);
-    assert!(leases.iter(NOW_S).any(has_reserved), "reserved addresses were leased");
     assert!(longest > 200 && longest <= ClientId::new().capacity(), "long identifiers were leased to: {longest}");
     drop(processor);
     journal.stop().unwrap();
+    counts
 }

@@ -40,9 +40,11 @@ fn turn(generator: &Generator<'_>, subject: Subject, server: &mut Process, known
     let load_s = generator.load_s();
     let searched = generator.capacity(subject, known)?;
     server.expect_running()?;
-    let at_half =
-        searched.capacity_per_s.map(|capacity| half(generator, subject, server, capacity / 2.0)).transpose()?;
-    let witnesses = match (searched.capacity_per_s, &at_half) {
+    // Whole numbers, because perfdhcp takes no others, and both are to be asked for the same.
+    let capacity = searched.capacity_per_s.map(|capacity| capacity.floor().max(1.0));
+    let half_of = |capacity: f64| (capacity / 2.0).round().max(1.0);
+    let at_half = capacity.map(|capacity| half(generator, subject, server, half_of(capacity))).transpose()?;
+    let witnesses = match (capacity, &at_half) {
         (Some(capacity), Some((half, _))) if subject != Subject::Reflector => vec![
             witness(generator, half.rate_per_s, half.done_per_s, load_s)?,
             // That is what makes it the capacity: all but a thousandth of it was completed.

@@ -2,10 +2,12 @@
 //!
 //! One thread. It reads the clock, allocates nothing a packet and makes no system call but those of its [`Port`].
 
+mod replies;
+mod starts;
+
 use std::{
     collections::VecDeque,
     io,
-    net::Ipv4Addr,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -21,11 +23,13 @@ use crate::{
     measure::{Counters, Measures, Prepared},
     port::{Clock, Port},
     reply::{ACK, Checksum, NAK, OFFER},
-    scenario::{Exchange, Scenario},
-    schedule::{Backoff, Pace},
-    template::{Fields, Look, Message, Templates},
-    verdict::{Expected, Grant, Judge, Pool, Scene, Verdict},
+    scenario::Exchange,
+    schedule::Pace,
+    template::{Fields, Message, Templates},
+    verdict::{Expected, Grant, Judge, Scene, Verdict},
 };
+
+pub use crate::plan::{End, Outcome, Plan};
 
 /// Frames handled in one go.
 const BATCH: usize = 64;
@@ -48,101 +52,6 @@ const LATE_SILENCE_NS: u64 = 1_000_000_000;
 const SILENCE_MESSAGES: u64 = 16;
 /// Servers whose MAC addresses are remembered.
 const SERVERS: usize = 8;
-
-/// What a run is to do, checked.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// What clients do.
-    pub scenario: Scenario,
-    /// How many there are; 1 to [`MAX_CLIENTS`](crate::identity::MAX_CLIENTS).
-    pub clients: u32,
-    /// How their exchanges begin.
-    pub pace: Pace,
-    /// For how long exchanges begin.
-    pub load: Duration,
-    /// For how long after that replies are awaited, at most.
-    pub drain: Duration,
-    /// Each client takes part once, and the run ends when all are done.
-    pub once: bool,
-    /// When messages are sent again.
-    pub backoff: Backoff,
-    /// How messages look.
-    pub look: Look,
-    /// Where addresses are expected from.
-    pub pool: Option<Pool>,
-    /// The only server that is to answer.
-    pub server: Option<Ipv4Addr>,
-    /// The seed.
-    pub seed: u64,
-    /// Number of the exchange before the first; more than 0 after an earlier run with the same clients.
-    pub first_round: u32,
-}
-
-impl Plan {
-    /// Clients that take a lease before the scenario begins.
-    pub fn prepared(&self) -> u32 {
-        (f64::from(self.clients) * self.scenario.prepared_percent / 100.0).round() as u32
-    }
-
-    /// Whether the server's replies may come through its kernel, which asks for addresses with ARP.
-    pub fn is_asked_for_addresses(&self) -> bool {
-        let unicast = [Exchange::Renew, Exchange::Rebind].iter().any(|exchange| self.scenario.mix.has(*exchange));
-        self.look.relay.is_some() || unicast || !self.look.broadcast
-    }
-}
-
-/// Why a run ended.
-#[derive(Debug)]
-pub enum End {
-    /// Its time was over.
-    Duration,
-    /// All clients are done.
-    AllDone,
-    /// Somebody stopped it; the result is partial.
-    Interrupted,
-    /// The server fell silent; the result is partial.
-    Silent,
-    /// The way to the server is gone, or no lease could be prepared; the result is partial.
-    Failed(io::Error),
-}
-
-impl End {
-    /// The name in reports.
-    pub fn name(&self) -> &'static str {
-        match self {
-            End::Duration => "duration",
-            End::AllDone => "all_done",
-            End::Interrupted => "interrupted",
-            End::Silent => "silent",
-            End::Failed(_) => "failed",
-        }
-    }
-
-    /// Whether the run was cut short.
-    pub fn is_partial(&self) -> bool {
-        matches!(self, End::Interrupted | End::Silent | End::Failed(_))
-    }
-}
-
-/// What a run found.
-pub struct Outcome {
-    /// Why it ended.
-    pub end: End,
-    /// Why the result is not that of the whole plan, if so.
-    pub incomplete: Option<String>,
-    /// Everything measured.
-    pub measures: Measures,
-    /// The counters at the end of the load, before the last replies were awaited: what rates are made of.
-    pub under_load: Counters,
-    /// How long exchanges began for, in nanoseconds.
-    pub load_ns: u64,
-    /// How long the run took, in nanoseconds, from its begin after what was prepared.
-    pub elapsed_ns: u64,
-    /// Exchanges that were due during the load.
-    pub offered: u64,
-    /// Clients that waited for an answer at the end.
-    pub in_flight: u32,
-}
 
 /// A frame that waits to be sent.
 #[derive(Clone, Copy)]
@@ -388,173 +297,6 @@ impl<'p> Engine<'p> {
         port.receive(BATCH, |frame| self.reply(frame, now)) > 0
     }
 
-    fn reply(&mut self, frame: &[u8], now: u64) {
-        if let Some(request) = arp::Request::parse(frame) {
-            return self.answer_arp(request);
-        }
-        let now_s = (now / 1_000_000_000) as u32;
-        let Self { names, clients, templates, .. } = &*self;
-        let verdict = self.judge.judge(frame, Scene { names, clients, templates, now_s });
-        let counters = &mut self.measures.counters;
-        counters.received += 1;
-        match verdict {
-            Verdict::Unmatched => return counters.unmatched += 1,
-            Verdict::Offer(grant) => self.offer(grant, now),
-            Verdict::Ack(grant) => self.ack(grant, now, now_s),
-            Verdict::Nak { index } => self.nak(index, now),
-            Verdict::Duplicate => counters.duplicates += 1,
-            Verdict::Late => counters.late += 1,
-            Verdict::OtherServer => counters.other_server += 1,
-            Verdict::OtherPath => counters.other_path += 1,
-            Verdict::Foreign { .. } => self.attacked(verdict, now_s),
-            Verdict::Violation(violation, evidence) => self.measures.violation(violation, evidence),
-        }
-        self.heard = Heard { at_ns: now, sent_since: 0, ever: true };
-    }
-
-    fn offer(&mut self, grant: Grant, now: u64) {
-        let Grant { index, address, server_id, server_mac, .. } = grant;
-        self.measures.counters.offers += 1;
-        self.measures.counters.checksum_offloaded += u64::from(grant.checksum == Checksum::Offloaded);
-        self.answered(index, Message::Discover, now);
-        if !self.servers.iter().any(|(known, _)| *known == server_id) {
-            let _ = self.servers.try_push((server_id, server_mac));
-        }
-        if self.clients.get(index).exchange == Exchange::Discover {
-            self.clients.offered(index, server_id);
-            self.done(index, now);
-        } else {
-            self.clients.request(index, now, address, server_id);
-            self.post(index, Message::Request);
-        }
-    }
-
-    fn ack(&mut self, grant: Grant, now: u64, now_s: u32) {
-        let Grant { index, address, server_id, lease_time_s, .. } = grant;
-        let client = *self.clients.get(index);
-        self.measures.counters.acks += 1;
-        self.measures.counters.checksum_offloaded += u64::from(grant.checksum == Checksum::Offloaded);
-        self.answered(index, client.outstanding().unwrap_or(Message::Request), now);
-        self.judge.bound(index, client.address, address);
-        let first = self.clients.bind(index, address, server_id, now_s.saturating_add(lease_time_s));
-        self.measures.counters.clients_bound += u64::from(first);
-        if client.exchange == Exchange::Decline && self.stage != Stage::Preparing {
-            self.clients.depart(index, Phase::Declining, now);
-            self.post(index, Message::Decline);
-        } else {
-            self.done(index, now);
-        }
-    }
-
-    fn nak(&mut self, index: u32, now: u64) {
-        let client = *self.clients.get(index);
-        self.measures.counters.naks += 1;
-        self.answered(index, client.outstanding().unwrap_or(Message::Request), now);
-        if client.phase != Phase::Requesting {
-            // It was about the lease that the client held.
-            self.judge.left(index, client.address);
-            self.clients.forget(index);
-            self.clients.restart(index, now);
-            self.post(index, Message::Discover);
-        } else {
-            self.clients.fail(index);
-        }
-    }
-
-    fn answered(&mut self, index: u32, message: Message, now: u64) {
-        let client = self.clients.get(index);
-        // The first message of an exchange is the one that was due.
-        let lateness_ns = if message == Message::Request { 0 } else { u64::from(client.lateness_us) * 1000 };
-        self.measures.answered(message, now.saturating_sub(client.sent_at_ns), lateness_ns);
-    }
-
-    /// An exchange has come to its end.
-    fn done(&mut self, index: u32, now: u64) {
-        let counters = &mut self.measures.counters;
-        if self.stage == Stage::Preparing {
-            return self.clients.again(index);
-        }
-        counters.completed += 1;
-        if self.clients.mark_done(index) {
-            self.measures.client_done(now - self.epoch_ns);
-        }
-        match self.plan.scenario.hold {
-            Some(hold) if self.clients.get(index).phase == Phase::Bound => {
-                let chance = self.names.chance(index, self.clients.get(index).round, u8::MAX);
-                let part = f64::from(chance) / f64::from(u32::MAX);
-                let seconds = hold.least_s + (hold.most_s - hold.least_s) * part;
-                self.clients.hold(index, now, (seconds * 1e9) as u64);
-            }
-            _ if !self.plan.once => self.clients.again(index),
-            _ => {}
-        }
-    }
-
-    /// A client has held its lease for as long as it wanted.
-    fn leave(&mut self, index: u32, now: u64) {
-        let chance = self.names.chance(index, self.clients.get(index).round, u8::MAX - 1);
-        let vanish_percent = self.plan.scenario.hold.map_or(0.0, |hold| hold.vanish_percent);
-        if f64::from(chance) / f64::from(u32::MAX) * 100.0 < vanish_percent {
-            self.measures.counters.vanished += 1;
-            self.clients.fail(index);
-        } else {
-            self.clients.depart(index, Phase::Releasing, now);
-            self.post(index, Message::Release);
-        }
-    }
-
-    /// A message that has no answer is on its way.
-    fn departed(&mut self, index: u32, message: Message, now: u64) {
-        let client = *self.clients.get(index);
-        let farewell = if message == Message::Release {
-            &mut self.measures.counters.released
-        } else {
-            &mut self.measures.counters.declined
-        };
-        *farewell += 1;
-        self.judge.left(index, client.address);
-        self.clients.forget(index);
-        if self.plan.scenario.hold.is_some() {
-            self.clients.again(index);
-        } else {
-            self.done(index, now);
-        }
-    }
-
-    /// A reply to an attacker. Who starves the pool takes what it is offered.
-    fn attacked(&mut self, verdict: Verdict, now_s: u32) {
-        let Verdict::Foreign { message_type, mac, xid, address, server_id, lease_time_s } = verdict else { return };
-        let hostile = &mut self.measures.counters.hostile;
-        hostile.replies += 1;
-        match message_type {
-            OFFER => {
-                hostile.offers += 1;
-                if self.plan.scenario.mix.has(Exchange::Starvation) {
-                    self.outbox.push_back(Letter::Attack(Attack::Request { mac, xid, address, server_id }));
-                }
-            }
-            ACK => {
-                hostile.acks += 1;
-                self.judge.taken_by_foreigner(address, now_s.saturating_add(lease_time_s));
-            }
-            NAK => hostile.naks += 1,
-            _ => {}
-        }
-    }
-
-    /// Answers for relay agents and for addresses that clients hold.
-    fn answer_arp(&mut self, request: arp::Request) {
-        let look = &self.plan.look;
-        let relayed = look.relay.as_ref().is_some_and(|relay| relay.giaddrs.contains(&request.target));
-        let mac = match self.judge.client_at(request.target.into()) {
-            Some(index) => look.source_mac.unwrap_or_else(|| self.names.mac(index)),
-            None if relayed => look.source_mac.unwrap_or_default(),
-            None => return,
-        };
-        self.measures.counters.arp_answered += 1;
-        self.outbox.push_back(Letter::Arp { request, mac });
-    }
-
     /// Puts a client's message into the outbox, twice when it is heard over two paths.
     fn post(&mut self, index: u32, message: Message) {
         self.outbox.push_back(Letter::Client { index, message, path: 0 });
@@ -589,93 +331,6 @@ impl<'p> Engine<'p> {
             }
         }
         worked
-    }
-
-    /// Begins exchanges that are due, a batch at most.
-    fn begin(&mut self, now: u64) -> bool {
-        let mut begun = 0;
-        while begun < BATCH && self.outbox.len() + BATCH <= OUTBOX {
-            let Some(lateness_ns) = self.due(now) else { break };
-            begun += 1;
-            let exchange = self.draw();
-            if exchange.is_hostile() {
-                self.attack(exchange);
-            } else if let Some((index, message)) = self.clients.begin(exchange, now, lateness_ns) {
-                self.starts += 1;
-                self.measures.counters.started += 1;
-                self.measures.lateness.saturating_record(lateness_ns);
-                self.post(index, message);
-            } else if self.plan.once {
-                // All are under way. One that fails begins anew when it is idle.
-                break;
-            } else {
-                self.starts += 1;
-                self.measures.counters.no_idle_client += 1;
-            }
-        }
-        begun > 0
-    }
-
-    /// Whether an exchange is to begin now, and how late that is.
-    fn due(&self, now: u64) -> Option<u64> {
-        let window_is_open = |window| self.clients.in_window() < window && self.clients.any_idle();
-        match (self.stage, &self.plan.pace) {
-            (Stage::Preparing, _) => {
-                let again = self.measures.counters.abandoned + self.measures.counters.naks;
-                let all = self.starts >= u64::from(self.plan.prepared()) + again;
-                (!all && window_is_open(PREPARE_WINDOW)).then_some(0)
-            }
-            (Stage::Drain, _) if !self.comes_back() => None,
-            (Stage::Drain, pace) if self.starts < u64::from(self.names.count()) => {
-                Some(now.saturating_sub(self.epoch_ns + pace.due_ns(self.starts)))
-            }
-            (Stage::Drain, _) => Some(0),
-            (Stage::Load, Pace::Closed { window }) => window_is_open(*window).then_some(0),
-            // A client that begins anew after a failure has no place in the schedule.
-            (Stage::Load, _) if self.plan.once && self.starts >= u64::from(self.names.count()) => {
-                self.clients.any_idle().then_some(0)
-            }
-            (Stage::Load, pace) => now.checked_sub(self.epoch_ns + pace.due_ns(self.starts)),
-        }
-    }
-
-    /// Whether a client is to begin although the load is over: where each is to be served once, one that failed, or, along a
-    /// curve, one whose time came while this program was not given a processor.
-    fn comes_back(&self) -> bool {
-        let all_were_due = matches!(self.plan.pace, Pace::Curve(_)) || self.starts >= u64::from(self.names.count());
-        self.plan.once && all_were_due && self.clients.any_idle()
-    }
-
-    /// What begins next.
-    #[inline]
-    fn draw(&self) -> Exchange {
-        if self.stage == Stage::Preparing {
-            return Exchange::Dora;
-        }
-        let mix = &self.plan.scenario.mix;
-        mix.single().unwrap_or_else(|| mix.draw(self.names.chance_of(self.starts, 0)))
-    }
-
-    /// An attacker sends.
-    fn attack(&mut self, exchange: Exchange) {
-        self.starts += 1;
-        self.attacks = self.attacks.wrapping_add(1);
-        let n = self.attacks;
-        let attack = match exchange {
-            Exchange::Garbage => Attack::Garbage { n },
-            Exchange::Starvation => Attack::Discover { n },
-            _ => {
-                let victim = self.names.chance_of(n.into(), 1) % self.names.count();
-                let client = self.clients.get(victim);
-                if client.address == 0 {
-                    return;
-                }
-                let messages = [Message::Release, Message::Decline, Message::Reboot];
-                let message = messages[self.names.chance_of(n.into(), 2) as usize % messages.len()];
-                Attack::Spoof { n, message, address: client.address, server_id: client.server_id }
-            }
-        };
-        self.outbox.push_back(Letter::Attack(attack));
     }
 
     /// Hands what waits to the port, until it has no more room.
