@@ -190,6 +190,11 @@ pub(super) fn check(
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }
+    let guarded = subnets.iter().map(|subnet| subnet.guarded_pools.len()).sum::<usize>();
+    if subnets.len() <= MAX_SUBNETS && subnets.len() + guarded > MAX_SUBNETS {
+        let last = form.subnets.last().map_or(0..0, Spanned::span);
+        checker.error(last, format!("more than {MAX_SUBNETS} subnets and pools with classes together"));
+    }
     let subnets = Subnets::new(subnets).with_vrfs(vrfs);
     let reservations = super::reserve::reservations(&mut checker, form, &subnets, &levels, &mut overlays);
     let config = Config {

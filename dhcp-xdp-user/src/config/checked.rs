@@ -190,6 +190,8 @@ pub struct Subnet {
     pub options: OptionSet,
     /// The pools with options of their own, sorted; all other addresses have `options`.
     pub pool_options: Vec<PoolOptions>,
+    /// The pools that are not for every client of the subnet, sorted.
+    pub guarded_pools: Vec<GuardedPool>,
     /// `siaddr`: next server to use in bootstrap.
     pub next_server: Ipv4Addr,
     /// `sname`: name of the next server, at most 63 bytes.
@@ -208,11 +210,28 @@ impl Subnet {
         pool.map_or(&self.options, |pool| &pool.options)
     }
 
+    /// The pool with this address, if it is not for every client.
+    pub fn guarded_pool_at(&self, address: Ipv4Addr) -> Option<&GuardedPool> {
+        let after = self.guarded_pools.partition_point(|pool| pool.range.first <= address);
+        after.checked_sub(1).map(|at| &self.guarded_pools[at]).filter(|pool| pool.range.contains(address))
+    }
+
     /// The boot file of a client of this architecture.
     pub fn boot_file_of(&self, architecture: Option<u16>) -> &[u8] {
         let of = |wanted: u16| self.boot_files.iter().find(|(architecture, _)| *architecture == wanted);
         architecture.and_then(of).map_or(&self.boot_file, |(_, file)| file)
     }
+}
+
+/// A pool that is for some clients only.
+#[derive(Clone, Copy, Debug)]
+pub struct GuardedPool {
+    /// Its addresses.
+    pub range: AddressRange,
+    /// Who gets one.
+    pub access: Access,
+    /// Its number in the lease table, where it is as a subnet of its own in the same network; given by [`Subnets::new`].
+    pub group: u16,
 }
 
 /// VLAN identifiers, both ends included.

@@ -210,6 +210,9 @@ pub(super) struct ReservationsForm {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PoolForm {
     pub range: Option<Text>,
+    pub allow_classes: Option<Spanned<Vec<Text>>>,
+    pub deny_classes: Vec<Text>,
+    pub known_clients_only: bool,
     pub options: Options,
 }
 

@@ -54,7 +54,13 @@ const VSS_GLOBAL: u8 = 255;
 
 impl Subnets {
     /// Of subnets that do not overlap; those beyond what a `u16` counts are not found by address.
-    pub fn new(all: Vec<Subnet>) -> Self {
+    pub fn new(mut all: Vec<Subnet>) -> Self {
+        let numbers = all.len()..;
+        let guarded = all.iter_mut().flat_map(|subnet| &mut subnet.guarded_pools);
+        for (pool, number) in guarded.zip(numbers) {
+            // There are no more: the check counts them.
+            pool.group = u16::try_from(number).unwrap_or(u16::MAX);
+        }
         let places = || all.iter().zip(0..=u16::MAX);
         let range = |subnet: &Subnet| (subnet.prefix.network().into(), subnet.prefix.broadcast().into());
         let mut by_address: Vec<(u32, u32, u16)> = places()

@@ -96,7 +96,13 @@ const RESERVATION: Keys = &[
     ("boot_file", Text),
     ("options", Options),
 ];
-const POOL: Keys = &[("range", Text), ("options", Options)];
+const POOL: Keys = &[
+    ("range", Text),
+    ("allow_classes", Texts),
+    ("deny_classes", Texts),
+    ("known_clients_only", Bool),
+    ("options", Options),
+];
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
 const CLASS: Keys = &[

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use super::{
-    AddressRange, Identity, LeaseTimes, Subnet, Vrf, boot,
+    Access, AddressRange, GuardedPool, Identity, LeaseTimes, Subnet, Vrf, boot,
     check::Checker,
     file::{FileForm, NetworkForm, PoolForm, Settings, SubnetForm, Text},
     levels::Levels,
@@ -131,6 +131,7 @@ fn subnet(
         auto_configure: settings.auto_configure,
         options,
         pool_options,
+        guarded_pools: guarded_pools(checker, form, given),
         next_server: settings.next_server.and_then(|text| checker.address(text)).unwrap_or(Ipv4Addr::UNSPECIFIED),
         server_name: boot::name(checker, settings.server_name, boot::MAX_SERVER_NAME),
         boot_file: boot::name(checker, settings.boot_file, boot::MAX_BOOT_FILE),
@@ -244,6 +245,21 @@ fn pools(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<
         );
     }
     pools
+}
+
+/// The pools that say who they are for.
+fn guarded_pools(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetForm) -> Vec<GuardedPool> {
+    let mut guarded = Vec::new();
+    for pool in given.pool.iter().map(Spanned::get_ref) {
+        let PoolForm { range, allow_classes, deny_classes, known_clients_only, .. } = pool;
+        let Some(range) = range.as_ref().and_then(|text| ranges::parse(text.get_ref()).ok()) else { continue };
+        let access = super::classes::access(checker, form, allow_classes.as_ref(), deny_classes, *known_clients_only);
+        if access != Access::default() {
+            guarded.push(GuardedPool { range, access, group: 0 });
+        }
+    }
+    guarded.sort_by_key(|pool| pool.range.first);
+    guarded
 }
 
 fn pool_range(spanned: &Spanned<PoolForm>) -> Option<&Text> {

@@ -1071,3 +1071,64 @@ fn the_example_of_qinq_is_clean_and_tells_customers_apart() {
     );
     assert_eq!((place(102, 1), config.subnets.network(0)), (None, &[0, 1][..]));
 }
+
+#[test]
+fn the_example_of_cable_is_clean_and_keeps_devices_apart() {
+    let config = example(include_str!("../../../examples/cable.toml"));
+    assert_eq!((config.subnets.network(0), config.classes.settings.len()), (&[0, 1, 2][..], 3));
+    assert_eq!(config.subnets[2].guarded_pools.len(), 1);
+}
+
+#[test]
+#[ignore = "long: a million reservations, and how long they take"]
+fn a_million_reservations_are_read_in_seconds_and_found_as_fast_as_a_few() {
+    use std::{fmt::Write as _, hint::black_box, time::Instant};
+
+    struct Asks(crate::lease::HwAddress);
+    impl Identified for Asks {
+        fn id(&self, _: IdKind) -> Option<&[u8]> {
+            None
+        }
+        fn hw(&self) -> &crate::lease::HwAddress {
+            &self.0
+        }
+    }
+    let asks = |n: u32| {
+        let mut chaddr = [0; 16];
+        chaddr[..2].copy_from_slice(&[2, 0]);
+        chaddr[2..6].copy_from_slice(&n.to_be_bytes());
+        Asks(crate::lease::HwAddress { htype: 1, hlen: 6, chaddr })
+    };
+    let load = |count: u32| {
+        let mut table = String::from("hw_address,address,hostname\n");
+        for n in 0..count {
+            let [a, b, c, d] = n.to_be_bytes();
+            let address = std::net::Ipv4Addr::from(0x0a00_0001 + n);
+            writeln!(table, "02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x},{address},cpe-{n}").unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("r.csv"), table).unwrap();
+        let text = format!(
+            "{LAN}[[subnet]]\nprefix = \"10.0.0.0/8\"\nserver_id = \"192.0.2.1\"\npools = [\"10.255.0.0/16\"]\nreservations = \"r.csv\"\n"
+        );
+        let start = Instant::now();
+        let config = parse(&dir.path().join("f").display().to_string(), &text, &Lab)
+            .unwrap_or_else(|why| panic!("{why}"))
+            .config;
+        println!("{count} reservations read in {:.2} s", start.elapsed().as_secs_f64());
+        config
+    };
+    for count in [1000, 1_000_000] {
+        let config = load(count);
+        assert_eq!(config.reservations.len(), count as usize);
+        let start = Instant::now();
+        for n in 0..1_000_000 {
+            let asked = n % 1000 * (count / 1000);
+            assert_eq!(black_box(config.reservations.find(0, &asks(asked))), Some(asked));
+        }
+        println!("of {count}: {:.0} ns a look", start.elapsed().as_secs_f64() * 1000.0);
+        let start = Instant::now();
+        let leases = config.lease_table([1, 2]);
+        println!("a table of {} addresses made in {:.2} s", leases.counts().total, start.elapsed().as_secs_f64());
+    }
+}

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::{Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, locate, subnet::server_id};
 use crate::{
-    config::{Config, LeaseTimes, Reservation, Subnet},
+    config::{Access, Config, LeaseTimes, Reservation, Subnet},
     lease::{BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError},
     wire::{dhcp::MessageType, options::code},
 };
@@ -28,7 +28,7 @@ pub fn decide(
     config: &Config,
     leases: &LeaseTable,
 ) -> Decision {
-    match locate(request, ingress, config, leases) {
+    match locate(request, ingress, now_s, config, leases) {
         Ok(place) => decide_at(&place, request, &Classified::default(), ingress, now_s, config, leases),
         Err(reason) => Decision::Drop(reason),
     }
@@ -53,8 +53,8 @@ pub fn decide_at(
     {
         return Decision::Drop(reason);
     }
-    let mut case = Case { place, request, classes, ingress, now_s, config, subnet, leases, reservation: None };
-    case.reservation = case.own_reservation();
+    let reservation = place.reservation.and_then(|number| config.reservations.get(number));
+    let case = Case { place, request, classes, ingress, now_s, config, subnet, leases, reservation };
     match request.message_type {
         MessageType::Discover => case.discover(),
         MessageType::Request => case.request(),
@@ -121,14 +121,52 @@ impl<'a> Case<'a> {
         {
             return Ok((address, false));
         }
-        let hold_until_s = self.now_s.saturating_add(self.config.offer_hold_s);
-        let offer = |subnet| -> Result<Lease, OfferError> {
-            self.leases.offer(&Client { subnet, ..self.client() }, wanted, hold_until_s, self.now_s)
-        };
-        let network = self.config.subnets.network(self.place.subnet).iter();
-        let offered =
-            network.map(|subnet| offer(*subnet)).find(|offered| !matches!(offered, Err(OfferError::Exhausted)));
+        let wanted = wanted.filter(|address| self.admits(*address));
+        let offer = |is_apart: bool| self.groups().map(move |group| self.hold(group, wanted, is_apart));
+        let fits = |offered: &Result<Lease, OfferError>| !matches!(offered, Err(OfferError::Exhausted));
+        let mut offered = offer(false).find(fits);
+        if let Some(Ok(lease)) = &offered
+            && !self.admits(lease.address)
+        {
+            // It has that one, and is not to have it any more.
+            offered = offer(true).find(fits);
+        }
         Ok((offered.unwrap_or(Err(OfferError::Exhausted))?.address, reserved.is_some()))
+    }
+
+    /// Holds an address of a group for the client; `is_apart`: not the one that it has.
+    fn hold(&self, group: u16, wanted: Option<Ipv4Addr>, is_apart: bool) -> Result<Lease, OfferError> {
+        let (client, until_s) =
+            (Client { subnet: group, ..self.client() }, self.now_s.saturating_add(self.config.offer_hold_s));
+        if is_apart {
+            self.leases.offer_apart(&client, wanted, until_s, self.now_s)
+        } else {
+            self.leases.offer(&client, wanted, until_s, self.now_s)
+        }
+    }
+
+    /// Where the lease table looks for an address for this client: in the subnets of its network that are for it, in their
+    /// order, and in each first in the pools that are for some clients only and for this one.
+    fn groups(&self) -> impl Iterator<Item = u16> {
+        let subnets = &self.config.subnets;
+        let network = subnets.network(self.place.subnet).iter();
+        let found = network.filter_map(|place| Some((*place, subnets.get(usize::from(*place))?)));
+        found.filter(|(_, subnet)| self.is_for_us(&subnet.access)).flat_map(|(place, subnet)| {
+            let guarded = subnet.guarded_pools.iter().filter(|pool| self.is_for_us(&pool.access));
+            guarded.map(|pool| pool.group).chain([place])
+        })
+    }
+
+    fn is_for_us(&self, access: &Access) -> bool {
+        access.admits(&self.classes.members, self.reservation.is_some())
+    }
+
+    /// Whether the subnet and the pool of an address are for this client; what is reserved for it always is.
+    fn admits(&self, address: Ipv4Addr) -> bool {
+        let (_, subnet) = self.home_of(address);
+        let pool = subnet.guarded_pool_at(address);
+        self.reserved_address() == Some(address)
+            || self.is_for_us(&subnet.access) && pool.is_none_or(|pool| self.is_for_us(&pool.access))
     }
 
     /// RFC 4039 3.1: a client that asked for it gets its ACK at once, and no OFFER.
@@ -317,24 +355,6 @@ impl<'a> Case<'a> {
         self.leases.bind_with_slack(&self.client(), address, expires_s, slack_s, self.now_s)
     }
 
-    /// What is reserved for the client. A message that came past the relay agents does not say which circuit it is from: who has
-    /// an address bound that is reserved for a circuit is believed to be on it.
-    fn own_reservation(&self) -> Option<&'a Reservation> {
-        let reservations = &self.config.reservations;
-        if let Some(number) = self.place.reservation {
-            return reservations.get(number);
-        }
-        let Request { relay_agent_info: None, ciaddr, .. } = *self.request else { return None };
-        if ciaddr.is_unspecified() || !reservations.has_circuits(self.config.subnets.network_of(self.place.subnet)) {
-            return None;
-        }
-        let reservation = reservations.get(reservations.of_address(ciaddr)?)?;
-        let has_it = |lease: Lease| lease.state == BindingState::Bound && lease.address == ciaddr;
-        let is_believed =
-            reservation.kind().is_of_relay_agent() && self.leases.find(&self.place.key, self.now_s).is_some_and(has_it);
-        is_believed.then_some(reservation)
-    }
-
     fn reserved_address(&self) -> Option<Ipv4Addr> {
         self.reservation.and_then(|reservation| reservation.address)
     }
@@ -343,10 +363,11 @@ impl<'a> Case<'a> {
         self.leases.is_free_for(&self.place.key, address, self.now_s)
     }
 
-    /// Whether the client is to give this address up for the one that is reserved for it. While somebody else has that one, it
-    /// keeps what it has.
+    /// Whether the client is to give this address up: for the one that is reserved for it, unless somebody else has that one
+    /// still; or because its subnet or pool is not for the client.
     fn is_to_move(&self, from: Ipv4Addr) -> bool {
-        self.reserved_address().is_some_and(|address| address != from && self.is_free(address) == Ok(true))
+        let own = self.reserved_address().filter(|address| *address != from);
+        own.is_some_and(|address| self.is_free(address) == Ok(true)) || self.is_near(from) && !self.admits(from)
     }
 
     /// Whether an address is in a subnet of the client's network.
@@ -439,7 +460,8 @@ impl<'a> Case<'a> {
         let (subnet, found) = self.home_of(address);
         let times = self.classes.lease_times(&found.lease, self.config);
         let granted_s = granted_s(&times, self.request.lease_time_s);
-        let is_scarce = || self.leases.used_permille(subnet) >= u32::from(times.scarce_permille);
+        let group = found.guarded_pool_at(address).map_or(subnet, |pool| pool.group);
+        let is_scarce = || self.leases.used_permille(group) >= u32::from(times.scarce_permille);
         if times.scarce_permille <= 1000 && is_scarce() { granted_s.min(times.min_s) } else { granted_s }
     }
 

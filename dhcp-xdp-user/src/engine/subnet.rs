@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::{DropReason, Ingress, Request, balance, decide::is_host};
 use crate::{
     config::{Config, IdKind, Identified, Identity, Subnet, Vrf},
-    lease::{ClientKey, HwAddress, LeaseTable},
+    lease::{BindingState, ClientKey, HwAddress, LeaseTable},
 };
 
 /// A request's subnet, client and server identifier.
@@ -33,6 +33,7 @@ pub struct Place {
 pub fn locate(
     request: &Request<'_>,
     ingress: &Ingress<'_>,
+    now_s: u32,
     config: &Config,
     leases: &LeaseTable,
 ) -> Result<Place, DropReason> {
@@ -51,8 +52,31 @@ pub fn locate(
         return Err(DropReason::NoClientIdentity);
     }
     let key = leases.key(subnet, &request.hw, request.identifier(identity));
-    let reservation = config.reservations.find(config.subnets.network_of(subnet), request);
+    let network = config.subnets.network_of(subnet);
+    let found = config.reservations.find(network, request);
+    let reservation = found.or_else(|| believed_reservation(network, &key, request, now_s, config, leases));
     Ok(Place { subnet, key, reservation, identity, server_id: request.routing.server_id.unwrap_or(source), source })
+}
+
+/// What is reserved for a client whose message came past the relay agents and does not say which circuit it is from: who has an
+/// address bound that is reserved for a circuit is believed to be on it.
+fn believed_reservation(
+    network: u16,
+    key: &ClientKey,
+    request: &Request<'_>,
+    now_s: u32,
+    config: &Config,
+    leases: &LeaseTable,
+) -> Option<u32> {
+    let reservations = &config.reservations;
+    let Request { relay_agent_info: None, ciaddr, .. } = *request else { return None };
+    if ciaddr.is_unspecified() || !reservations.has_circuits(network) {
+        return None;
+    }
+    let number = reservations.of_address(ciaddr)?;
+    let is_of_circuit = reservations.get(number)?.kind().is_of_relay_agent();
+    let lease = leases.find(key, now_s).filter(|_| is_of_circuit)?;
+    (lease.state == BindingState::Bound && lease.address == ciaddr).then_some(number)
 }
 
 /// Of the subnets of a network, the one that the client claims an address of, else the first.

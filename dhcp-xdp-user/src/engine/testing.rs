@@ -74,6 +74,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
         ipv6_only: false,
         auto_configure: None,
         pool_options: Vec::new(),
+        guarded_pools: Vec::new(),
         server_name: Vec::new(),
         boot_files: Vec::new(),
         options: OptionSet::new([

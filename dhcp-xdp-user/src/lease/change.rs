@@ -72,9 +72,34 @@ impl LeaseTable {
         hold_until_s: u32,
         now_s: u32,
     ) -> Result<Lease, OfferError> {
+        self.offer_keeping(client, wanted, hold_until_s, now_s, |slot| !self.reserved.has(slot))
+    }
+
+    /// As [`offer`](Self::offer), but never the address that the client has or had: it is not to have it any more.
+    ///
+    /// # Errors
+    /// [`OfferError`]; nothing was changed.
+    pub fn offer_apart(
+        &self,
+        client: &Client<'_>,
+        wanted: Option<Ipv4Addr>,
+        hold_until_s: u32,
+        now_s: u32,
+    ) -> Result<Lease, OfferError> {
+        self.offer_keeping(client, wanted, hold_until_s, now_s, |_| false)
+    }
+
+    fn offer_keeping(
+        &self,
+        client: &Client<'_>,
+        wanted: Option<Ipv4Addr>,
+        hold_until_s: u32,
+        now_s: u32,
+        may_keep: impl Fn(u32) -> bool,
+    ) -> Result<Lease, OfferError> {
         for _ in 0..ATTEMPTS {
             let offered = match self.index.get(&client.key, &self.slots) {
-                Some(slot) if !self.reserved.has(slot) => self.offer_known(client, slot, hold_until_s, now_s),
+                Some(slot) if may_keep(slot) => self.offer_known(client, slot, hold_until_s, now_s),
                 Some(slot) => match self.let_go(&client.key, slot, now_s) {
                     Ok(true) => {
                         let (slot, claim) = match self.take_beside(client, now_s) {

@@ -227,7 +227,7 @@ impl<R: Recorder> Processor<R> {
         let mut scratch = Scratch::new(&mut memory);
         let mut parsed: ArrayVec<Result<Parsed<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
-            parsed.push(self.parse(frame, &mut scratch));
+            parsed.push(self.parse(now_s, frame, &mut scratch));
         }
         self.leases.prefetch(parsed.iter().flatten().map(|read| &read.place.key));
         self.echoes.clear();
@@ -238,7 +238,7 @@ impl<R: Recorder> Processor<R> {
         self.scratch = memory;
     }
 
-    fn parse<'f>(&self, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Parsed<'f>, DropReason> {
+    fn parse<'f>(&self, now_s: u32, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Parsed<'f>, DropReason> {
         let bytes = frame.buffer.get(..frame.len).ok_or(DropReason::Truncated)?;
         let datagram = Datagram::new_checked(bytes, Role::Server, self.config.verify_udp_checksum)?;
         let request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
@@ -257,7 +257,7 @@ impl<R: Recorder> Processor<R> {
             return Err(DropReason::ReplyTooLong);
         }
         let vlans = datagram.vlans(bytes);
-        let place = engine::locate(&request, &ingress(&self.port, vlans), &self.config, &self.leases)?;
+        let place = engine::locate(&request, &ingress(&self.port, vlans), now_s, &self.config, &self.leases)?;
         let classes = self.classify(bytes, &datagram, vlans, &place);
         Ok(Parsed { datagram, request, place, vlans, classes })
     }

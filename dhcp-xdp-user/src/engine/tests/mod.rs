@@ -23,6 +23,7 @@ mod levels;
 mod long_options;
 mod networks;
 mod policies;
+mod pools;
 mod replies;
 mod reservations;
 mod selection;
