@@ -201,6 +201,7 @@ pub(super) fn check(
         interfaces,
         subnets,
         reservations,
+        flex_id: super::classes::flex_id(&mut checker, form, &levels),
         classes,
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use ipnet::Ipv4Net;
 
 use super::{Access, ClassTable, Reservations, Subnets, index::both_tags};
-use crate::{journal::CompactionPolicy, wire::options::Codes};
+use crate::{class::Classes, journal::CompactionPolicy, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Config {
     pub subnets: Subnets,
     /// What is kept for single clients.
     pub reservations: Reservations,
+    /// The expression whose value is a client's flexible identifier: one class, spawned by it.
+    pub flex_id: Option<Classes>,
     /// Classes of clients.
     pub classes: ClassTable,
     /// Directory of the journal and the control socket.
@@ -258,6 +260,19 @@ pub struct Vlans {
     pub outer: VlanRange,
     /// Its second; `None`: whatever follows the first.
     pub inner: Option<VlanRange>,
+}
+
+impl std::fmt::Display for VlanRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+impl std::fmt::Display for Vlans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.outer)?;
+        self.inner.map_or(Ok(()), |inner| write!(f, ".{inner}"))
+    }
 }
 
 impl Vlans {

@@ -103,6 +103,21 @@ pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm, levels: &Level
     (ClassTable { compiled, settings, ignored, limited, overlaid }, overlays)
 }
 
+/// The expression whose value is a client's flexible identifier.
+pub(super) fn flex_id(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> Option<Classes> {
+    let text = form.flex_id.as_ref()?;
+    let source = ClassSource { name: "flex_id", condition: None, spawn: Some(text.get_ref()) };
+    match Classes::compile(&[source], &|name| levels.option_named(name)) {
+        Ok(compiled) => Some(compiled),
+        Err(faults) => {
+            for ClassFault { fault, .. } in faults {
+                checker.error_within(text, fault.span, fault.message);
+            }
+            None
+        }
+    }
+}
+
 /// Tells a fault of a class in its place in the file.
 fn complain(checker: &mut Checker<'_>, form: &FileForm, ClassFault { class, part, fault }: &ClassFault) {
     let Some(spanned) = form.classes.get(*class) else { return };

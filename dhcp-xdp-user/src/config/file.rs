@@ -183,6 +183,7 @@ with_settings! {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ReservationForm {
+    pub flex_id: Option<Text>,
     pub hw_address: Option<Text>,
     pub client_id: Option<Text>,
     pub circuit_id: Option<Text>,
@@ -295,6 +296,7 @@ pub(super) struct FileForm {
     #[serde(rename = "reservation")]
     pub own_reservations: Vec<Spanned<ReservationForm>>,
     pub reservations: Option<Text>,
+    pub flex_id: Option<Text>,
 }
 
 /// Reads and checks a configuration file.

@@ -11,6 +11,7 @@ mod classes;
 mod docs;
 mod file;
 mod index;
+mod json_schema;
 mod levels;
 mod machine;
 mod networks;
@@ -36,6 +37,7 @@ pub use checked::{
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
 pub use index::Subnets;
+pub use json_schema::json_schema;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
 #[cfg(test)]
 pub(crate) use options::Definitions;

@@ -18,6 +18,8 @@ use crate::{class::ClassSet, lease::HwAddress};
 /// What a client is recognised by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdKind {
+    /// The value of the configuration's `flex_id` expression.
+    FlexId,
     /// Client identifier (option 61), with its type.
     ClientId,
     /// Hardware type and address.
@@ -30,11 +32,13 @@ pub enum IdKind {
 
 impl IdKind {
     /// All of them, in the order in which reservations are looked for: the first that is found counts.
-    pub const ALL: [IdKind; 4] = [IdKind::ClientId, IdKind::HwAddress, IdKind::CircuitId, IdKind::RemoteId];
+    pub const ALL: [IdKind; 5] =
+        [IdKind::FlexId, IdKind::ClientId, IdKind::HwAddress, IdKind::CircuitId, IdKind::RemoteId];
 
     /// Its name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
+            IdKind::FlexId => "flex_id",
             IdKind::ClientId => "client_id",
             IdKind::HwAddress => "hw_address",
             IdKind::CircuitId => "circuit_id",
@@ -42,9 +46,9 @@ impl IdKind {
         }
     }
 
-    /// Whether a relay agent says it, so that a message that came past all relay agents lacks it.
+    /// Whether a relay agent says it, or may, so that a message that came past all relay agents lacks it.
     pub const fn is_of_relay_agent(self) -> bool {
-        matches!(self, IdKind::CircuitId | IdKind::RemoteId)
+        matches!(self, IdKind::CircuitId | IdKind::RemoteId | IdKind::FlexId)
     }
 
     const fn bit(self) -> u8 {
@@ -228,10 +232,15 @@ impl Reservations {
         self.all.get(number as usize)
     }
 
-    /// Whether reservations of this network are by what relay agents say.
-    pub fn has_circuits(&self, network: u16) -> bool {
+    /// Whether reservations that hold in this network are by identifiers of this kind.
+    pub fn uses(&self, network: u16, kind: IdKind) -> bool {
         let here = self.kinds.get(usize::from(network)).copied().unwrap_or(0);
-        IdKind::ALL.into_iter().any(|kind| kind.is_of_relay_agent() && here & kind.bit() != 0)
+        (here | self.kinds_everywhere) & kind.bit() != 0
+    }
+
+    /// Whether reservations that hold in this network are by what relay agents say.
+    pub fn has_circuits(&self, network: u16) -> bool {
+        IdKind::ALL.into_iter().any(|kind| kind.is_of_relay_agent() && self.uses(network, kind))
     }
 
     /// The reservation of an address, in logarithmic time.

@@ -19,7 +19,8 @@ use super::{
 use crate::{wire::dhcp::HTYPE_ETHERNET, wire::options::code};
 
 /// Columns of a table of reservations; its first line has their names.
-const COLUMNS: [&str; 11] = [
+const COLUMNS: [&str; 12] = [
+    "flex_id",
     "hw_address",
     "client_id",
     "circuit_id",
@@ -190,6 +191,11 @@ impl Reader<'_> {
             .as_ref()
             .map(|given| checker.number(Some(given), 1..=MAX_LEASE_TIME_S, MAX_LEASE_TIME_S, " seconds") as u32);
         let overlay = self.overlay(checker, form);
+        if kind == IdKind::FlexId && self.form.flex_id.is_none() {
+            let example = "flex_id = \"concat(relay.remote-id, relay.circuit-id)\"";
+            checker.error(at, format!("no expression says what a flex_id is; expected one at the top, as {example}"));
+            return;
+        }
         let classes = super::classes::named(checker, &form.classes, self.form);
         if address.is_none() && overlay.is_none() && lease_time_s.is_none() && form.classes.is_empty() {
             checker.warn(at.clone(), "reserves nothing; expected an `address`, a `hostname`, `options` or the like");
@@ -353,6 +359,7 @@ fn of_row(
     for (column, cell) in columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
         let text = || Some(Spanned::new(at.clone(), cell.to_owned()));
         match column {
+            "flex_id" => form.flex_id = text(),
             "hw_address" => form.hw_address = text(),
             "client_id" => form.client_id = text(),
             "circuit_id" => form.circuit_id = text(),
@@ -378,6 +385,7 @@ fn of_row(
 /// What the client is recognised by.
 fn identifier(checker: &mut Checker<'_>, form: &ReservationForm, at: Range<usize>) -> Option<(IdKind, Vec<u8>)> {
     let given = [
+        (IdKind::FlexId, &form.flex_id),
         (IdKind::ClientId, &form.client_id),
         (IdKind::HwAddress, &form.hw_address),
         (IdKind::CircuitId, &form.circuit_id),

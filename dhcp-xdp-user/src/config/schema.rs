@@ -83,6 +83,7 @@ const NETWORK: Keys = &[
     ("reservations", Text),
 ];
 const RESERVATION: Keys = &[
+    ("flex_id", Text),
     ("hw_address", Text),
     ("client_id", Text),
     ("circuit_id", Text),
@@ -149,6 +150,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("subnet", Tables(&[SUBNET, SETTINGS])),
     ("reservation", Tables(&[RESERVATION])),
     ("reservations", Text),
+    ("flex_id", Text),
 ]];
 
 /// A file of reservations.

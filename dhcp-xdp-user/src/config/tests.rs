@@ -960,6 +960,14 @@ fn a_second_reservation_of_a_client_or_an_address_is_told_with_the_place_of_the_
 }
 
 #[test]
+fn a_flexible_identifier_needs_its_expression() {
+    let text = reserving("flex_id = \"x\"\naddress = \"198.51.100.7\"");
+    assert_error(&text, "7:1", "no expression says what a flex_id is");
+    assert!(parse("f", &format!("flex_id = \"relay.remote-id\"\n{text}"), &Lab).is_ok());
+    assert_error(&format!("flex_id = \"relay.remoteid\"\n{text}"), "1:12", "flex_id: no sub-option of option 82");
+}
+
+#[test]
 fn the_address_of_a_router_or_of_this_server_cannot_be_reserved() {
     let text = reserving("circuit_id = \"c\"\naddress = \"198.51.100.1\"\n")
         + "[defaults.options]\nrouters = [\"198.51.100.1\"]\n";

@@ -2,10 +2,14 @@
 
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
+
 use super::{DropReason, Ingress, Request, balance, decide::is_host};
 use crate::{
+    class::{ClassSet, Packet},
     config::{Config, IdKind, Identified, Identity, Subnet, Vrf},
     lease::{BindingState, ClientKey, HwAddress, LeaseTable},
+    wire::{dhcp::Header, options::MAX_OPTION_DATA},
 };
 
 /// A request's subnet, client and server identifier.
@@ -53,7 +57,8 @@ pub fn locate(
     }
     let key = leases.key(subnet, &request.hw, request.identifier(identity));
     let network = config.subnets.network_of(subnet);
-    let found = config.reservations.find(network, request);
+    let client = Named { request, flex_id: flex_id(network, request, ingress, config) };
+    let found = config.reservations.find(network, &client);
     let reservation = found.or_else(|| believed_reservation(network, &key, request, now_s, config, leases));
     Ok(Place { subnet, key, reservation, identity, server_id: request.routing.server_id.unwrap_or(source), source })
 }
@@ -87,18 +92,37 @@ fn claimed_of_network(subnet: u16, request: &Request<'_>, config: &Config) -> u1
     claimed.filter(|claimed| network.binary_search(claimed).is_ok()).unwrap_or(first)
 }
 
-impl Identified for Request<'_> {
+/// A client as reservations recognise it.
+struct Named<'a> {
+    request: &'a Request<'a>,
+    flex_id: Option<FlexId>,
+}
+
+type FlexId = ArrayVec<u8, MAX_OPTION_DATA>;
+
+impl Identified for Named<'_> {
     fn id(&self, kind: IdKind) -> Option<&[u8]> {
         match kind {
-            IdKind::ClientId => self.client_id,
-            IdKind::CircuitId => self.relay_agent()?.circuit_id(),
-            IdKind::RemoteId => self.relay_agent()?.remote_id(),
+            IdKind::FlexId => self.flex_id.as_deref(),
+            IdKind::ClientId => self.request.client_id,
+            IdKind::CircuitId => self.request.relay_agent()?.circuit_id(),
+            IdKind::RemoteId => self.request.relay_agent()?.remote_id(),
             IdKind::HwAddress => None,
         }
     }
     fn hw(&self) -> &HwAddress {
-        &self.hw
+        &self.request.hw
     }
+}
+
+/// The client's flexible identifier, where a reservation could match it; none of a value that no reservation can have.
+fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<FlexId> {
+    let expression = config.flex_id.as_ref().filter(|_| config.reservations.uses(network, IdKind::FlexId))?;
+    let header = Header::new_checked(request.message).or_else(|_| Header::without_options(request.message)).ok()?;
+    let (interface, destination, vlans) = (ingress.name, request.destination, ingress.vlans);
+    let packet = Packet { header, interface, destination, vlans, known: false };
+    let value = |bytes: &[u8]| FlexId::try_from(bytes).ok().filter(|id| !id.is_empty());
+    expression.with_value(0, &packet, &ClassSet::EMPTY, value)?
 }
 
 /// The subnet of a request, as an index (RFC 2131 4.3.1 and 4.3.2).

@@ -98,6 +98,7 @@ pub(crate) fn config() -> Config {
             subnet("10.0.0.0/24", None, far(10), far(13)),
         ]),
         reservations: Reservations::default(),
+        flex_id: None,
         classes: ClassTable::default(),
         state_dir: PathBuf::new(),
         durability: Durability::Sync,

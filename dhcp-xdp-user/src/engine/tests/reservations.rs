@@ -242,3 +242,20 @@ fn reserved_addresses_are_no_part_of_what_makes_a_subnet_scarce() {
     bed.bind(2);
     assert_eq!(bed.reply(&discover(3)).seconds(code::LEASE_TIME), Some(60), "both are");
 }
+
+const FLEX: &str = "flex_id = \"concat(relay.remote-id, '/', relay.circuit-id)\"\n";
+
+#[test]
+fn a_flexible_identifier_is_what_its_expression_says() {
+    let text = format!(
+        "{LAN}[[reservation]]\nflex_id = \"r/c\"\naddress = \"192.0.2.77\"\n\
+         [[reservation]]\nhw_address = \"02:00:00:00:00:01\"\naddress = \"192.0.2.78\"\n"
+    );
+    let read = config::parse("test", &format!("{}[[interface]]\nname = \"lan0\"\n{}", FLEX, text), &AnyMachine);
+    let read = read.unwrap_or_else(|rejected| panic!("{rejected}")).config;
+    let mut bed = Bed::with(|config| *config = read);
+    assert_eq!(bed.reply(&discover(2).option(82, b"\x01\x01c\x02\x01r")).yiaddr(), lan(77));
+    assert_eq!(bed.reply(&discover(1).option(82, b"\x01\x01c\x02\x01r")).yiaddr(), lan(77), "the first kind in order");
+    assert_eq!(bed.reply(&discover(1).option(82, b"\x01\x01d\x02\x01r")).yiaddr(), lan(78));
+    assert_eq!(bed.reply(&discover(2)).yiaddr(), lan(10));
+}
