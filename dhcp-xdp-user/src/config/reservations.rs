@@ -232,6 +232,11 @@ impl Reservations {
         self.all.get(number as usize)
     }
 
+    /// All of them with their identifiers, in the order in which they were added.
+    pub fn iter(&self) -> impl Iterator<Item = (&Reservation, &[u8])> {
+        self.all.iter().map(|one| (one, id_of(one, &self.ids)))
+    }
+
     /// Whether reservations that hold in this network are by identifiers of this kind.
     pub fn uses(&self, network: u16, kind: IdKind) -> bool {
         let here = self.kinds.get(usize::from(network)).copied().unwrap_or(0);
