@@ -154,7 +154,7 @@ pub struct Progress {
 /// # Errors
 /// A file cannot be read, or was written by a newer version. Damage is none.
 pub fn inspect(dir: &Path, now_s: u32, progress: &mut dyn FnMut(Progress)) -> Result<Inspection, JournalError> {
-    let is_missing = |damage: &Damage| damage.kind == DamageKind::Missing;
+    let is_missing = |damage: &Damage| !dir.join(&damage.segment).exists();
     for _ in 0..3 {
         match look(dir, now_s, progress) {
             // A server may be replacing segments.

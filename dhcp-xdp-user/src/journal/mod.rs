@@ -317,6 +317,8 @@ impl Journal {
         for _ in 0..3 {
             match read() {
                 Err(JournalError::Missing { .. }) => {}
+                // Its blocks were being given back while it was read.
+                Err(JournalError::Damaged { path, .. }) if !Path::new(&path).exists() => {}
                 Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
                 done => return done,
             }
