@@ -11,6 +11,7 @@ use super::{
     check::Checker,
     file::{FileForm, MOST_BYTES, ReservationForm, ReservationsForm, Text},
     levels::Levels,
+    machine::InterfaceState,
     schema,
     source::Source,
     subnets::{MAX_LEASE_TIME_S, host_range},
@@ -299,6 +300,11 @@ impl Reader<'_> {
             self.tell(checker, second, format!("{address} is reserved already, at {at}"));
         }
         let mut own = Vec::new();
+        for name in self.form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref()) {
+            let InterfaceState::Present(link) = checker.interface(name.get_ref()) else { continue };
+            let taken = link.addresses.into_iter();
+            own.extend(taken.filter_map(|address| Some((address, "this machine's", self.all.of_address(address)?))));
+        }
         for subnet in self.subnets {
             let routers = subnet.options.get(code::ROUTER).map_or(&[][..], |routers| &routers.data);
             let routers = routers.chunks_exact(4).map(|b| Ipv4Addr::new(b[0], b[1], b[2], b[3]));

@@ -1,9 +1,17 @@
 //! The lease table that a configuration asks for.
 
-use super::Config;
+use std::net::Ipv4Addr;
+
+use super::{Config, Subnet};
 use crate::lease::{LeaseTable, Plan, PoolRange, ReservedAddress};
 
 impl Config {
+    /// Whether an address is a client's to have: of a pool, or reserved.
+    pub fn leases_out(&self, address: Ipv4Addr) -> bool {
+        let in_pool = |subnet: &Subnet| subnet.pools.iter().any(|pool| pool.contains(address));
+        self.subnets.holding(address).is_some_and(in_pool) || self.reservations.of_address(address).is_some()
+    }
+
     /// An empty table of all pools and reserved addresses. A pool that is for some clients only is a subnet of its own there, in
     /// the same network.
     pub fn lease_table(&self, secret: [u64; 2]) -> LeaseTable {

@@ -972,6 +972,13 @@ fn the_address_of_a_router_or_of_this_server_cannot_be_reserved() {
     let text = reserving("circuit_id = \"c\"\naddress = \"198.51.100.1\"\n")
         + "[defaults.options]\nrouters = [\"198.51.100.1\"]\n";
     assert_error(&text, "7:1", "198.51.100.1 is a router's own address");
+    let own =
+        format!("{LAN}{}[[reservation]]\ncircuit_id = \"c\"\naddress = \"192.0.2.1\"\n", member("192.0.2.0/24", ""));
+    let errors = errors(&own).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(errors.iter().any(|error| error.contains("192.0.2.1 is this machine's own address")), "{errors:?}");
+    let reserved = reserving("circuit_id = \"c\"\naddress = \"198.51.100.77\"\n");
+    let config = parse("f", &reserved, &Lab).unwrap_or_else(|why| panic!("{why}")).config;
+    assert_eq!([10, 77, 78].map(|host| config.leases_out([198, 51, 100, host].into())), [true, true, false]);
 }
 
 /// What is read of a configuration whose subnet has this file of reservations.
