@@ -12,7 +12,7 @@ use super::{
 
 /// Check a configuration file: every error and warning with its line, and what would be right
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  dhcp-xdp check /etc/dhcp-xdp.toml\n  dhcp-xdp check --schema")]
+#[command(after_help = "Example:\n  dhcp-xdp check /etc/dhcp-xdp.toml\n  dhcp-xdp check --schema")]
 pub(super) struct Check {
     /// The file
     #[arg(required_unless_present = "schema")]
