@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     journal::JournalStatus,
     lease::TableCounts,
-    worker::counters::{DropReason, Message, Snapshot},
+    worker::counters::{DropReason, Message, Notice, Snapshot},
 };
 
 /// Version of the JSON form.
@@ -171,6 +171,9 @@ pub struct WorkerStats {
     pub drops: BTreeMap<String, u64>,
     /// Messages by [`Message`], all messages.
     pub messages: BTreeMap<String, u64>,
+    /// What is to be noticed by [`Notice`], all of it.
+    #[serde(default)]
+    pub notices: BTreeMap<String, u64>,
     /// `XDP_STATISTICS`: no chunk in the fill ring, or a frame longer than a chunk.
     pub rx_dropped: u64,
     /// `XDP_STATISTICS`: the receive ring was full.
@@ -190,6 +193,7 @@ impl WorkerStats {
             parked: counters.parked,
             drops,
             messages,
+            notices: Notice::ALL.iter().map(|&n| (n.name().to_owned(), counters.notices[n as usize])).collect(),
             rx_dropped: 0,
             rx_ring_full: 0,
         }
@@ -199,7 +203,7 @@ impl WorkerStats {
 /// Addresses by state; see [`TableCounts`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseStats {
-    /// All addresses of all pools.
+    /// All addresses of all pools, and the reserved ones outside of them.
     pub total: u64,
     /// Offered.
     pub offered: u64,

@@ -12,10 +12,10 @@ use std::{
 
 use arrayvec::ArrayVec;
 use dhcp_xdp::{
-    config::{self, AnyMachine, Config},
+    config::{self, AnyMachine, Config, IdKind},
     engine::Request,
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, LimitKey, PoolRange, Stamp},
+    lease::{HwAddress, Lease, LeaseTable, LimitKey, Stamp},
     wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
@@ -66,6 +66,13 @@ boot_file = "pxelinux.0"
 [subnet.options]
 routers = ["10.0.0.254"]
 domain-name = "a-name-of-many-labels.in-a-zone.of-a-domain.that-is-long.example.net"
+[[reservation]]
+hw_address = "02:00:00:00:00:02"
+address = "192.0.2.12"
+[[reservation]]
+circuit_id = "0x01"
+address = "10.0.0.50"
+lease_time_s = 600
 "#;
 
 /// A journal that takes all, or nothing.
@@ -159,11 +166,7 @@ struct Bed {
 impl Bed {
     fn new(settings: u8) -> Self {
         let config = config();
-        let ranges: Vec<PoolRange> = (0u16..)
-            .zip(&config.subnets)
-            .flat_map(|(subnet, s)| s.pools.iter().map(move |r| PoolRange { subnet, first: r.first, last: r.last }))
-            .collect();
-        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]));
+        let leases = Arc::new(config.lease_table([1, 2]));
         let counters = Arc::new(Counters::default());
         let recorder =
             Memory { full: settings & 1 != 0, parks: settings & 2 == 0, submitted: 0, durable: Cell::new(0) };
@@ -239,7 +242,13 @@ impl Bed {
             return;
         }
         let subnet = self.config.subnets.holding(address).expect("an address of a subnet");
-        assert!(subnet.pools.iter().any(|pool| pool.contains(address)), "{address} is in no pool");
+        match self.config.reservations.of_address(address).and_then(|number| self.config.reservations.get(number)) {
+            Some(own) if own.kind() == IdKind::HwAddress => {
+                assert_eq!(asked.chaddr[..6], [2, 0, 0, 0, 0, 2], "{address} is reserved");
+            }
+            Some(_) => {}
+            None => assert!(subnet.pools.iter().any(|pool| pool.contains(address)), "{address} is in no pool"),
+        }
         self.promise(asked.client, address, &message, message_type);
     }
 

@@ -126,6 +126,16 @@ pub fn seeds() -> Vec<Seed> {
                 .into(),
         ),
         ("all-addresses", small.replace("192.0.2.10-192.0.2.250", "192.0.2.0/24").into()),
+        (
+            "networks-and-reservations",
+            "flex_id = \"relay.remote-id\"\n[[interface]]\nname = \"eth1\"\n[[network]]\nname = \"n\"\ninterface = \"eth1\"\nvlan = \"100.1-4094\"\n\
+             subnets = [\"192.0.2.0/24\"]\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10-192.0.2.20\"]\n[[subnet.pool]]\n\
+             range = \"192.0.2.30\"\nknown_clients_only = true\n[[subnet]]\nprefix = \"10.0.0.0/24\"\nnetwork = \"n\"\nreservations = \"r.csv\"\n\
+             [[subnet]]\nprefix = \"10.1.0.0/24\"\ninterface = \"eth1\"\nvlan = 7\ninner = 9\n[[reservation]]\nhw_address = \"02:00:00:00:00:01\"\n\
+             address = \"192.0.2.11\"\nhostname = \"h\"\n[[reservation]]\ncircuit_id = \"0x01\"\naddress = \"10.0.0.7\"\n[[reservation]]\nflex_id = \"x\"\n\
+             lease_time_s = 60\n"
+                .into(),
+        ),
         ("wrong-everywhere", "x = 1\n[[interface]]\nname = 5\n[[subnet]]\npools = [\"b-a\", \"192.0.2.300\"]\n".into()),
     ]
 }

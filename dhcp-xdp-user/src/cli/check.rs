@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use dhcp_xdp::config::{self, Checked, Config, Rejected, ThisMachine};
+use dhcp_xdp::config::{self, Checked, Config, Rejected, Subnet, ThisMachine};
 
 use super::{
     failure::{Done, Failure},
@@ -12,23 +12,38 @@ use super::{
 
 /// Check a configuration file: every error and warning with its line, and what would be right
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dhcp-xdp check /etc/dhcp-xdp.toml")]
+#[command(after_help = "Example:\n  dhcp-xdp check /etc/dhcp-xdp.toml\n  dhcp-xdp check --schema")]
 pub(super) struct Check {
     /// The file
-    file: PathBuf,
+    #[arg(required_unless_present = "schema")]
+    file: Option<PathBuf>,
+    /// Print the JSON schema of configuration files, for an editor
+    #[arg(long, conflicts_with = "file")]
+    schema: bool,
 }
 
 impl Check {
     pub fn run(self) -> Done {
-        let config = tell(config::load(&self.file, &ThisMachine))?;
         let mut out = Output::new();
-        out.line(format!("{}: good: {}", self.file.display(), summary(&config)))?;
+        let Some(file) = self.file else {
+            out.line(format!("{:#}", config::json_schema()))?;
+            return out.flush();
+        };
+        let config = tell(config::load(&file, &ThisMachine))?;
+        out.line(format!("{}: good: {}", file.display(), summary(&config)))?;
         for subnet in &config.subnets {
-            let through = subnet.interface.as_deref().unwrap_or("relay agents");
-            out.line(format!("  {} through {through}: {} addresses", subnet.prefix, subnet.address_count()))?;
+            out.line(format!("  {}", described(subnet)))?;
         }
         out.flush()
     }
+}
+
+/// A subnet in a line.
+fn described(subnet: &Subnet) -> String {
+    let through = subnet.interface.as_deref().unwrap_or("relay agents");
+    let vlans = subnet.vlans.map_or_else(String::new, |vlans| format!(" VLAN {vlans}"));
+    let network = subnet.network.as_ref().map_or_else(String::new, |name| format!(", network {name}"));
+    format!("{} through {through}{vlans}{network}: {} addresses", subnet.prefix, subnet.address_count())
 }
 
 /// Prints findings to stderr; gives the configuration if there is one.
@@ -50,8 +65,12 @@ pub(super) fn tell(checked: Result<Checked, Rejected>) -> Result<Config, Failure
 /// What a configuration serves, in a few words.
 pub(super) fn summary(config: &Config) -> String {
     let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let reserved = match config.reservations.len() {
+        0 => String::new(),
+        n => format!(", {}", some(n, "reservation")),
+    };
     format!(
-        "{}, {}, {} addresses",
+        "{}, {}, {} addresses{reserved}",
         some(config.interfaces.len(), "interface"),
         some(config.subnets.len(), "subnet"),
         config.address_count()

@@ -7,7 +7,7 @@ pub(super) const EXPLANATIONS: &str = include_str!("../../../docs/counters.md");
 mod tests {
     use std::fmt::{Debug, Write as _};
 
-    use dhcp_xdp::worker::counters::{DropReason, Message};
+    use dhcp_xdp::worker::counters::{DropReason, Message, Notice};
     use dhcp_xdp_ebpf::Verdict;
 
     use super::*;
@@ -23,7 +23,7 @@ Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. Th
 
 ## Addresses (`leases`)
 
-- `total`: in all pools.
+- `total`: in all pools, and the reserved ones outside of them.
 - `bound`: leased, and the time has not run out.
 - `offered`: held for a client that was offered it and has not asked for it yet.
 - `remembered`: released or expired; free for anybody, but its last client gets it back if it comes in time.
@@ -71,6 +71,7 @@ Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. Th
         section(&mut text, "Messages (`messages`)", COUNTERS, Message::ALL, Message::name);
         let title = "Why a redirected frame got no reply (`drops`)";
         section(&mut text, title, COUNTERS, DropReason::ALL, DropReason::name);
+        section(&mut text, "To be noticed (`notices`)", COUNTERS, Notice::ALL, Notice::name);
         if EXPLANATIONS != text {
             let made = std::env::temp_dir().join("counters.md");
             std::fs::write(&made, &text).unwrap();

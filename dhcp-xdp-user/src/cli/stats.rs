@@ -62,7 +62,7 @@ fn table(stats: &Stats) -> String {
         &mut text,
         "addresses",
         [
-            ("in pools", leases.total),
+            ("in pools or reserved", leases.total),
             ("bound", leases.bound),
             ("offered", leases.offered),
             ("released or expired", leases.remembered),
@@ -72,6 +72,7 @@ fn table(stats: &Stats) -> String {
     let workers = || stats.interfaces.iter().flat_map(|i| &i.queues).flat_map(|q| &q.workers);
     section(&mut text, "messages", sum(workers().map(|worker| &worker.messages)));
     section(&mut text, "dropped, by reason", sum(workers().map(|worker| &worker.drops)));
+    section(&mut text, "to be noticed", sum(workers().map(|worker| &worker.notices)));
     journal(&mut text, stats);
     for interface in &stats.interfaces {
         describe_interface(&mut text, interface);

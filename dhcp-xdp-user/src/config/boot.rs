@@ -40,10 +40,13 @@ pub(super) fn name(checker: &mut Checker<'_>, given: Option<&Text>, most: usize)
     bytes.to_vec()
 }
 
-/// Boot files by architecture: the subnet's own over the defaults.
-pub(super) fn by_architecture(checker: &mut Checker<'_>, defaults: &Options, own: &Options) -> Vec<(u16, Vec<u8>)> {
+/// Boot files by architecture; those of a later table over those of an earlier one.
+pub(super) fn by_architecture<'f>(
+    checker: &mut Checker<'_>,
+    tables: impl IntoIterator<Item = &'f Options>,
+) -> Vec<(u16, Vec<u8>)> {
     let mut files = BTreeMap::new();
-    for (key, value) in defaults.iter().chain(own) {
+    for (key, value) in tables.into_iter().flatten() {
         let named = ARCHITECTURES.iter().find(|(name, _)| name == key.get_ref()).map(|(_, number)| *number);
         let Some(number) = named.or_else(|| key.get_ref().parse().ok()) else {
             let known = ARCHITECTURES.map(|(name, _)| name).join(", ");

@@ -46,7 +46,12 @@ pub struct Checked {
 
 /// Collects findings while a form is turned into a configuration.
 pub(super) struct Checker<'a> {
+    /// The text that is being read.
     pub source: &'a Source,
+    /// The configuration itself.
+    pub main: &'a Source,
+    /// Whether `source` is another one than `main`.
+    pub is_elsewhere: bool,
     machine: &'a dyn Machine,
     /// What the machine said of each interface: it is asked once, however many subnets there are.
     links: HashMap<String, InterfaceState>,
@@ -107,6 +112,24 @@ impl Checker<'_> {
         self.findings.add(severity, span.start, || source.finding(severity, span, message.into()));
     }
 
+    /// Reads another text, named at `at` of this one: what is found there has its places, and stands with what is found at `at`.
+    pub fn elsewhere<T>(&mut self, source: &Source, at: usize, read: impl FnOnce(&mut Checker<'_>) -> T) -> T {
+        let mut other = Checker {
+            source,
+            main: self.main,
+            is_elsewhere: true,
+            machine: self.machine,
+            links: std::mem::take(&mut self.links),
+            findings: Findings::default(),
+        };
+        let result = read(&mut other);
+        self.links = other.links;
+        other.findings.end(source);
+        other.findings.list.sort_by_key(|(at, _)| *at);
+        self.findings.list.extend(other.findings.list.into_iter().map(|(_, finding)| (at, finding)));
+        result
+    }
+
     /// A number within bounds, or `default` when it is missing (or wrong, which is an error).
     pub fn number(
         &mut self,
@@ -154,21 +177,31 @@ pub(super) fn check(
     machine: &dyn Machine,
     complaints: Vec<Complaint>,
 ) -> Result<Checked, Rejected> {
-    let mut checker = Checker { source, machine, links: HashMap::new(), findings: Findings::default() };
+    let findings = Findings::default();
+    let mut checker = Checker { source, main: source, is_elsewhere: false, machine, links: HashMap::new(), findings };
     let is_whole = complaints.is_empty();
     for (at, why) in complaints {
         checker.error(at, why);
     }
     let interfaces = interfaces(&mut checker, form);
     let levels = Levels::new(&mut checker, form);
-    let (classes, overlays) = super::classes::classes(&mut checker, form, &levels);
+    let (classes, mut overlays) = super::classes::classes(&mut checker, form, &levels);
     let (subnets, vrfs) = super::subnets::subnets(&mut checker, form, &levels);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }
+    let guarded = subnets.iter().map(|subnet| subnet.guarded_pools.len()).sum::<usize>();
+    if subnets.len() <= MAX_SUBNETS && subnets.len() + guarded > MAX_SUBNETS {
+        let last = form.subnets.last().map_or(0..0, Spanned::span);
+        checker.error(last, format!("more than {MAX_SUBNETS} subnets and pools with classes together"));
+    }
+    let subnets = Subnets::new(subnets).with_vrfs(vrfs);
+    let reservations = super::reserve::reservations(&mut checker, form, &subnets, &levels, &mut overlays);
     let config = Config {
         interfaces,
-        subnets: Subnets::new(subnets).with_vrfs(vrfs),
+        subnets,
+        reservations,
+        flex_id: super::classes::flex_id(&mut checker, form, &levels),
         classes,
         state_dir: state_dir(&mut checker, form.state_dir.as_ref()),
         durability: durability(&mut checker, form),

@@ -4,8 +4,8 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
 
-use super::{Access, ClassTable, Subnets};
-use crate::{journal::CompactionPolicy, wire::options::Codes};
+use super::{Access, ClassTable, Reservations, Subnets, index::both_tags};
+use crate::{class::Classes, journal::CompactionPolicy, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
@@ -14,6 +14,10 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     /// Subnets in the order of the file; a `u16` index into it names a subnet everywhere else.
     pub subnets: Subnets,
+    /// What is kept for single clients.
+    pub reservations: Reservations,
+    /// The expression whose value is a client's flexible identifier: one class, spawned by it.
+    pub flex_id: Option<Classes>,
     /// Classes of clients.
     pub classes: ClassTable,
     /// Directory of the journal and the control socket.
@@ -70,9 +74,9 @@ impl Overlay {
 }
 
 impl Config {
-    /// Number of addresses of all pools.
+    /// Number of addresses of all pools, and of the reserved ones outside of them.
     pub fn address_count(&self) -> u64 {
-        self.subnets.iter().map(Subnet::address_count).sum()
+        self.subnets.iter().map(Subnet::address_count).sum::<u64>() + self.reservations.outside_pools()
     }
 }
 
@@ -152,8 +156,12 @@ pub enum Durability {
 pub struct Subnet {
     /// The prefix, with host bits zero.
     pub prefix: Ipv4Net,
+    /// The name of the network that it shares with other subnets: they are one link, and their clients have one lease there.
+    pub network: Option<String>,
     /// Clients that ask directly (without a relay agent) on this interface belong here. `None`: reached through relays only.
     pub interface: Option<String>,
+    /// The VLANs of that interface which it is on; `None`: all that no other subnet there names.
+    pub vlans: Option<Vlans>,
     /// Server identifier (option 54); `None` is the address of the interface that a request came in on.
     pub server_id: Option<Ipv4Addr>,
     /// Ranges of addresses to lease; inside the prefix, sorted, not overlapping, exclusions already cut out.
@@ -184,6 +192,8 @@ pub struct Subnet {
     pub options: OptionSet,
     /// The pools with options of their own, sorted; all other addresses have `options`.
     pub pool_options: Vec<PoolOptions>,
+    /// The pools that are not for every client of the subnet, sorted.
+    pub guarded_pools: Vec<GuardedPool>,
     /// `siaddr`: next server to use in bootstrap.
     pub next_server: Ipv4Addr,
     /// `sname`: name of the next server, at most 63 bytes.
@@ -202,10 +212,76 @@ impl Subnet {
         pool.map_or(&self.options, |pool| &pool.options)
     }
 
+    /// The pool with this address, if it is not for every client.
+    pub fn guarded_pool_at(&self, address: Ipv4Addr) -> Option<&GuardedPool> {
+        let after = self.guarded_pools.partition_point(|pool| pool.range.first <= address);
+        after.checked_sub(1).map(|at| &self.guarded_pools[at]).filter(|pool| pool.range.contains(address))
+    }
+
     /// The boot file of a client of this architecture.
     pub fn boot_file_of(&self, architecture: Option<u16>) -> &[u8] {
         let of = |wanted: u16| self.boot_files.iter().find(|(architecture, _)| *architecture == wanted);
         architecture.and_then(of).map_or(&self.boot_file, |(_, file)| file)
+    }
+}
+
+/// A pool that is for some clients only.
+#[derive(Clone, Copy, Debug)]
+pub struct GuardedPool {
+    /// Its addresses.
+    pub range: AddressRange,
+    /// Who gets one.
+    pub access: Access,
+    /// Its number in the lease table, where it is as a subnet of its own in the same network; given by [`Subnets::new`].
+    pub group: u16,
+}
+
+/// VLAN identifiers, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VlanRange {
+    /// First.
+    pub first: u16,
+    /// Last, not below the first.
+    pub last: u16,
+}
+
+impl VlanRange {
+    /// Whether it has this one.
+    pub fn contains(self, id: u16) -> bool {
+        self.first <= id && id <= self.last
+    }
+}
+
+/// The VLAN tags of frames: the outer one, and the inner one where that counts (IEEE 802.1ad). Where there is an inner one, one
+/// of the two is a single VLAN or the inner one is any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlans {
+    /// The first tag of a frame.
+    pub outer: VlanRange,
+    /// Its second; `None`: whatever follows the first.
+    pub inner: Option<VlanRange>,
+}
+
+impl std::fmt::Display for VlanRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
+    }
+}
+
+impl std::fmt::Display for Vlans {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.outer)?;
+        self.inner.map_or(Ok(()), |inner| write!(f, ".{inner}"))
+    }
+}
+
+impl Vlans {
+    /// The tags as a range of numbers, and whether of both.
+    pub(super) fn tags(&self) -> (u32, u32, bool) {
+        match self.inner {
+            None => (self.outer.first.into(), self.outer.last.into(), false),
+            Some(inner) => (both_tags(self.outer.first, inner.first), both_tags(self.outer.last, inner.last), true),
+        }
     }
 }
 

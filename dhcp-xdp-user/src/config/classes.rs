@@ -103,6 +103,21 @@ pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm, levels: &Level
     (ClassTable { compiled, settings, ignored, limited, overlaid }, overlays)
 }
 
+/// The expression whose value is a client's flexible identifier.
+pub(super) fn flex_id(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> Option<Classes> {
+    let text = form.flex_id.as_ref()?;
+    let source = ClassSource { name: "flex_id", condition: None, spawn: Some(text.get_ref()) };
+    match Classes::compile(&[source], &|name| levels.option_named(name)) {
+        Ok(compiled) => Some(compiled),
+        Err(faults) => {
+            for ClassFault { fault, .. } in faults {
+                checker.error_within(text, fault.span, fault.message);
+            }
+            None
+        }
+    }
+}
+
 /// Tells a fault of a class in its place in the file.
 fn complain(checker: &mut Checker<'_>, form: &FileForm, ClassFault { class, part, fault }: &ClassFault) {
     let Some(spanned) = form.classes.get(*class) else { return };
@@ -151,7 +166,7 @@ fn overlay(checker: &mut Checker<'_>, given: &ClassForm, levels: &Levels) -> Ove
     let server_name = name(&given.server_name, boot::MAX_SERVER_NAME);
     let boot_file = name(&given.boot_file, boot::MAX_BOOT_FILE);
     let next_server = given.next_server.as_ref().and_then(|text| checker.address(text));
-    Overlay { options: levels.class(checker, &given.options), next_server, server_name, boot_file }
+    Overlay { options: levels.overlay(checker, &given.options), next_server, server_name, boot_file }
 }
 
 /// The classes of a list of names.

@@ -110,3 +110,18 @@ fn every_option_of_the_registry_that_may_be_set_takes_a_value_of_its_type() {
         }
     }
 }
+
+#[test]
+fn the_examples_of_the_document_of_addressing_are_taken() {
+    let document = include_str!("../../../docs/addressing.md");
+    let examples: Vec<&str> =
+        document.split("```toml\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let text = format!("[[interface]]\nname = \"eth1\"\n[defaults]\nserver_id = \"198.51.100.1\"\n{example}");
+        let checked = parse("f", &text, &AnyMachine).unwrap_or_else(|why| panic!("{why}"));
+        assert_eq!(checked.warnings, []);
+    }
+    let kinds = IdKind::ALL.map(|kind| document.find(&format!("| `{}` |", kind.name())).unwrap());
+    assert!(kinds.is_sorted(), "in the order in which they are looked for");
+}

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Longest file, bytes: some million subnets and reservations.
-const MOST_BYTES: u64 = 256 << 20;
+pub(super) const MOST_BYTES: u64 = 256 << 20;
 
 /// A text of the file.
 pub(super) type Text = Spanned<String>;
@@ -151,7 +151,11 @@ with_settings! {
     /// `[[subnet]]`.
     SubnetForm {
         prefix: Option<Text>,
+        network: Option<Text>,
         interface: Option<Text>,
+        vlan: Option<Spanned<Value>>,
+        inner: Option<Spanned<Value>>,
+        reservations: Option<Text>,
         pools: Vec<Text>,
         exclude: Vec<Text>,
         allow_classes: Option<Spanned<Vec<Text>>>,
@@ -163,11 +167,53 @@ with_settings! {
     }
 }
 
+with_settings! {
+    /// `[[network]]`.
+    NetworkForm {
+        name: Option<Text>,
+        interface: Option<Text>,
+        vlan: Option<Spanned<Value>>,
+        inner: Option<Spanned<Value>>,
+        subnets: Vec<Text>,
+        reservations: Option<Text>,
+    }
+}
+
+/// `[[reservation]]`, in the file or in one of its own.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReservationForm {
+    pub flex_id: Option<Text>,
+    pub hw_address: Option<Text>,
+    pub client_id: Option<Text>,
+    pub circuit_id: Option<Text>,
+    pub remote_id: Option<Text>,
+    pub address: Option<Text>,
+    pub hostname: Option<Text>,
+    pub classes: Vec<Text>,
+    pub lease_time_s: Option<Number>,
+    pub next_server: Option<Text>,
+    pub server_name: Option<Text>,
+    pub boot_file: Option<Text>,
+    pub options: Options,
+}
+
+/// A file of reservations.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReservationsForm {
+    #[serde(rename = "reservation")]
+    pub reservations: Vec<Spanned<ReservationForm>>,
+}
+
 /// `[[subnet.pool]]`: a pool with options of its own.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PoolForm {
     pub range: Option<Text>,
+    pub allow_classes: Option<Spanned<Vec<Text>>>,
+    pub deny_classes: Vec<Text>,
+    pub known_clients_only: bool,
     pub options: Options,
 }
 
@@ -243,8 +289,14 @@ pub(super) struct FileForm {
     pub interfaces: Vec<Spanned<InterfaceForm>>,
     #[serde(rename = "class")]
     pub classes: Vec<Spanned<ClassForm>>,
+    #[serde(rename = "network")]
+    pub networks: Vec<Spanned<NetworkForm>>,
     #[serde(rename = "subnet")]
     pub subnets: Vec<Spanned<SubnetForm>>,
+    #[serde(rename = "reservation")]
+    pub own_reservations: Vec<Spanned<ReservationForm>>,
+    pub reservations: Option<Text>,
+    pub flex_id: Option<Text>,
 }
 
 /// Reads and checks a configuration file.

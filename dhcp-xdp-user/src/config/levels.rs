@@ -1,4 +1,4 @@
-//! Options at their levels: global, subnet, pool, each over the one before. All merging is done here, once, so that a reply
+//! Options at their levels: global, network, subnet, pool, each over the one before. All merging is done here, once, so that a reply
 //! takes one set; what depends on the request (classes, reservations) is laid over it then ([`super::Overlay`]).
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::{
     AddressRange, OptionBlob, OptionSet, PoolOptions,
     check::Checker,
-    file::{DefinitionForm, FileForm, Options, SubnetForm, Text},
+    file::{DefinitionForm, FileForm, NetworkForm, Options, SubnetForm, Text},
     options::Definitions,
     ranges,
     subnets::{host_range, keep_out},
@@ -39,8 +39,8 @@ impl Levels {
         Self { definitions, global }
     }
 
-    /// The options that a class gives.
-    pub fn class(&self, checker: &mut Checker<'_>, given: &Options) -> OptionSet {
+    /// The options that a class or a reservation gives.
+    pub fn overlay(&self, checker: &mut Checker<'_>, given: &Options) -> OptionSet {
         OptionSet::new(compile(checker, given, &self.definitions).into_values())
     }
 
@@ -52,11 +52,13 @@ impl Levels {
         self.definitions.option_named(name)
     }
 
-    /// A subnet's options: its own, else the global ones, else what follows from the prefix; and those of its pools over them.
+    /// A subnet's options: its own, else its network's, else the global ones, else what follows from the prefix; and those of
+    /// its pools over them.
     pub fn subnet(
         &self,
         checker: &mut Checker<'_>,
         form: &FileForm,
+        network: Option<&NetworkForm>,
         given: &SubnetForm,
         prefix: Ipv4Net,
         pools: &[AddressRange],
@@ -68,8 +70,12 @@ impl Levels {
             all.insert(code::BROADCAST_ADDRESS, broadcast);
         }
         all.extend(self.global.clone());
+        let none = Options::new();
+        let of_network = network.map_or(&none, |network| &network.options);
+        all.extend(compile(checker, of_network, &self.definitions));
         all.extend(compile(checker, &given.options, &self.definitions));
-        self.check(checker, &[&given.options, &form.defaults.options], given, prefix, pools, &all);
+        let tables = [&given.options, of_network, &form.defaults.options];
+        self.check(checker, &tables, given, prefix, pools, &all);
         let mut own = Vec::new();
         for pool in given.pool.iter().map(Spanned::get_ref).filter(|pool| !pool.options.is_empty()) {
             let Some(range) = pool.range.as_ref().and_then(|text| ranges::parse(text.get_ref()).ok()) else { continue };

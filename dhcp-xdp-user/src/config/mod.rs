@@ -11,29 +11,37 @@ mod classes;
 mod docs;
 mod file;
 mod index;
+mod json_schema;
 mod levels;
 mod machine;
+mod networks;
 mod options;
 mod quick;
 mod ranges;
+mod reservations;
+mod reserve;
 mod schema;
 mod source;
 mod subnets;
+mod table;
 #[cfg(test)]
 mod tests;
 mod values;
+mod vlan;
 
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
-    AddressRange, Config, Durability, Identity, Interface, LeaseTimes, LoadBalance, OptionBlob, OptionSet, Overlay,
-    PoolOptions, Subnet, Vrf, XdpMode,
+    AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, LoadBalance, OptionBlob, OptionSet,
+    Overlay, PoolOptions, Subnet, VlanRange, Vlans, Vrf, XdpMode,
 };
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
 pub use index::Subnets;
+pub use json_schema::json_schema;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
 #[cfg(test)]
 pub(crate) use options::Definitions;
 pub(crate) use options::nearest;
 pub use quick::QuickFlags;
+pub use reservations::{Collision, Gives, IdKind, Identified, Reservation, Reservations, Scope};
 pub use source::{Finding, Place, Rejected, Severity};

@@ -19,6 +19,7 @@ pub(super) enum Kind {
     Texts,
     Integer,
     Integers,
+    IntegerOrText,
     Number,
     Bool,
     /// A table whose keys the options' own checks know.
@@ -31,7 +32,7 @@ pub(super) enum Kind {
 /// Keys with their kinds; a table may have those of several lists.
 pub(super) type Keys = &'static [(&'static str, Kind)];
 
-use Kind::{Bool, Integer, Integers, Number, Options, Table, Tables, Text, Texts};
+use Kind::{Bool, Integer, IntegerOrText, Integers, Number, Options, Table, Tables, Text, Texts};
 
 /// What `[defaults]` and `[[subnet]]` have in common.
 const SETTINGS: Keys = &[
@@ -60,7 +61,11 @@ const SETTINGS: Keys = &[
 ];
 const SUBNET: Keys = &[
     ("prefix", Text),
+    ("network", Text),
     ("interface", Text),
+    ("vlan", IntegerOrText),
+    ("inner", IntegerOrText),
+    ("reservations", Text),
     ("pools", Texts),
     ("exclude", Texts),
     ("allow_classes", Texts),
@@ -69,7 +74,36 @@ const SUBNET: Keys = &[
     ("vrf", Text),
     ("pool", Tables(&[POOL])),
 ];
-const POOL: Keys = &[("range", Text), ("options", Options)];
+const NETWORK: Keys = &[
+    ("name", Text),
+    ("interface", Text),
+    ("vlan", IntegerOrText),
+    ("inner", IntegerOrText),
+    ("subnets", Texts),
+    ("reservations", Text),
+];
+const RESERVATION: Keys = &[
+    ("flex_id", Text),
+    ("hw_address", Text),
+    ("client_id", Text),
+    ("circuit_id", Text),
+    ("remote_id", Text),
+    ("address", Text),
+    ("hostname", Text),
+    ("classes", Texts),
+    ("lease_time_s", Integer),
+    ("next_server", Text),
+    ("server_name", Text),
+    ("boot_file", Text),
+    ("options", Options),
+];
+const POOL: Keys = &[
+    ("range", Text),
+    ("allow_classes", Texts),
+    ("deny_classes", Texts),
+    ("known_clients_only", Bool),
+    ("options", Options),
+];
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
 const CLASS: Keys = &[
@@ -112,8 +146,15 @@ pub(super) const FILE: &[Keys] = &[&[
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
     ("class", Tables(&[CLASS])),
+    ("network", Tables(&[NETWORK, SETTINGS])),
     ("subnet", Tables(&[SUBNET, SETTINGS])),
+    ("reservation", Tables(&[RESERVATION])),
+    ("reservations", Text),
+    ("flex_id", Text),
 ]];
+
+/// A file of reservations.
+pub(super) const RESERVATIONS: &[Keys] = &[&[("reservation", Tables(&[RESERVATION]))]];
 
 impl Kind {
     fn expected(self) -> &'static str {
@@ -122,6 +163,7 @@ impl Kind {
             Texts => "a list of texts, as [\"…\"]",
             Integer => "a whole number",
             Integers => "a list of whole numbers, as [0, 1]",
+            IntegerOrText => "a whole number, or a text",
             Number => "a number, as 0.5",
             Bool => "true or false",
             Options | Table(_) => "a table of settings",
@@ -173,8 +215,10 @@ pub(super) fn weed(table: &mut DeTable<'_>, lists: &[Keys], complaints: &mut Vec
 fn fits(value: &mut Spanned<DeValue<'_>>, kind: Kind, complaints: &mut Vec<Complaint>) -> bool {
     let span = value.span();
     let fits = match (kind, value.get_mut()) {
-        (Text, DeValue::String(_)) | (Bool, DeValue::Boolean(_)) | (Number, DeValue::Float(_)) => true,
-        (Integer | Number, DeValue::Integer(digits)) => i64::from_str_radix(digits.as_str(), digits.radix()).is_ok(),
+        (Text | IntegerOrText, DeValue::String(_)) | (Bool, DeValue::Boolean(_)) | (Number, DeValue::Float(_)) => true,
+        (Integer | IntegerOrText | Number, DeValue::Integer(digits)) => {
+            i64::from_str_radix(digits.as_str(), digits.radix()).is_ok()
+        }
         (Options, DeValue::Table(_)) => true,
         (Table(lists), DeValue::Table(table)) => {
             weed(table, lists, complaints);
@@ -235,7 +279,7 @@ mod tests {
         match kind {
             Text => "\"x\"".into(),
             Texts => "[\"x\"]".into(),
-            Integer => "1".into(),
+            Integer | IntegerOrText => "1".into(),
             Integers => "[1]".into(),
             Number => "0.5".into(),
             Bool => "true".into(),
@@ -274,6 +318,8 @@ mod tests {
             ("interface = [{ zz = 1 }]", &[INTERFACE]),
             ("class = [{ zz = 1 }]", &[CLASS]),
             ("subnet = [{ zz = 1 }]", &[SUBNET, SETTINGS]),
+            ("network = [{ zz = 1 }]", &[NETWORK, SETTINGS]),
+            ("reservation = [{ zz = 1 }]", &[RESERVATION]),
             ("subnet = [{ pool = [{ zz = 1 }] }]", &[POOL]),
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),

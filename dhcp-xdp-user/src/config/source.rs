@@ -1,6 +1,10 @@
 //! Where a value came from, and how a finding about it is told: a line of a file, or a flag of the command line.
 
-use std::{fmt, ops::Range};
+use std::{
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use toml::{
     Spanned,
@@ -33,6 +37,27 @@ impl Source {
         let mut fields = Vec::new();
         index_table(tree.get_ref(), "", &mut fields);
         Self { origin: Origin::File { name: name.to_owned(), text: text.to_owned(), fields } }
+    }
+
+    /// Of a file that is no TOML.
+    pub(super) fn plain(name: String, text: &str) -> Self {
+        Self { origin: Origin::File { name, text: text.to_owned(), fields: Vec::new() } }
+    }
+
+    /// The place of a file that this one names: relative to its own directory.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        match &self.origin {
+            Origin::File { name, .. } => Path::new(name).parent().unwrap_or(Path::new("")).join(path),
+            Origin::Flags { .. } => PathBuf::from(path),
+        }
+    }
+
+    /// A place of the text as `file:line`.
+    pub(super) fn line_at(&self, offset: usize) -> String {
+        match &self.origin {
+            Origin::File { name, text, .. } => format!("{name}:{}", line_and_column(text, offset).0),
+            Origin::Flags { .. } => Place::CommandLine.to_string(),
+        }
     }
 
     /// Of the command line; [`add_flag`](Self::add_flag) says which flags.

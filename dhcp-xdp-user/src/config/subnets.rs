@@ -6,11 +6,12 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use super::{
-    AddressRange, Identity, LeaseTimes, Subnet, Vrf, boot,
+    Access, AddressRange, GuardedPool, Identity, LeaseTimes, Subnet, Vrf, boot,
     check::Checker,
-    file::{FileForm, PoolForm, Settings, SubnetForm, Text},
+    file::{FileForm, NetworkForm, PoolForm, Settings, SubnetForm, Text},
     levels::Levels,
     machine::InterfaceState,
+    networks::Networks,
     ranges, values,
 };
 
@@ -30,8 +31,9 @@ pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Level
     if form.subnets.is_empty() {
         checker.error(0..0, "no subnet to serve; expected a [[subnet]] table with prefix = \"192.0.2.0/24\" and pools");
     }
+    let networks = Networks::new(checker, form);
     let mut vrfs = Vec::new();
-    let mut subnets: Vec<Subnet> = Vec::new();
+    let mut subnets: Vec<(Subnet, &SubnetForm)> = Vec::new();
     let mut by_network: BTreeMap<Ipv4Addr, Ipv4Net> = BTreeMap::new();
     for spanned in &form.subnets {
         let Some(prefix) = prefix(checker, spanned) else { continue };
@@ -46,21 +48,11 @@ pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Level
         } else {
             by_network.insert(prefix.network(), prefix);
         }
-        let subnet = subnet(checker, form, given, prefix, levels, &mut vrfs);
-        if let (Some(interface), Some(name)) = (&given.interface, &subnet.interface)
-            && let Some(other) = subnets.iter().find(|other| other.interface.as_ref() == Some(name))
-        {
-            checker.error(
-                interface.span(),
-                format!(
-                    "{name} serves subnet {} already; several subnets on one link are not supported yet",
-                    other.prefix
-                ),
-            );
-        }
-        subnets.push(subnet);
+        let network = networks.of(checker, given, prefix);
+        subnets.push((subnet(checker, form, network, given, prefix, levels, &mut vrfs), given));
     }
-    (subnets, vrfs)
+    networks.check(checker, form, &subnets);
+    (subnets.into_iter().map(|(subnet, _)| subnet).collect(), vrfs)
 }
 
 fn prefix(checker: &mut Checker<'_>, spanned: &Spanned<SubnetForm>) -> Option<Ipv4Net> {
@@ -84,16 +76,25 @@ fn prefix(checker: &mut Checker<'_>, spanned: &Spanned<SubnetForm>) -> Option<Ip
 fn subnet(
     checker: &mut Checker<'_>,
     form: &FileForm,
+    network: Option<(&str, &NetworkForm)>,
     given: &SubnetForm,
     prefix: Ipv4Net,
     levels: &Levels,
     vrfs: &mut Vec<Vec<u8>>,
 ) -> Subnet {
-    let settings = given.settings().or(form.defaults.settings());
-    let interface = interface(checker, form, given.interface.as_ref());
+    let (name, network) = network.unzip();
+    let of_network = network.map(NetworkForm::settings).unwrap_or_default();
+    let settings = given.settings().or(of_network).or(form.defaults.settings());
+    let on = given.interface.as_ref().or(network.and_then(|network| network.interface.as_ref()));
+    let interface = interface(checker, form, on);
+    let mut tagged = |vlan, inner| super::vlan::vlans(checker, vlan, inner);
+    let vlans = match network {
+        Some(network) if given.vlan.is_none() => tagged(network.vlan.as_ref(), network.inner.as_ref()),
+        _ => tagged(given.vlan.as_ref(), given.inner.as_ref()),
+    };
     let server_id = settings.server_id.and_then(|text| checker.address(text));
     if settings.server_id.is_none() {
-        check_identifier(checker, form, given, prefix);
+        check_identifier(checker, form, given, on, prefix);
     }
     let pools = pools(checker, given, prefix);
     if let (Some(id), Some(text)) = (server_id, settings.server_id)
@@ -102,10 +103,15 @@ fn subnet(
         checker.error(text.span(), format!("{id} is in pool {pool}; {}", keep_out(id)));
     }
     check_own_addresses(checker, form, given, &pools);
-    let (options, pool_options) = levels.subnet(checker, form, given, prefix, &pools);
+    let boot_files =
+        [Some(&form.defaults.boot_files), network.map(|network| &network.boot_files), Some(&given.boot_files)];
+    let boot_files = boot_files.into_iter().flatten();
+    let (options, pool_options) = levels.subnet(checker, form, network, given, prefix, &pools);
     Subnet {
         prefix,
+        network: name.map(str::to_owned),
         interface,
+        vlans,
         server_id,
         access: super::classes::access(
             checker,
@@ -125,10 +131,11 @@ fn subnet(
         auto_configure: settings.auto_configure,
         options,
         pool_options,
+        guarded_pools: guarded_pools(checker, form, given),
         next_server: settings.next_server.and_then(|text| checker.address(text)).unwrap_or(Ipv4Addr::UNSPECIFIED),
         server_name: boot::name(checker, settings.server_name, boot::MAX_SERVER_NAME),
         boot_file: boot::name(checker, settings.boot_file, boot::MAX_BOOT_FILE),
-        boot_files: boot::by_architecture(checker, &form.defaults.boot_files, &given.boot_files),
+        boot_files: boot::by_architecture(checker, boot_files),
         pools,
     }
 }
@@ -240,6 +247,21 @@ fn pools(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<
     pools
 }
 
+/// The pools that say who they are for.
+fn guarded_pools(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetForm) -> Vec<GuardedPool> {
+    let mut guarded = Vec::new();
+    for pool in given.pool.iter().map(Spanned::get_ref) {
+        let PoolForm { range, allow_classes, deny_classes, known_clients_only, .. } = pool;
+        let Some(range) = range.as_ref().and_then(|text| ranges::parse(text.get_ref()).ok()) else { continue };
+        let access = super::classes::access(checker, form, allow_classes.as_ref(), deny_classes, *known_clients_only);
+        if access != Access::default() {
+            guarded.push(GuardedPool { range, access, group: 0 });
+        }
+    }
+    guarded.sort_by_key(|pool| pool.range.first);
+    guarded
+}
+
 fn pool_range(spanned: &Spanned<PoolForm>) -> Option<&Text> {
     spanned.get_ref().range.as_ref()
 }
@@ -313,10 +335,16 @@ fn example_pool(prefix: Ipv4Net) -> AddressRange {
 
 /// Without `server_id`, an address of the interface is the server identifier: there must be one, and clients on the link reach
 /// it at once only when it is in their subnet.
-fn check_identifier(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetForm, prefix: Ipv4Net) {
+fn check_identifier(
+    checker: &mut Checker<'_>,
+    form: &FileForm,
+    given: &SubnetForm,
+    on: Option<&Text>,
+    prefix: Ipv4Net,
+) {
     let at = given.prefix.as_ref().map_or(0..0, Spanned::span);
     let names = form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref());
-    let is_used = |name: &&Text| given.interface.as_ref().is_none_or(|used| used.get_ref() == name.get_ref());
+    let is_used = |name: &&Text| on.is_none_or(|used| used.get_ref() == name.get_ref());
     for name in names.filter(is_used) {
         let InterfaceState::Present(link) = checker.interface(name.get_ref()) else { continue };
         let name = name.get_ref();
@@ -325,7 +353,7 @@ fn check_identifier(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetFo
                 at.clone(),
                 format!("{prefix} cannot be served on {name}: it has no IPv4 address to be the server identifier; `ip address add` one, or set server_id"),
             ),
-            Some(first) if given.interface.is_some() && !link.addresses.iter().any(|a| prefix.contains(a)) => checker.warn(
+            Some(first) if on.is_some() && !link.addresses.iter().any(|a| prefix.contains(a)) => checker.warn(
                 at.clone(),
                 format!("{name} has no address in {prefix}: clients would be told that their server is {first}; `ip address add` one, or set server_id"),
             ),

@@ -94,7 +94,7 @@ fn the_example_file_is_clean_and_shows_the_defaults_truly() {
     let text = include_str!("../../../examples/dhcp-xdp.toml");
     let checked = parse("dhcp-xdp.toml", text, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}"));
     assert_eq!(checked.warnings, []);
-    assert_eq!(checked.config.subnets.len(), 2);
+    assert_eq!((checked.config.subnets.len(), checked.config.reservations.len()), (4, 4));
     // Each `# name = value` line, with the comment taken off, must be what holds without it, or at least be taken.
     let bare: String = text
         .lines()
@@ -177,7 +177,11 @@ fn unknown_fields_and_wrong_types_are_told_with_field_and_line() {
         "subnet[0].lease_time_s: found `1h`; expected a whole number",
     );
     assert_subnet_error("pools = \"192.0.2.9\"\n", "6:9", "pools: found `192.0.2.9`; expected a list of texts");
-    assert_subnet_error("colour = 1\n", "6:1", "there is no setting `colour`; known here are prefix, interface, pools");
+    assert_subnet_error(
+        "colour = 1\n",
+        "6:1",
+        "there is no setting `colour`; known here are prefix, network, interface",
+    );
 }
 
 #[test]
@@ -829,4 +833,317 @@ fn a_file_that_is_no_text_is_told_with_the_place_of_the_first_wrong_byte() {
 fn a_file_without_end_is_refused() {
     let error = load(std::path::Path::new("/dev/zero"), &AnyMachine).unwrap_err().to_string();
     assert_eq!(error, "/dev/zero: error: is longer than 256 MiB");
+}
+
+// Networks and VLANs
+
+const LAN: &str = "[[interface]]\nname = \"eth1\"\n";
+
+fn member(prefix: &str, more: &str) -> String {
+    let pool = prefix.replace("0/24", "10");
+    format!(
+        "[[subnet]]\nprefix = \"{prefix}\"\nserver_id = \"192.0.2.1\"\npools = [\"{pool}\"]\n{more}{}",
+        if more.is_empty() { "" } else { "\n" }
+    )
+}
+
+#[test]
+fn two_subnets_on_one_link_need_a_network_or_vlans() {
+    let on = |more: &str| format!("{more}\ninterface = \"eth1\"");
+    let two = |one: &str, other: &str| {
+        format!("{LAN}{}{}", member("198.51.100.0/24", &on(one)), member("203.0.113.0/24", &on(other)))
+    };
+    assert_error(&two("", ""), "14:13", "eth1 serves subnet 198.51.100.0/24 already");
+    assert_error(&two("vlan = 7", "vlan = \"1-10\""), "14:13", "eth1 serves subnet 198.51.100.0/24 already");
+    assert_error(&two("vlan = \"7.8\"", "vlan = 7\ninner = \"1-4094\""), "15:13", "serves subnet");
+    for (one, other) in [
+        ("", "vlan = 7"),
+        ("vlan = 7", "vlan = \"7.8\""),
+        ("vlan = \"7.8\"", "vlan = \"7.9\""),
+        ("vlan = \"1-6\"", "vlan = 7"),
+    ] {
+        assert!(parse("f", &two(one, other), &Lab).is_ok(), "{one} and {other}");
+    }
+    let network = "[[network]]\nname = \"n\"\n";
+    let shared = two("network = \"n\"", "network = \"n\"") + network;
+    assert_eq!(parse("f", &shared, &Lab).unwrap().config.subnets.network(1), [0, 1]);
+    assert_error(&(two("network = \"n\"\nvlan = 7", "network = \"n\"") + network), "14:11", "differ in `vlan`");
+}
+
+#[test]
+fn a_network_is_named_by_its_subnets_or_lists_them() {
+    let network = "[[network]]\nname = \"n\"\nsubnets = [\"198.51.100.0/24\"]\nlease_time_s = 700\n[network.options]\ndomain-name = \"n.example\"\n";
+    let text = format!(
+        "{LAN}{network}{}{}",
+        member("198.51.100.0/24", ""),
+        member("203.0.113.0/24", "network = \"n\"\nlease_time_s = 800")
+    );
+    let config = parse("f", &text, &Lab).unwrap_or_else(|why| panic!("{why}")).config;
+    assert_eq!((config.subnets.network(0), config.subnets.network_of(1)), (&[0, 1][..], 0));
+    assert_eq!(config.subnets.iter().map(|subnet| subnet.lease.default_s).collect::<Vec<_>>(), [700, 800]);
+    assert!(config.subnets.iter().all(|subnet| subnet.options.get(15).is_some()));
+}
+
+#[test]
+fn what_is_wrong_with_a_network_is_told() {
+    let with = |text: &str| format!("{LAN}{}{text}", member("198.51.100.0/24", ""));
+    assert_error(&with("[[network]]\n"), "7:1", "`name` is missing");
+    assert_error(
+        &with("[[network]]\nname = \"n\"\nsubnets = [\"10.0.0.0/24\"]\n"),
+        "9:12",
+        "no [[subnet]] has the prefix 10.0.0.0/24",
+    );
+    assert_error(&with("network = \"m\"\n"), "7:11", "no [[network]] has the name `m`");
+    assert_error(&with("vlan = 7\n"), "7:8", "has no effect without `interface`");
+    let both = "[[network]]\nname = \"n\"\nsubnets = [\"198.51.100.0/24\"]\n[[network]]\nname = \"m\"\nsubnets = [\"198.51.100.0/24\"]\n";
+    assert_error(&with(both), "12:12", "198.51.100.0/24 is in network `n` already");
+    assert!(warnings(&with("[[network]]\nname = \"n\"\n"))[0].contains("has no subnet"));
+}
+
+#[test]
+fn wrong_vlans_are_told() {
+    let with = |vlan: &str| format!("{LAN}{}", member("198.51.100.0/24", &format!("interface = \"eth1\"\n{vlan}")));
+    for (vlan, place, why) in [
+        ("vlan = 0", "8:8", "found `0`; expected a VLAN as 100"),
+        ("vlan = 4095", "8:8", "of 1 to 4094"),
+        ("vlan = \"9-7\"", "8:8", "found `9-7`"),
+        ("vlan = \"7.x\"", "8:8", "found the inner VLAN `x`"),
+        ("vlan = \"1-2.3-4\"", "8:8", "expected one outer VLAN"),
+        ("vlan = \"1.2\"\ninner = 3", "9:9", "the inner VLAN is set twice"),
+        ("inner = 3", "8:9", "has no effect without `vlan`"),
+        ("vlan = true", "8:8", "found true; expected a whole number, or a text"),
+    ] {
+        assert_error(&with(vlan), place, why);
+    }
+}
+
+// Reservations
+
+/// [`LAN`], a subnet and a reservation that begins at line 7.
+fn reserving(reservation: &str) -> String {
+    format!("{LAN}{}[[reservation]]\n{reservation}", member("198.51.100.0/24", ""))
+}
+
+#[test]
+fn what_is_wrong_with_a_reservation_is_told() {
+    for (reservation, place, why) in [
+        ("address = \"198.51.100.7\"", "7:1", "says of no client that it is its own"),
+        (
+            "hw_address = \"02:00:00:00:00:01\"\ncircuit_id = \"c\"",
+            "7:1",
+            "has hw_address and circuit_id; expected one of",
+        ),
+        ("hw_address = \"02:00:00:00:00\"\naddress = \"198.51.100.7\"", "8:14", "expected an Ethernet address as"),
+        ("client_id = \"x\"\naddress = \"198.51.100.7\"", "8:13", "has 2 at least"),
+        ("circuit_id = \"0x1\"\naddress = \"198.51.100.7\"", "8:14", "found `0x1`"),
+        ("circuit_id = \"c\"\naddress = \"203.0.113.7\"", "9:11", "203.0.113.7 is in no subnet"),
+        ("circuit_id = \"c\"\naddress = \"198.51.100.255\"", "9:11", "198.51.100.255 is no host of 198.51.100.0/24"),
+        ("circuit_id = \"c\"\naddress = \"7\"", "9:11", "expected an IPv4 address"),
+        ("circuit_id = \"c\"\nhostname = \"a b\"", "9:12", "expected a host's name"),
+        ("circuit_id = \"c\"\nlease_time_s = 0", "9:16", "expected 1 to"),
+        ("circuit_id = \"c\"\naddress = \"192.0.2.1\"", "9:11", "is in no subnet"),
+    ] {
+        assert_error(&reserving(reservation), place, why);
+    }
+    assert!(warnings(&reserving("circuit_id = \"c\""))[0].contains("reserves nothing"));
+}
+
+#[test]
+fn a_second_reservation_of_a_client_or_an_address_is_told_with_the_place_of_the_first() {
+    let first = "circuit_id = \"c\"\naddress = \"198.51.100.7\"\n[[reservation]]\n";
+    let client = reserving(&format!("{first}circuit_id = \"c\"\naddress = \"198.51.100.8\""));
+    assert_error(&client, "10:1", "this circuit_id has a reservation already, at dhcp.toml:7");
+    let address = reserving(&format!("{first}circuit_id = \"d\"\naddress = \"198.51.100.7\""));
+    assert_error(&address, "10:1", "198.51.100.7 is reserved already, at dhcp.toml:7");
+    let other_kind = reserving(&format!("{first}remote_id = \"c\"\naddress = \"198.51.100.8\""));
+    assert!(parse("f", &other_kind, &Lab).is_ok());
+}
+
+#[test]
+fn a_flexible_identifier_needs_its_expression() {
+    let text = reserving("flex_id = \"x\"\naddress = \"198.51.100.7\"");
+    assert_error(&text, "7:1", "no expression says what a flex_id is");
+    assert!(parse("f", &format!("flex_id = \"relay.remote-id\"\n{text}"), &Lab).is_ok());
+    assert_error(&format!("flex_id = \"relay.remoteid\"\n{text}"), "1:12", "flex_id: no sub-option of option 82");
+}
+
+#[test]
+fn the_address_of_a_router_or_of_this_server_cannot_be_reserved() {
+    let text = reserving("circuit_id = \"c\"\naddress = \"198.51.100.1\"\n")
+        + "[defaults.options]\nrouters = [\"198.51.100.1\"]\n";
+    assert_error(&text, "7:1", "198.51.100.1 is a router's own address");
+    let own =
+        format!("{LAN}{}[[reservation]]\ncircuit_id = \"c\"\naddress = \"192.0.2.1\"\n", member("192.0.2.0/24", ""));
+    let errors = errors(&own).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(errors.iter().any(|error| error.contains("192.0.2.1 is this machine's own address")), "{errors:?}");
+    let reserved = reserving("circuit_id = \"c\"\naddress = \"198.51.100.77\"\n");
+    let config = parse("f", &reserved, &Lab).unwrap_or_else(|why| panic!("{why}")).config;
+    assert_eq!([10, 77, 78].map(|host| config.leases_out([198, 51, 100, host].into())), [true, true, false]);
+}
+
+/// What is read of a configuration whose subnet has this file of reservations.
+fn with_file(name: &str, content: &str) -> (tempfile::TempDir, Result<Checked, Rejected>) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(name), content).unwrap();
+    let text = format!("{LAN}{}", member("198.51.100.0/24", &format!("reservations = \"{name}\"")));
+    let read = parse(&dir.path().join("dhcp.toml").display().to_string(), &text, &Lab);
+    (dir, read)
+}
+
+#[test]
+fn reservations_are_read_from_tables_and_toml_beside_the_configuration() {
+    let table = "# customers\nhw_address, circuit_id, address, hostname, lease_time_s\n\
+                 02:00:00:00:00:01,, 198.51.100.7, cpe-1, 600\n,\"olt 1, port 2\", 198.51.100.8,,\n";
+    let toml = "[[reservation]]\nhw_address = \"02:00:00:00:00:01\"\naddress = \"198.51.100.7\"\nlease_time_s = 600\nhostname = \"cpe-1\"\n\
+                [[reservation]]\ncircuit_id = \"olt 1, port 2\"\naddress = \"198.51.100.8\"\n";
+    for (name, content) in [("r.csv", table), ("r.toml", toml)] {
+        let (_dir, read) = with_file(name, content);
+        let config = read.unwrap_or_else(|why| panic!("{name}: {why}")).config;
+        let of = |host: u8| {
+            config.reservations.get(config.reservations.of_address([198, 51, 100, host].into()).unwrap()).unwrap()
+        };
+        assert_eq!((config.reservations.len(), of(7).lease_time_s, of(7).kind()), (2, Some(600), IdKind::HwAddress));
+        assert_eq!(config.overlays[of(7).overlay.unwrap() as usize].options.get(12).unwrap().data, b"cpe-1");
+        assert_eq!((of(8).kind(), of(8).overlay), (IdKind::CircuitId, None));
+        assert_eq!(config.address_count(), 3, "one of the pool and two beside it");
+    }
+}
+
+#[test]
+fn errors_in_a_file_of_reservations_have_its_name_and_line() {
+    let (_dir, read) = with_file(
+        "r.csv",
+        "hw_address,address\n02:00:00:00:00:01,198.51.100.7\n\n02:00:00:00:00:01,198.51.100.8\n02:00:00:00:00:02,203.0.113.1\n02:00:00:00:00:03\n",
+    );
+    let errors = read.unwrap_err().to_string();
+    let errors: Vec<&str> = errors.lines().collect();
+    assert_eq!(errors.len(), 3, "{errors:#?}");
+    assert!(
+        errors[0].contains("r.csv:4:1: error: this hw_address has a reservation already, at ")
+            && errors[0].ends_with("r.csv:2"),
+        "{}",
+        errors[0]
+    );
+    assert!(errors[1].contains("r.csv:5:1: error: 203.0.113.1 is in no subnet"), "{}", errors[1]);
+    assert!(errors[2].contains("r.csv:6:1: error: found 1 cells; the first line has 2"), "{}", errors[2]);
+
+    let (_dir, read) = with_file("r.toml", "[[reservation]]\ncircuit = \"x\"\n");
+    let errors = read.unwrap_err().to_string();
+    assert!(
+        errors.contains("r.toml:2:1: error: reservation[0].circuit: there is no setting `circuit`; did you mean"),
+        "{errors}"
+    );
+
+    let (_dir, read) = with_file("r.csv", "mac,address\n");
+    assert!(read.unwrap_err().to_string().contains("found a column `mac`"));
+    let missing =
+        format!("{LAN}reservations = \"/nonexistent/r.csv\"\n").replace(LAN, "") + LAN + &member("198.51.100.0/24", "");
+    assert_error(&missing, "1:16", "/nonexistent/r.csv: cannot read it");
+}
+
+#[test]
+fn a_subnets_file_reserves_addresses_of_the_subnet_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("r.csv"), "circuit_id,address\nc,203.0.113.7\n").unwrap();
+    let text =
+        format!("{LAN}{}{}", member("198.51.100.0/24", "reservations = \"r.csv\""), member("203.0.113.0/24", ""));
+    let error = parse(&dir.path().join("f").display().to_string(), &text, &Lab).unwrap_err().to_string();
+    assert!(
+        error.contains("r.csv:2:1: error: 203.0.113.7 is outside of 198.51.100.0/24; it is in 203.0.113.0/24"),
+        "{error}"
+    );
+}
+
+/// The example of a typical site, which has nothing doubtful in it.
+fn example(text: &str) -> Config {
+    let checked = parse("example", text, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}"));
+    assert_eq!(checked.warnings, []);
+    checked.config
+}
+
+#[test]
+fn the_example_of_ftth_is_clean_and_serves_circuits() {
+    let config = example(include_str!("../../../examples/ftth.toml"));
+    assert_eq!((config.subnets.network(0), config.reservations.len()), (&[0, 1][..], 2));
+    assert!(config.reservations.has_circuits(0));
+}
+
+#[test]
+fn the_example_of_a_hotel_is_clean_and_has_short_leases() {
+    let config = example(include_str!("../../../examples/hotel.toml"));
+    let place = |vlan| config.subnets.on_link("eth1", [Some(vlan), None]);
+    assert_eq!((place(20), place(30), place(40)), (Some(0), Some(1), None));
+    assert!(config.subnets[0].lease.max_s <= 1800);
+}
+
+#[test]
+fn the_example_of_qinq_is_clean_and_tells_customers_apart() {
+    let config = example(include_str!("../../../examples/qinq.toml"));
+    let place = |outer, inner| config.subnets.on_link("eth1", [Some(outer), Some(inner)]);
+    assert_eq!(
+        (place(100, 1), place(100, 4094), place(101, 7), place(101, 8), place(101, 9)),
+        (Some(0), Some(0), Some(2), Some(3), Some(4))
+    );
+    assert_eq!((place(102, 1), config.subnets.network(0)), (None, &[0, 1][..]));
+}
+
+#[test]
+fn the_example_of_cable_is_clean_and_keeps_devices_apart() {
+    let config = example(include_str!("../../../examples/cable.toml"));
+    assert_eq!((config.subnets.network(0), config.classes.settings.len()), (&[0, 1, 2][..], 3));
+    assert_eq!(config.subnets[2].guarded_pools.len(), 1);
+}
+
+#[test]
+#[ignore = "long: a million reservations, and how long they take"]
+fn a_million_reservations_are_read_in_seconds_and_found_as_fast_as_a_few() {
+    use std::{fmt::Write as _, hint::black_box, time::Instant};
+
+    struct Asks(crate::lease::HwAddress);
+    impl Identified for Asks {
+        fn id(&self, _: IdKind) -> Option<&[u8]> {
+            None
+        }
+        fn hw(&self) -> &crate::lease::HwAddress {
+            &self.0
+        }
+    }
+    let asks = |n: u32| {
+        let mut chaddr = [0; 16];
+        chaddr[..2].copy_from_slice(&[2, 0]);
+        chaddr[2..6].copy_from_slice(&n.to_be_bytes());
+        Asks(crate::lease::HwAddress { htype: 1, hlen: 6, chaddr })
+    };
+    let load = |count: u32| {
+        let mut table = String::from("hw_address,address,hostname\n");
+        for n in 0..count {
+            let [a, b, c, d] = n.to_be_bytes();
+            let address = std::net::Ipv4Addr::from(0x0a00_0001 + n);
+            writeln!(table, "02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x},{address},cpe-{n}").unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("r.csv"), table).unwrap();
+        let text = format!(
+            "{LAN}[[subnet]]\nprefix = \"10.0.0.0/8\"\nserver_id = \"192.0.2.1\"\npools = [\"10.255.0.0/16\"]\nreservations = \"r.csv\"\n"
+        );
+        let start = Instant::now();
+        let config = parse(&dir.path().join("f").display().to_string(), &text, &Lab)
+            .unwrap_or_else(|why| panic!("{why}"))
+            .config;
+        println!("{count} reservations read in {:.2} s", start.elapsed().as_secs_f64());
+        config
+    };
+    for count in [1000, 1_000_000] {
+        let config = load(count);
+        assert_eq!(config.reservations.len(), count as usize);
+        let start = Instant::now();
+        for n in 0..1_000_000 {
+            let asked = n % 1000 * (count / 1000);
+            assert_eq!(black_box(config.reservations.find(0, &asks(asked))), Some(asked));
+        }
+        println!("of {count}: {:.0} ns a look", start.elapsed().as_secs_f64() * 1000.0);
+        let start = Instant::now();
+        let leases = config.lease_table([1, 2]);
+        println!("a table of {} addresses made in {:.2} s", leases.counts().total, start.elapsed().as_secs_f64());
+    }
 }

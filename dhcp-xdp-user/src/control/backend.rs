@@ -157,10 +157,7 @@ impl Backend for ServerBackend {
     }
 
     fn in_pool(&self, address: Ipv4Addr) -> bool {
-        self.config
-            .subnets
-            .holding(address)
-            .is_some_and(|subnet| subnet.pools.iter().any(|pool| pool.contains(address)))
+        self.config.leases_out(address)
     }
 
     fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {

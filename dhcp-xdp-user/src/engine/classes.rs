@@ -3,7 +3,7 @@
 use super::{DropReason, Overlays};
 use crate::{
     class::{ClassSet, Packet},
-    config::{ClassSettings, Config, LeaseTimes, Subnet},
+    config::{ClassSettings, Config, LeaseTimes},
     lease::{Limit, LimitKey, Limits},
     wire::dhcp::MessageType,
 };
@@ -19,10 +19,12 @@ pub struct Classified {
 }
 
 impl Classified {
-    /// Asks a packet for its classes.
-    pub fn new(packet: &Packet<'_>, config: &Config) -> Self {
+    /// Asks a packet for its classes, beside those that the client's reservation gives it.
+    pub fn new(packet: &Packet<'_>, reserved: &ClassSet, config: &Config) -> Self {
         let classes = &config.classes;
-        let members = classes.compiled.members(packet);
+        let mut early = classes.compiled.early_members(packet);
+        early.extend(reserved.iter());
+        let members = classes.compiled.late_members(packet, early);
         let mut limits = Limits::new();
         if members.intersects(&classes.limited) {
             for class in members.iter().filter(|class| classes.limited.contains(*class)) {
@@ -41,13 +43,21 @@ impl Classified {
         Self { members, limits }
     }
 
-    /// Why a request gets no answer, if its classes say so. What a client gives back is taken from everybody.
-    pub(super) fn refusal(&self, message_type: MessageType, subnet: &Subnet, config: &Config) -> Option<DropReason> {
+    /// Why a request gets no answer, if its classes say so: no subnet of its network is for it. What a client gives back is taken
+    /// from everybody.
+    pub(super) fn refusal(
+        &self,
+        message_type: MessageType,
+        config: &Config,
+        network: &[u16],
+        is_known: bool,
+    ) -> Option<DropReason> {
+        let mut subnets = network.iter().filter_map(|subnet| config.subnets.get(usize::from(*subnet)));
         if matches!(message_type, MessageType::Release | MessageType::Decline) {
             None
         } else if self.members.intersects(&config.classes.ignored) {
             Some(DropReason::ClassIgnored)
-        } else if !subnet.access.admits(&self.members, false) {
+        } else if !subnets.any(|subnet| subnet.access.admits(&self.members, is_known)) {
             Some(DropReason::ClassDenied)
         } else {
             None
@@ -59,15 +69,12 @@ impl Classified {
         self.members.iter().filter_map(|class| config.classes.settings.get(usize::from(class)))
     }
 
-    /// What its classes lay over a reply, the first written first. More classes than a reply has room for are left out, the
-    /// last ones.
-    pub(super) fn overlays(&self, config: &Config) -> Overlays {
-        let mut overlays = Overlays::default();
+    /// Adds what its classes lay over a reply, the first written first. More than a reply has room for is left out, the last ones.
+    pub(super) fn add_overlays(&self, config: &Config, overlays: &mut Overlays) {
         if self.members.intersects(&config.classes.overlaid) {
             let overlaid = self.members.iter().filter(|class| config.classes.overlaid.contains(*class));
             let _ = overlaid.take_while(|class| overlays.push(u32::from(*class))).count();
         }
-        overlays
     }
 
     /// A subnet's lease times with those of its classes over them.

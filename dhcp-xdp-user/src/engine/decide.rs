@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Classified, Decision, DropReason, Ingress, Place, Reply, Request, locate};
+use super::{Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, locate, subnet::server_id};
 use crate::{
-    config::{Config, LeaseTimes, Subnet},
-    lease::{BindError, BindingState, Client, ClientKey, Contended, LeaseTable, OfferError},
+    config::{Access, Config, LeaseTimes, Reservation, Subnet},
+    lease::{BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError},
     wire::{dhcp::MessageType, options::code},
 };
 
@@ -28,7 +28,7 @@ pub fn decide(
     config: &Config,
     leases: &LeaseTable,
 ) -> Decision {
-    match locate(request, ingress, config, leases) {
+    match locate(request, ingress, now_s, config, leases) {
         Ok(place) => decide_at(&place, request, &Classified::default(), ingress, now_s, config, leases),
         Err(reason) => Decision::Drop(reason),
     }
@@ -48,10 +48,13 @@ pub fn decide_at(
     let Some(subnet) = config.subnets.get(usize::from(place.subnet)) else {
         return Decision::Drop(DropReason::NoSubnet);
     };
-    if let Some(reason) = classes.refusal(request.message_type, subnet, config) {
+    let is_known = place.reservation.is_some();
+    if let Some(reason) = classes.refusal(request.message_type, config, config.subnets.network(place.subnet), is_known)
+    {
         return Decision::Drop(reason);
     }
-    let case = Case { place, request, classes, ingress, now_s, config, subnet, leases };
+    let reservation = place.reservation.and_then(|number| config.reservations.get(number));
+    let case = Case { place, request, classes, ingress, now_s, config, subnet, leases, reservation };
     match request.message_type {
         MessageType::Discover => case.discover(),
         MessageType::Request => case.request(),
@@ -75,9 +78,10 @@ struct Case<'a> {
     config: &'a Config,
     subnet: &'a Subnet,
     leases: &'a LeaseTable,
+    reservation: Option<&'a Reservation>,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
     /// 4.3.1: an OFFER, of the client's present or previous address, else the one that it asks for, else the next free one.
     ///
     /// The lease time offered is the one that an ACK would now grant, also to a client that has a lease already: 4.3.1
@@ -90,18 +94,79 @@ impl Case<'_> {
             // RFC 8925 3.3: such a client is offered 0.0.0.0, and no address is held for it.
             return Decision::Reply(self.reply(MessageType::Offer));
         }
-        let wanted = self.request.requested_address.filter(|address| self.subnet.prefix.contains(address));
-        let hold_until_s = self.now_s.saturating_add(self.config.offer_hold_s);
         if self.leases.is_limited(&self.client(), self.now_s) {
             return Decision::Drop(DropReason::LeaseLimit);
         }
-        match self.leases.offer(&self.client(), wanted, hold_until_s, self.now_s) {
-            Ok(lease) if self.subnet.rapid_commit && self.request.rapid_commit => self.commit_rapidly(lease.address),
-            Ok(lease) => Decision::Reply(self.granting(MessageType::Offer, lease.address, self.lease_time_s())),
+        match self.address_to_offer(self.request.requested_address.filter(|address| self.is_near(*address))) {
+            Ok((address, _)) if self.home_of(address).1.rapid_commit && self.request.rapid_commit => {
+                self.commit_rapidly(address)
+            }
+            Ok((address, reserved_in_use)) => {
+                let offer = self.granting(MessageType::Offer, address, self.lease_time_s(address));
+                Decision::Reply(Reply { reserved_in_use, ..offer })
+            }
             Err(OfferError::Exhausted) => self.no_address(),
             Err(OfferError::Contended) => Decision::Drop(DropReason::Contended),
             Err(OfferError::ClientIdRoom) => Decision::Drop(DropReason::ClientIdRoom),
         }
+    }
+
+    /// The address that a client which asks for one is to have: the one that is reserved for it, which nobody else can take and
+    /// which need not be held; else one that is held for it, out of the subnets of its network in their order. True: one is
+    /// reserved, and somebody else has it still.
+    fn address_to_offer(&self, wanted: Option<Ipv4Addr>) -> Result<(Ipv4Addr, bool), OfferError> {
+        let reserved = self.reserved_address();
+        if let Some(address) = reserved
+            && self.is_free(address).map_err(|Contended| OfferError::Contended)?
+        {
+            return Ok((address, false));
+        }
+        let wanted = wanted.filter(|address| self.admits(*address));
+        let offer = |is_apart: bool| self.groups().map(move |group| self.hold(group, wanted, is_apart));
+        let fits = |offered: &Result<Lease, OfferError>| !matches!(offered, Err(OfferError::Exhausted));
+        let mut offered = offer(false).find(fits);
+        if let Some(Ok(lease)) = &offered
+            && !self.admits(lease.address)
+        {
+            // It has that one, and is not to have it any more.
+            offered = offer(true).find(fits);
+        }
+        Ok((offered.unwrap_or(Err(OfferError::Exhausted))?.address, reserved.is_some()))
+    }
+
+    /// Holds an address of a group for the client; `is_apart`: not the one that it has.
+    fn hold(&self, group: u16, wanted: Option<Ipv4Addr>, is_apart: bool) -> Result<Lease, OfferError> {
+        let (client, until_s) =
+            (Client { subnet: group, ..self.client() }, self.now_s.saturating_add(self.config.offer_hold_s));
+        if is_apart {
+            self.leases.offer_apart(&client, wanted, until_s, self.now_s)
+        } else {
+            self.leases.offer(&client, wanted, until_s, self.now_s)
+        }
+    }
+
+    /// Where the lease table looks for an address for this client: in the subnets of its network that are for it, in their
+    /// order, and in each first in the pools that are for some clients only and for this one.
+    fn groups(&self) -> impl Iterator<Item = u16> {
+        let subnets = &self.config.subnets;
+        let network = subnets.network(self.place.subnet).iter();
+        let found = network.filter_map(|place| Some((*place, subnets.get(usize::from(*place))?)));
+        found.filter(|(_, subnet)| self.is_for_us(&subnet.access)).flat_map(|(place, subnet)| {
+            let guarded = subnet.guarded_pools.iter().filter(|pool| self.is_for_us(&pool.access));
+            guarded.map(|pool| pool.group).chain([place])
+        })
+    }
+
+    fn is_for_us(&self, access: &Access) -> bool {
+        access.admits(&self.classes.members, self.reservation.is_some())
+    }
+
+    /// Whether the subnet and the pool of an address are for this client; what is reserved for it always is.
+    fn admits(&self, address: Ipv4Addr) -> bool {
+        let (_, subnet) = self.home_of(address);
+        let pool = subnet.guarded_pool_at(address);
+        self.reserved_address() == Some(address)
+            || self.is_for_us(&subnet.access) && pool.is_none_or(|pool| self.is_for_us(&pool.access))
     }
 
     /// RFC 4039 3.1: a client that asked for it gets its ACK at once, and no OFFER.
@@ -129,17 +194,17 @@ impl Case<'_> {
             let reason = if self.request.has_options { DropReason::NoMessageType } else { DropReason::BadCookie };
             return Decision::Drop(reason);
         };
-        let hold_until_s = self.now_s.saturating_add(self.config.offer_hold_s);
         let wanted = Some(self.request.ciaddr).filter(|address| is_host(&self.subnet.prefix, *address));
-        let address = match self.leases.offer(&self.client(), wanted, hold_until_s, self.now_s) {
-            Ok(lease) => lease.address,
+        let (address, reserved_in_use) = match self.address_to_offer(wanted) {
+            Ok(found) => found,
             Err(OfferError::Exhausted) => return Decision::Drop(DropReason::NoFreeAddress),
             Err(OfferError::Contended) => return Decision::Drop(DropReason::Contended),
             Err(OfferError::ClientIdRoom) => return Decision::Drop(DropReason::ClientIdRoom),
         };
-        match self.leases.bind(&self.client(), address, self.now_s.saturating_add(lease_time_s), self.now_s) {
+        match self.bind_for(address, lease_time_s, 0) {
             Ok(bound) => {
-                let reply = Reply { your_address: bound.lease.address, ..self.reply(MessageType::Bootp) };
+                let (subnet, _) = self.home_of(address);
+                let reply = Reply { your_address: address, subnet, reserved_in_use, ..self.reply(MessageType::Bootp) };
                 Decision::Commit(reply, bound)
             }
             Err(BindError::Limited) => Decision::Drop(DropReason::LeaseLimit),
@@ -170,6 +235,9 @@ impl Case<'_> {
     /// SELECTING: the client took our offer. An address that we do not remember offering (we restarted, the hold ended) is
     /// as good, as long as nobody else has it.
     fn selecting(&self, address: Ipv4Addr) -> Decision {
+        if self.is_to_move(address) {
+            return self.nak(NOTE_WRONG_ADDRESS);
+        }
         self.bind(address).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
     }
 
@@ -178,8 +246,14 @@ impl Case<'_> {
     /// A client of which nothing is known gets silence, or, when nobody else may serve this subnet, a NAK: it has no
     /// session to lose, and a DISCOVER at once brings it an address that is known to be free.
     fn init_reboot(&self, address: Ipv4Addr) -> Decision {
-        if !self.subnet.prefix.contains(&address) {
+        if !self.is_near(address) {
             return self.nak(NOTE_WRONG_NETWORK);
+        }
+        if self.reserved_address() == Some(address) {
+            return self.bind(address).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE));
+        }
+        if self.is_to_move(address) {
+            return self.nak(NOTE_WRONG_ADDRESS);
         }
         match self.leases.try_find(&self.place.key, self.now_s) {
             Ok(Some(lease)) if lease.address == address => {
@@ -199,6 +273,12 @@ impl Case<'_> {
     /// 'ciaddr'"), or when nobody else may serve this subnet; its sessions live on, and an address is never bound twice.
     /// Otherwise silence: rebinding clients ask every server, and another one may know (4.3.2 on unknown clients).
     fn extend(&self, ciaddr: Ipv4Addr) -> Decision {
+        if self.reserved_address() == Some(ciaddr) {
+            return self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE));
+        }
+        if self.is_to_move(ciaddr) {
+            return self.nak(NOTE_WRONG_ADDRESS);
+        }
         match self.leases.try_find(&self.place.key, self.now_s) {
             Ok(Some(lease)) if lease.address == ciaddr => {
                 self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
@@ -206,7 +286,7 @@ impl Case<'_> {
             Ok(Some(lease)) if lease.state == BindingState::Bound => self.nak(NOTE_WRONG_ADDRESS),
             Ok(_) if self.is_renewing() || self.subnet.authoritative => match self.bind(ciaddr) {
                 Ok(decision) => decision,
-                Err(BindError::Taken) => self.nak(NOTE_UNAVAILABLE),
+                Err(BindError::Taken | BindError::Reserved) => self.nak(NOTE_UNAVAILABLE),
                 Err(_) => self.unknown(),
             },
             Ok(_) => self.unknown(),
@@ -252,10 +332,9 @@ impl Case<'_> {
     /// Binds an address to the client for the time that it is granted. What another worker is changing at this moment is
     /// dropped here: the client asks again.
     fn bind(&self, address: Ipv4Addr) -> Result<Decision, BindError> {
-        let lease_time_s = self.lease_time_s();
-        let expires_s = self.now_s.saturating_add(lease_time_s);
-        let slack_s = slack_s(&self.subnet.lease, lease_time_s);
-        match self.leases.bind_with_slack(&self.client(), address, expires_s, slack_s, self.now_s) {
+        let lease_time_s = self.lease_time_s(address);
+        let slack_s = slack_s(&self.home_of(address).1.lease, lease_time_s);
+        match self.bind_for(address, lease_time_s, slack_s) {
             Ok(bound) => {
                 let reply = self.granting(MessageType::Ack, bound.lease.address, lease_time_s);
                 Ok(Decision::Commit(reply, bound))
@@ -265,6 +344,48 @@ impl Case<'_> {
             Err(BindError::ClientIdRoom) => Ok(Decision::Drop(DropReason::ClientIdRoom)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Binds an address for a time: a reserved one to the client that it is reserved for alone.
+    fn bind_for(&self, address: Ipv4Addr, lease_time_s: u32, slack_s: u32) -> Result<Bound, BindError> {
+        let expires_s = self.now_s.saturating_add(lease_time_s);
+        if self.reserved_address() == Some(address) {
+            return self.leases.bind_reserved(&self.client(), address, expires_s, slack_s, self.now_s);
+        }
+        self.leases.bind_with_slack(&self.client(), address, expires_s, slack_s, self.now_s)
+    }
+
+    fn reserved_address(&self) -> Option<Ipv4Addr> {
+        self.reservation.and_then(|reservation| reservation.address)
+    }
+
+    fn is_free(&self, address: Ipv4Addr) -> Result<bool, Contended> {
+        self.leases.is_free_for(&self.place.key, address, self.now_s)
+    }
+
+    /// Whether the client is to give this address up: for the one that is reserved for it, unless somebody else has that one
+    /// still; or because its subnet or pool is not for the client.
+    fn is_to_move(&self, from: Ipv4Addr) -> bool {
+        let own = self.reserved_address().filter(|address| *address != from);
+        own.is_some_and(|address| self.is_free(address) == Ok(true)) || self.is_near(from) && !self.admits(from)
+    }
+
+    /// Whether an address is in a subnet of the client's network.
+    fn is_near(&self, address: Ipv4Addr) -> bool {
+        let subnets = &self.config.subnets;
+        self.subnet.prefix.contains(&address)
+            || subnets.index_of(address).is_some_and(|other| subnets.are_together(self.place.subnet, other))
+    }
+
+    /// The subnet of an address of the client's network.
+    fn home_of(&self, address: Ipv4Addr) -> (u16, &'a Subnet) {
+        let subnets = &self.config.subnets;
+        if self.subnet.prefix.contains(&address) {
+            return (self.place.subnet, self.subnet);
+        }
+        let other = subnets.index_of(address).filter(|other| subnets.are_together(self.place.subnet, *other));
+        let found = other.and_then(|other| Some((other, subnets.get(usize::from(other))?)));
+        found.unwrap_or((self.place.subnet, self.subnet))
     }
 
     /// The answer to a client of which nothing is known.
@@ -288,17 +409,34 @@ impl Case<'_> {
             renewal_times_s: None,
             rapid_commit: false,
             auto_configure: None,
-            overlays: self.classes.overlays(self.config),
+            overlays: self.overlays(),
+            reserved_in_use: false,
             note: "",
         }
     }
 
-    /// A reply with an address for a time.
+    /// What is laid over a reply's options: the reservation's, before those of the classes.
+    fn overlays(&self) -> Overlays {
+        let mut overlays = Overlays::default();
+        if let Some(own) = self.reservation.and_then(|reservation| reservation.overlay) {
+            overlays.push(own);
+        }
+        self.classes.add_overlays(self.config, &mut overlays);
+        overlays
+    }
+
+    /// A reply with an address for a time: that of the address's subnet.
     fn granting(&self, message_type: MessageType, your_address: Ipv4Addr, lease_time_s: u32) -> Reply {
+        let (subnet, found) = self.home_of(your_address);
+        let source = if subnet == self.place.subnet { None } else { server_id(found, self.ingress) };
+        let source = source.unwrap_or(self.place.source);
         Reply {
+            subnet,
             your_address,
+            source,
+            server_id: self.request.routing.server_id.unwrap_or(source),
             lease_time_s: Some(lease_time_s),
-            renewal_times_s: renewal_times_s(&self.subnet.lease, lease_time_s, &self.place.key),
+            renewal_times_s: renewal_times_s(&found.lease, lease_time_s, &self.place.key),
             ..self.reply(message_type)
         }
     }
@@ -313,17 +451,33 @@ impl Case<'_> {
         }
     }
 
-    /// The lease time that the client is granted now: while addresses are scarce, the least one.
-    fn lease_time_s(&self) -> u32 {
-        let times = self.classes.lease_times(&self.subnet.lease, self.config);
+    /// The lease time that the client is granted with an address now: its reservation's; else that of its classes or of the
+    /// address's subnet, while addresses are scarce there the least one.
+    fn lease_time_s(&self, address: Ipv4Addr) -> u32 {
+        if let Some(own_s) = self.reservation.and_then(|reservation| reservation.lease_time_s) {
+            return own_s;
+        }
+        let (subnet, found) = self.home_of(address);
+        let times = self.classes.lease_times(&found.lease, self.config);
         let granted_s = granted_s(&times, self.request.lease_time_s);
-        let is_scarce = || self.leases.used_permille(self.place.subnet) >= u32::from(times.scarce_permille);
+        let group = found.guarded_pool_at(address).map_or(subnet, |pool| pool.group);
+        let is_scarce = || self.leases.used_permille(group) >= u32::from(times.scarce_permille);
         if times.scarce_permille <= 1000 && is_scarce() { granted_s.min(times.min_s) } else { granted_s }
     }
 
-    /// Whether an address names this server.
+    /// Whether an address names this server, in any subnet of the client's network.
     fn is_ours(&self, address: Ipv4Addr) -> bool {
-        address == self.place.server_id || address == self.place.source || self.ingress.addresses.contains(&address)
+        let subnets = &self.config.subnets;
+        let of_network = || {
+            let network = subnets.network(self.place.subnet).iter();
+            network
+                .filter_map(|subnet| subnets.get(usize::from(*subnet)))
+                .any(|subnet| subnet.server_id == Some(address))
+        };
+        address == self.place.server_id
+            || address == self.place.source
+            || self.ingress.addresses.contains(&address)
+            || of_network()
     }
 
     /// DECLINE and RELEASE must carry the server identifier (table 5). One without it is judged by its owner alone.

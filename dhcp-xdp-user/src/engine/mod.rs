@@ -47,6 +47,8 @@ pub struct Ingress<'a> {
     /// IPv4 addresses of the interface. Where a subnet sets no server identifier, it is the one inside the subnet's prefix,
     /// else the first.
     pub addresses: &'a [Ipv4Addr],
+    /// VLAN identifiers of the frame's tags, the outer one first.
+    pub vlans: [Option<u16>; 2],
 }
 
 /// What to do about a request.
@@ -86,6 +88,8 @@ pub struct Reply {
     pub auto_configure: Option<bool>,
     /// What is laid over the options of the client's pool and subnet.
     pub overlays: Overlays,
+    /// The address that is reserved for the client is in use by somebody else or quarantined: it is given another.
+    pub reserved_in_use: bool,
     /// Why, in words, for a NAK (option 56); otherwise empty.
     pub note: &'static str,
 }

@@ -2,19 +2,25 @@
 
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
+
 use super::{DropReason, Ingress, Request, balance, decide::is_host};
 use crate::{
-    config::{Config, Identity, Subnet, Vrf},
-    lease::{ClientKey, LeaseTable},
+    class::{ClassSet, Packet},
+    config::{Config, IdKind, Identified, Identity, Subnet, Vrf},
+    lease::{BindingState, ClientKey, HwAddress, LeaseTable},
+    wire::{dhcp::Header, options::MAX_OPTION_DATA},
 };
 
 /// A request's subnet, client and server identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Index into `Config::subnets`.
+    /// Index into `Config::subnets`: of its network's subnets the one that it claims an address of, else the first.
     pub subnet: u16,
-    /// The client's key in that subnet.
+    /// The client's key in that network.
     pub key: ClientKey,
+    /// What is reserved for the client there: a number of `Config::reservations`.
+    pub reservation: Option<u32>,
     /// What the key was made from.
     pub identity: Identity,
     /// Our server identifier there, or the one that the relay agent wants its clients to have in its place (RFC 5107).
@@ -31,6 +37,7 @@ pub struct Place {
 pub fn locate(
     request: &Request<'_>,
     ingress: &Ingress<'_>,
+    now_s: u32,
     config: &Config,
     leases: &LeaseTable,
 ) -> Result<Place, DropReason> {
@@ -41,6 +48,7 @@ pub fn locate(
         return Err(DropReason::OtherServersBucket);
     }
     let subnet = subnet_of(request, ingress, config).ok_or(DropReason::NoSubnet)?;
+    let subnet = claimed_of_network(subnet, request, config);
     let found = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?;
     let source = server_id(found, ingress).ok_or(DropReason::NoServerId)?;
     let identity = found.identity;
@@ -48,7 +56,73 @@ pub fn locate(
         return Err(DropReason::NoClientIdentity);
     }
     let key = leases.key(subnet, &request.hw, request.identifier(identity));
-    Ok(Place { subnet, key, identity, server_id: request.routing.server_id.unwrap_or(source), source })
+    let network = config.subnets.network_of(subnet);
+    let client = Named { request, flex_id: flex_id(network, request, ingress, config) };
+    let found = config.reservations.find(network, &client);
+    let reservation = found.or_else(|| believed_reservation(network, &key, request, now_s, config, leases));
+    Ok(Place { subnet, key, reservation, identity, server_id: request.routing.server_id.unwrap_or(source), source })
+}
+
+/// What is reserved for a client whose message came past the relay agents and does not say which circuit it is from: who has an
+/// address bound that is reserved for a circuit is believed to be on it.
+fn believed_reservation(
+    network: u16,
+    key: &ClientKey,
+    request: &Request<'_>,
+    now_s: u32,
+    config: &Config,
+    leases: &LeaseTable,
+) -> Option<u32> {
+    let reservations = &config.reservations;
+    let Request { relay_agent_info: None, ciaddr, .. } = *request else { return None };
+    if ciaddr.is_unspecified() || !reservations.has_circuits(network) {
+        return None;
+    }
+    let number = reservations.of_address(ciaddr)?;
+    let is_of_circuit = reservations.get(number)?.kind().is_of_relay_agent();
+    let lease = leases.find(key, now_s).filter(|_| is_of_circuit)?;
+    (lease.state == BindingState::Bound && lease.address == ciaddr).then_some(number)
+}
+
+/// Of the subnets of a network, the one that the client claims an address of, else the first.
+fn claimed_of_network(subnet: u16, request: &Request<'_>, config: &Config) -> u16 {
+    let network = config.subnets.network(subnet);
+    let (Some(&first), 2..) = (network.first(), network.len()) else { return subnet };
+    let claimed = request.claimed_address().and_then(|address| config.subnets.index_of(address));
+    claimed.filter(|claimed| network.binary_search(claimed).is_ok()).unwrap_or(first)
+}
+
+/// A client as reservations recognise it.
+struct Named<'a> {
+    request: &'a Request<'a>,
+    flex_id: Option<FlexId>,
+}
+
+type FlexId = ArrayVec<u8, MAX_OPTION_DATA>;
+
+impl Identified for Named<'_> {
+    fn id(&self, kind: IdKind) -> Option<&[u8]> {
+        match kind {
+            IdKind::FlexId => self.flex_id.as_deref(),
+            IdKind::ClientId => self.request.client_id,
+            IdKind::CircuitId => self.request.relay_agent()?.circuit_id(),
+            IdKind::RemoteId => self.request.relay_agent()?.remote_id(),
+            IdKind::HwAddress => None,
+        }
+    }
+    fn hw(&self) -> &HwAddress {
+        &self.request.hw
+    }
+}
+
+/// The client's flexible identifier, where a reservation could match it; none of a value that no reservation can have.
+fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<FlexId> {
+    let expression = config.flex_id.as_ref().filter(|_| config.reservations.uses(network, IdKind::FlexId))?;
+    let header = Header::new_checked(request.message).or_else(|_| Header::without_options(request.message)).ok()?;
+    let (interface, destination, vlans) = (ingress.name, request.destination, ingress.vlans);
+    let packet = Packet { header, interface, destination, vlans, known: false };
+    let value = |bytes: &[u8]| FlexId::try_from(bytes).ok().filter(|id| !id.is_empty());
+    expression.with_value(0, &packet, &ClassSet::EMPTY, value)?
 }
 
 /// The subnet of a request, as an index (RFC 2131 4.3.1 and 4.3.2).
@@ -58,8 +132,10 @@ pub fn locate(
 ///   subnet selection sub-option names (RFC 6607), or outside of all VPNs.
 /// - Unicast (RENEWING, RELEASE, INFORM): the one that `ciaddr` is in; the client may be behind routers, which leave no
 ///   `giaddr`, and "the DHCP server will trust the value in 'ciaddr'".
-/// - Otherwise one of the interface's own. Of several the one that the client claims an address of, else the first. A
-///   broadcast never leads to a subnet elsewhere, whatever `ciaddr` says: the client is on this link now.
+/// - Otherwise one of the interface's own: one that names both VLANs of the frame, else one that names the outer, else one that
+///   names none. A broadcast never leads to a subnet elsewhere, whatever `ciaddr` says: the client is on this link now.
+///
+/// It stands for all subnets of its network.
 fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<u16> {
     let subnets = &config.subnets;
     let chosen = subnet_selection(request, config);
@@ -83,11 +159,7 @@ fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> O
     {
         return Some(index);
     }
-    let claimed = request.claimed_address();
-    let is_claimed = |subnet: &Subnet| claimed.is_some_and(|address| subnet.prefix.contains(&address));
-    let on_link = || subnets.on_link(ingress.name);
-    let claimed = on_link().find(|(_, subnet)| is_claimed(subnet));
-    claimed.or_else(|| on_link().next()).map(|(index, _)| index)
+    subnets.on_link(ingress.name, ingress.vlans)
 }
 
 /// The subnet that a client chooses itself, where it may (RFC 3011).
@@ -120,7 +192,7 @@ pub fn takes_out_vss_control(request: &Request<'_>, config: &Config) -> bool {
 }
 
 /// The server identifier in a subnet: the configured one, else an address of the interface, best one inside the subnet.
-fn server_id(subnet: &Subnet, ingress: &Ingress<'_>) -> Option<Ipv4Addr> {
+pub(super) fn server_id(subnet: &Subnet, ingress: &Ingress<'_>) -> Option<Ipv4Addr> {
     let inside = || ingress.addresses.iter().find(|&address| subnet.prefix.contains(address));
     subnet.server_id.or_else(|| inside().or(ingress.addresses.first()).copied())
 }

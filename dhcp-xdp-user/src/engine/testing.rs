@@ -9,11 +9,11 @@ use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, U
 
 use crate::{
     config::{
-        Access, AddressRange, ClassTable, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet, Subnet,
-        Subnets, Vrf,
+        Access, AddressRange, ClassTable, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet,
+        Reservations, Subnet, Subnets, Vrf,
     },
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, LimitKey, PoolRange, Stamp},
+    lease::{HwAddress, Lease, LeaseTable, LimitKey, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -49,7 +49,9 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
     let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false };
     Subnet {
         prefix: prefix.parse().unwrap(),
+        network: None,
         interface: interface.map(str::to_owned),
+        vlans: None,
         server_id: None,
         access: Access::default(),
         pools: vec![AddressRange { first, last }],
@@ -72,6 +74,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
         ipv6_only: false,
         auto_configure: None,
         pool_options: Vec::new(),
+        guarded_pools: Vec::new(),
         server_name: Vec::new(),
         boot_files: Vec::new(),
         options: OptionSet::new([
@@ -94,6 +97,8 @@ pub(crate) fn config() -> Config {
             subnet("192.0.2.0/24", Some("lan0"), lan(10), lan(19)),
             subnet("10.0.0.0/24", None, far(10), far(13)),
         ]),
+        reservations: Reservations::default(),
+        flex_id: None,
         classes: ClassTable::default(),
         state_dir: PathBuf::new(),
         durability: Durability::Sync,
@@ -437,12 +442,7 @@ impl Bed {
         let mut config = config();
         change(&mut config);
         config.subnets = Subnets::new(config.subnets.to_vec()).with_vrfs(config.subnets.vrfs().to_vec());
-        let ranges: Vec<PoolRange> = (0u16..)
-            .zip(&config.subnets)
-            .flat_map(|(subnet, s)| s.pools.iter().map(move |r| PoolRange { subnet, first: r.first, last: r.last }))
-            .collect();
-        let limits = config.classes.limited.iter().count();
-        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]).with_limits(limits));
+        let leases = Arc::new(config.lease_table([1, 2]));
         let counters = Arc::new(Counters::default());
         let port = Arc::new(SharedPort::new(Port {
             interface: 0,

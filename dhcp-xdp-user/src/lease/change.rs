@@ -16,6 +16,7 @@ use super::{
     limit,
     side::Full,
     slot::{Body, Claim, HwHead, Seen},
+    table::may_bind,
 };
 
 /// How often a change starts anew when others were faster, before it gives up.
@@ -58,8 +59,9 @@ struct Entry {
 }
 
 impl LeaseTable {
-    /// Holds an address for a client until `hold_until_s`: the one that it has or had, else `wanted` when free, else the
-    /// next free one. A bound lease of the client stays bound and is returned as it is. Not journaled.
+    /// Holds an address for a client until `hold_until_s`: the one that it has or had in the subnet's network, else `wanted` when
+    /// free, else the next free one of the subnet. A bound lease of the client stays bound and is returned as it is. Not
+    /// journaled. Never a reserved address: a client that has one bound still is held another beside it.
     ///
     /// # Errors
     /// [`OfferError`]; nothing was changed.
@@ -70,9 +72,45 @@ impl LeaseTable {
         hold_until_s: u32,
         now_s: u32,
     ) -> Result<Lease, OfferError> {
+        self.offer_keeping(client, wanted, hold_until_s, now_s, |slot| !self.reserved.has(slot))
+    }
+
+    /// As [`offer`](Self::offer), but never the address that the client has or had: it is not to have it any more.
+    ///
+    /// # Errors
+    /// [`OfferError`]; nothing was changed.
+    pub fn offer_apart(
+        &self,
+        client: &Client<'_>,
+        wanted: Option<Ipv4Addr>,
+        hold_until_s: u32,
+        now_s: u32,
+    ) -> Result<Lease, OfferError> {
+        self.offer_keeping(client, wanted, hold_until_s, now_s, |_| false)
+    }
+
+    fn offer_keeping(
+        &self,
+        client: &Client<'_>,
+        wanted: Option<Ipv4Addr>,
+        hold_until_s: u32,
+        now_s: u32,
+        may_keep: impl Fn(u32) -> bool,
+    ) -> Result<Lease, OfferError> {
         for _ in 0..ATTEMPTS {
             let offered = match self.index.get(&client.key, &self.slots) {
-                Some(slot) => self.offer_known(client, slot, hold_until_s, now_s),
+                Some(slot) if may_keep(slot) => self.offer_known(client, slot, hold_until_s, now_s),
+                Some(slot) => match self.let_go(&client.key, slot, now_s) {
+                    Ok(true) => {
+                        let (slot, claim) = match self.take_beside(client, now_s) {
+                            Some(taken) => taken,
+                            None => self.take_free(client, wanted, now_s)?,
+                        };
+                        self.offer_beside(client, slot, claim, hold_until_s, now_s)
+                    }
+                    Ok(false) => Err(Retry::Changed),
+                    Err(retry) => Err(retry),
+                },
                 None => {
                     let (slot, claim) = self.take_free(client, wanted, now_s)?;
                     self.offer_claimed(client, slot, claim, hold_until_s, now_s)
@@ -114,6 +152,59 @@ impl LeaseTable {
         Ok(self.write_and_publish(client, slot, claim, seen.stamp, entry))
     }
 
+    /// Makes a client forget the slot that it had or was offered; true: it has it bound, and it stays so.
+    fn let_go(&self, key: &ClientKey, slot: u32, now_s: u32) -> Result<bool, Retry> {
+        let this = &self.slots[slot as usize];
+        let seen = this.read().ok_or(Retry::Contended)?;
+        if seen.key != *key {
+            return Err(Retry::Changed);
+        }
+        let state = seen.word.state_at(now_s);
+        if state == BindingState::Bound {
+            return Ok(true);
+        }
+        let claim = this.claim(&seen).ok_or(Retry::Changed)?;
+        self.index.remove_if_at(key, slot);
+        match state {
+            BindingState::Offered => self.publish(slot, claim, BindingState::Released, now_s),
+            _ => self.give_back(slot, claim),
+        }
+        Ok(false)
+    }
+
+    /// One of a few slots that are always the same ones for a client: the one that it is offered already, else a free one. The
+    /// index has the client elsewhere, and so cannot tell that it was offered one.
+    fn take_beside(&self, client: &Client<'_>, now_s: u32) -> Option<(u32, Claim<'_>)> {
+        let free = self.free.get(usize::from(client.subnet))?.as_ref()?;
+        let offered = |seen: &Seen| seen.key == client.key && seen.word.state_at(now_s) == BindingState::Offered;
+        let again = free.some_for(&client.key).find_map(|slot| Some((slot, self.claim_if(slot, offered)?)));
+        again.or_else(|| {
+            let mut few = free.some_for(&client.key).filter(|slot| !self.reserved.has(*slot));
+            let taken = few.find_map(|slot| Some((slot, self.slots[slot as usize].claim_takeable(now_s)?)))?;
+            self.used.mark(taken.0);
+            Some(taken)
+        })
+    }
+
+    /// Offers a claimed slot to a client that the index has at another one, which it keeps until it takes the offer.
+    fn offer_beside(
+        &self,
+        client: &Client<'_>,
+        slot: u32,
+        claim: Claim<'_>,
+        hold_until_s: u32,
+        now_s: u32,
+    ) -> Result<Lease, Retry> {
+        self.forget_alike(&client.key, slot, &claim.key());
+        if let Err(retry) = self.take_over(client, slot, &claim, None) {
+            self.give_back(slot, claim);
+            return Err(retry);
+        }
+        let (generation, state) = (claim.generation(), BindingState::Offered);
+        let entry = Entry { state, generation, started_s: now_s, expires_s: hold_until_s };
+        Ok(self.write_and_publish(client, slot, claim, Stamp::UNSETTLED, entry))
+    }
+
     /// Writes a held slot's side data, unless what is there is this client's (`own`) and all that can change of it is the same.
     fn write_side(&self, client: &Client<'_>, slot: u32, own: Option<&Seen>) -> Result<(), Retry> {
         if own.is_some_and(|seen| seen.hw == HwHead::of(client.hw) && seen.hw.hlen <= 8) {
@@ -128,8 +219,8 @@ impl LeaseTable {
         wanted: Option<Ipv4Addr>,
         now_s: u32,
     ) -> Result<(u32, Claim<'_>), OfferError> {
-        let wanted = wanted.and_then(|address| self.layout.slot_of(address));
-        if let Some((slot, _)) = wanted.filter(|(_, subnet)| *subnet == client.subnet)
+        let wanted = wanted.and_then(|address| self.slot_near(client.subnet, address));
+        if let Some(slot) = wanted.filter(|slot| !self.reserved.has(*slot))
             && let Some(claim) = self.slots[slot as usize].claim_takeable(now_s)
         {
             self.used.mark(slot);
@@ -236,8 +327,37 @@ impl LeaseTable {
         slack_s: u32,
         now_s: u32,
     ) -> Result<Bound, BindError> {
-        let (slot, _) =
-            self.layout.slot_of(address).filter(|(_, subnet)| *subnet == client.subnet).ok_or(BindError::NotInPool)?;
+        let slot = self.slot_near(client.subnet, address).ok_or(BindError::NotInPool)?;
+        if self.reserved.has(slot) {
+            return Err(BindError::Reserved);
+        }
+        self.bind_slot(client, slot, expires_s, slack_s, now_s)
+    }
+
+    /// As [`bind_with_slack`](Self::bind_with_slack), also of a reserved address: the caller says that this is its client.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing was changed.
+    pub fn bind_reserved(
+        &self,
+        client: &Client<'_>,
+        address: Ipv4Addr,
+        expires_s: u32,
+        slack_s: u32,
+        now_s: u32,
+    ) -> Result<Bound, BindError> {
+        let slot = self.slot_near(client.subnet, address).ok_or(BindError::NotInPool)?;
+        self.bind_slot(client, slot, expires_s, slack_s, now_s)
+    }
+
+    fn bind_slot(
+        &self,
+        client: &Client<'_>,
+        slot: u32,
+        expires_s: u32,
+        slack_s: u32,
+        now_s: u32,
+    ) -> Result<Bound, BindError> {
         for _ in 0..ATTEMPTS {
             let seen = self.slots[slot as usize].read().ok_or(BindError::Contended)?;
             if !may_bind(&seen, &client.key, now_s) {
@@ -500,8 +620,7 @@ impl LeaseTable {
     }
 
     fn restore_one(&self, binding: &Binding, key: ClientKey, subnet: u16, now_s: u32) -> Result<(), RestoreError> {
-        let (slot, _) =
-            self.layout.slot_of(binding.address).filter(|(_, of)| *of == subnet).ok_or(RestoreError::NotInPool)?;
+        let slot = self.slot_near(subnet, binding.address).ok_or(RestoreError::NotInPool)?;
         let seen = self.slots[slot as usize].read().ok_or(RestoreError::Contended)?;
         if seen.word.state() != BindingState::Free && !is_current(binding.generation, seen.generation) {
             return Ok(());
@@ -553,14 +672,5 @@ impl LeaseTable {
         }
         self.give_back(other, claim);
         true
-    }
-}
-
-/// Whether a slot may be bound to this client now.
-fn may_bind(seen: &Seen, key: &ClientKey, now_s: u32) -> bool {
-    match seen.word.state_at(now_s) {
-        BindingState::Offered | BindingState::Bound => seen.key == *key,
-        BindingState::Declined => false,
-        BindingState::Free | BindingState::Released | BindingState::Expired => true,
     }
 }

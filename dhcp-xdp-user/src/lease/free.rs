@@ -8,6 +8,7 @@
 //! queue's front for the next ([`FreeAddresses::prune`]).
 
 use super::{
+    ClientKey,
     free_map::FreeMap,
     memory,
     ring::Ring,
@@ -17,6 +18,9 @@ use super::{
 
 /// Stale entries that one allocation skips before it takes an address out of turn.
 const SKIP: usize = 32;
+
+/// Slots that are looked at for a client that is held an address beside the one that it has.
+const SOME: u64 = 16;
 
 /// One bit an address: it has been used, and is found in the queue when it is free.
 #[derive(Debug)]
@@ -90,6 +94,21 @@ impl FreeAddresses {
         let slots: usize = runs.iter().map(|(first, end)| (end - first) as usize).sum();
         let runs = runs.iter().map(|&(first, end)| Run { first, end, cursor: AtomicUsize::new(first as usize / 64) });
         Self { runs: runs.collect(), current: AtomicUsize::new(0), freed: Ring::new(slots), front: AtomicU32::new(NIL) }
+    }
+
+    /// A few slots, always the same ones for a key.
+    pub fn some_for(&self, key: &ClientKey) -> impl Iterator<Item = u32> {
+        let total: u64 = self.runs.iter().map(|run| u64::from(run.end - run.first)).sum();
+        (0..total.min(SOME)).filter_map(move |nth| {
+            let mut at = ((key.0[0] % total + nth) % total) as u32;
+            let run = self.runs.iter().find(|run| {
+                let len = run.end - run.first;
+                let is_in = at < len;
+                at -= if is_in { 0 } else { len };
+                is_in
+            })?;
+            Some(run.first + at)
+        })
     }
 
     /// Puts a freed slot at the end. The caller has just set its `QUEUED`, so it is not in the queue.

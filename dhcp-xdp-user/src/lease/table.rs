@@ -11,6 +11,7 @@ use super::{
     layout::Layout,
     limit::LimitTable,
     memory,
+    plan::{Plan, ReservedMap},
     side::SideData,
     slot::{Claim, Seen, Slot},
     sync::{AtomicU32, Ordering, yield_now},
@@ -33,7 +34,7 @@ pub struct PoolRange {
 pub struct Client<'a> {
     /// Its key, of [`LeaseTable::key`].
     pub key: ClientKey,
-    /// The subnet that the key was made for.
+    /// The subnet whose pools it gets an address of.
     pub subnet: u16,
     /// Its hardware address.
     pub hw: &'a HwAddress,
@@ -60,9 +61,12 @@ pub enum OfferError {
 /// Why an address cannot be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
-    /// The address is in no pool of the subnet.
+    /// The address is in no pool of the subnet's network.
     #[error("not in a pool")]
     NotInPool,
+    /// The address is reserved.
+    #[error("reserved")]
+    Reserved,
     /// Another client has it (bound, or offered and still held), or it is quarantined.
     #[error("taken")]
     Taken,
@@ -114,7 +118,7 @@ pub struct Bound {
 /// How many addresses are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableCounts {
-    /// All addresses of all pools.
+    /// All addresses of all pools, and the reserved ones outside of them.
     pub total: u64,
     /// Offered.
     pub offered: u64,
@@ -136,6 +140,8 @@ const EXPIRE_SOME: usize = 64;
 pub struct LeaseTable {
     pub(super) keys: KeyHasher,
     pub(super) layout: Layout,
+    pub(super) reserved: ReservedMap,
+    networks: Box<[u16]>,
     pub(super) slots: Box<[Slot]>,
     pub(super) side: SideData,
     pub(super) index: ClientIndex,
@@ -178,27 +184,42 @@ impl LeaseTable {
     ///
     /// `secret` makes the clients' keys; it is random in a server, and need not outlive it.
     pub fn new(ranges: &[PoolRange], secret: [u64; 2]) -> Self {
-        let layout = Layout::new(ranges, Self::MAX_ADDRESSES);
+        Self::planned(&Plan { pools: ranges, ..Plan::default() }, secret)
+    }
+
+    /// As [`new`](Self::new), with reserved addresses and networks of several subnets.
+    pub fn planned(plan: &Plan<'_>, secret: [u64; 2]) -> Self {
+        let layout = Layout::new(plan, Self::MAX_ADDRESSES);
         let slots = layout.slots() as usize;
         let subnets = layout.ranges().iter().map(|range| usize::from(range.subnet) + 1).max().unwrap_or(0);
-        let free = (0..subnets).map(|subnet| {
-            let of_subnet = layout.ranges().iter().filter(|range| usize::from(range.subnet) == subnet);
-            let runs: Vec<_> = of_subnet.map(|range| (range.base, range.base + range.len)).collect();
-            (!runs.is_empty()).then(|| FreeAddresses::new(&runs))
-        });
-        let mut total = vec![0u32; subnets];
-        for range in layout.ranges() {
+        let (mut runs, mut total) = (vec![Vec::new(); subnets], vec![0u32; subnets]);
+        for range in layout.ranges().iter().filter(|range| range.is_pool) {
+            runs[usize::from(range.subnet)].push((range.base, range.base + range.len));
             total[usize::from(range.subnet)] += range.len;
         }
+        let reserved_slots = || plan.reserved.iter().filter_map(|one| layout.slot_of(one.address));
+        let reserved = ReservedMap::new(layout.slots(), reserved_slots().map(|(slot, _)| slot));
+        let (used, free_map) = (UsedMap::new(slots), FreeMap::new(slots));
+        for (slot, subnet) in reserved_slots() {
+            // Nobody comes upon it: neither as a never-used address nor as a freed one.
+            if used.mark(slot) {
+                free_map.clear(slot);
+                let in_pool = &mut total[usize::from(subnet)];
+                *in_pool = in_pool.saturating_sub(u32::from(layout.is_in_pool(slot)));
+            }
+        }
+        let free = runs.into_iter().map(|runs| (!runs.is_empty()).then(|| FreeAddresses::new(&runs))).collect();
         Self {
             subnet_counts: SubnetCounts::new(total.into_boxed_slice()),
             keys: KeyHasher::new(secret),
+            reserved,
+            networks: plan.networks.into(),
             slots: memory::resident(slots, Slot::default),
             side: SideData::new(slots),
             index: ClientIndex::new(slots),
-            used: UsedMap::new(slots),
-            free_map: FreeMap::new(slots),
-            free: free.collect(),
+            used,
+            free_map,
+            free,
             wheel: Wheel::new(),
             counts: StateCounts::default(),
             limits: None,
@@ -215,9 +236,30 @@ impl LeaseTable {
         self
     }
 
-    /// The key of a client.
+    /// The key of a client of this subnet, which is the same in all subnets of its network.
     pub fn key(&self, subnet: u16, hw: &HwAddress, client_id: &[u8]) -> ClientKey {
-        self.keys.key(subnet, hw, client_id)
+        self.keys.key(self.network_of(subnet), hw, client_id)
+    }
+
+    /// The number of a subnet's network.
+    pub(super) fn network_of(&self, subnet: u16) -> u16 {
+        self.networks.get(usize::from(subnet)).copied().unwrap_or(subnet)
+    }
+
+    /// The slot of an address of the subnet's network.
+    pub(super) fn slot_near(&self, subnet: u16, address: Ipv4Addr) -> Option<u32> {
+        let (slot, of) = self.layout.slot_of(address)?;
+        (self.network_of(of) == self.network_of(subnet)).then_some(slot)
+    }
+
+    /// Whether an address may be bound to this client now: it is free, or is the client's already.
+    ///
+    /// # Errors
+    /// Another thread is changing its slot.
+    pub fn is_free_for(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Result<bool, Contended> {
+        let Some((slot, _)) = self.layout.slot_of(address) else { return Ok(false) };
+        let seen = self.slots[slot as usize].read().ok_or(Contended)?;
+        Ok(may_bind(&seen, key, now_s))
     }
 
     /// Brings what deciding about these clients will read into the cache: all their lines of the index first, then all their
@@ -390,13 +432,14 @@ impl LeaseTable {
         if let Some(limits) = self.limits.as_ref().filter(|_| state != BindingState::Bound) {
             limits.clear(slot);
         }
+        let is_reserved = self.reserved.has(slot);
         // While the slot is held, so that at rest the bit is what the slot is.
         match (is_free(before), is_free(state)) {
-            (false, true) => self.free_map.set(slot),
-            (true, false) => self.free_map.clear(slot),
+            (false, true) if !is_reserved => self.free_map.set(slot),
+            (true, false) if !is_reserved => self.free_map.clear(slot),
             _ => {}
         }
-        if is_in_use(before) != is_in_use(state) {
+        if !is_reserved && is_in_use(before) != is_in_use(state) {
             self.subnet_counts.moved(self.layout.address_of(slot).1, state);
         }
         let published = claim.publish(state, expires_s);
@@ -410,7 +453,8 @@ impl LeaseTable {
     }
 
     fn after(&self, slot: u32, published: super::slot::Published) {
-        if published.queue {
+        // A reserved one stays out, and says ever after that it is in the queue.
+        if published.queue && !self.reserved.has(slot) {
             self.used.mark(slot);
             let subnet = self.layout.address_of(slot).1;
             if let Some(Some(free)) = self.free.get(usize::from(subnet)) {
@@ -418,6 +462,15 @@ impl LeaseTable {
             }
         }
         self.wheel.watch(&self.slots, slot, published.word);
+    }
+}
+
+/// Whether a slot may be bound to this client now.
+pub(super) fn may_bind(seen: &Seen, key: &ClientKey, now_s: u32) -> bool {
+    match seen.word.state_at(now_s) {
+        BindingState::Offered | BindingState::Bound => seen.key == *key,
+        BindingState::Declined => false,
+        BindingState::Free | BindingState::Released | BindingState::Expired => true,
     }
 }
 

@@ -10,7 +10,6 @@ mod interface;
 mod state;
 
 use std::{
-    net::Ipv4Addr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -248,7 +247,7 @@ impl Shared {
         }
         for interface in &self.interfaces {
             interface.log_events();
-            interface.follow(|address| self.is_in_pool(address));
+            interface.follow(|address| self.config.leases_out(address));
             interface.look_for_silence();
             if interface.lost_device() {
                 self.fail(format!("{}: the interface is gone", interface.name()));
@@ -260,11 +259,6 @@ impl Shared {
                 ));
             }
         }
-    }
-
-    fn is_in_pool(&self, address: Ipv4Addr) -> bool {
-        let subnet = self.config.subnets.holding(address);
-        subnet.is_some_and(|subnet| subnet.pools.iter().any(|pool| pool.contains(address)))
     }
 
     /// Something serves no more. The first failure is kept for whoever watches the server.

@@ -19,7 +19,7 @@ use crate::{
     clock::Clock,
     config::Config,
     journal::{Recovery, RecoveryReport},
-    lease::{Binding, LeaseTable, PoolRange, RestoreError},
+    lease::{Binding, LeaseTable, RestoreError},
 };
 
 /// A long recovery says how far it is this often.
@@ -60,10 +60,9 @@ pub(super) fn resume_clock(journal: &Recovery) -> Clock {
 
 /// A table of the configured pools with all that the journal kept.
 pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result<LeaseTable, StartError> {
-    let ranges: Vec<PoolRange> = pools(config).collect();
     expect_room(config.address_count())?;
     let start = Instant::now();
-    let table = LeaseTable::new(&ranges, secret()).with_limits(config.classes.limited.iter().count());
+    let table = config.lease_table(secret());
     let made = start.elapsed();
     let strangers = AtomicU64::new(0);
     // Two threads at one client or address: seldom, and settled at the end.
@@ -136,12 +135,6 @@ fn expect_room(addresses: u64) -> Result<(), StartError> {
     }
 }
 
-fn pools(config: &Config) -> impl Iterator<Item = PoolRange> + '_ {
-    config.subnets.iter().zip(0u16..).flat_map(|(subnet, index)| {
-        subnet.pools.iter().map(move |pool| PoolRange { subnet: index, first: pool.first, last: pool.last })
-    })
-}
-
 /// The secret of the table's hashes: random, and new at each start.
 fn secret() -> [u64; 2] {
     let mut bytes = [0u8; 16];
@@ -192,8 +185,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut config = crate::config::parse("f", FILE, &AnyMachine).unwrap().config;
         config.state_dir = dir.path().to_owned();
-        let ranges: Vec<PoolRange> = pools(&config).collect();
-        let live = LeaseTable::new(&ranges, [1, 2]);
+        let live = config.lease_table([1, 2]);
         let wake = std::sync::Arc::new(crate::wake::Wake::new().unwrap());
         let (journal, mut lanes) = Journal::start(dir.path(), Durability::Off, vec![wake]).unwrap();
         let now_s = 1_800_000_000;
@@ -219,7 +211,7 @@ mod tests {
             }
         }
         journal.stop().unwrap();
-        let in_order = LeaseTable::new(&ranges, [1, 2]);
+        let in_order = config.lease_table([1, 2]);
         let recovery = Recovery::open(dir.path()).unwrap();
         let at = now_s + 399;
         recovery.replay(|binding| in_order.restore(binding, 0, at).unwrap()).unwrap();

@@ -13,11 +13,11 @@ use arrayvec::ArrayVec;
 use dhcp_xdp_ebpf::Role;
 
 use super::{
-    counters::{Counters, DropReason, Message},
+    counters::{Counters, DropReason, Message, Notice},
     port::{Port, SharedPort},
 };
 use crate::{
-    class::Packet,
+    class::{ClassSet, Packet},
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
@@ -147,6 +147,7 @@ struct Parsed<'a> {
     datagram: Datagram,
     request: Request<'a>,
     place: Place,
+    vlans: [Option<u16>; 2],
     classes: Classified,
 }
 
@@ -226,7 +227,7 @@ impl<R: Recorder> Processor<R> {
         let mut scratch = Scratch::new(&mut memory);
         let mut parsed: ArrayVec<Result<Parsed<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
-            parsed.push(self.parse(frame, &mut scratch));
+            parsed.push(self.parse(now_s, frame, &mut scratch));
         }
         self.leases.prefetch(parsed.iter().flatten().map(|read| &read.place.key));
         self.echoes.clear();
@@ -237,7 +238,7 @@ impl<R: Recorder> Processor<R> {
         self.scratch = memory;
     }
 
-    fn parse<'f>(&self, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Parsed<'f>, DropReason> {
+    fn parse<'f>(&self, now_s: u32, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Parsed<'f>, DropReason> {
         let bytes = frame.buffer.get(..frame.len).ok_or(DropReason::Truncated)?;
         let datagram = Datagram::new_checked(bytes, Role::Server, self.config.verify_udp_checksum)?;
         let request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
@@ -255,33 +256,36 @@ impl<R: Recorder> Processor<R> {
         if frame.buffer.len() < datagram.ipv4_offset() + least || self.port.mtu < least {
             return Err(DropReason::ReplyTooLong);
         }
-        let place = engine::locate(&request, &ingress(&self.port), &self.config, &self.leases)?;
-        let classes = self.classify(bytes, &datagram);
-        Ok(Parsed { datagram, request, place, classes })
+        let vlans = datagram.vlans(bytes);
+        let place = engine::locate(&request, &ingress(&self.port, vlans), now_s, &self.config, &self.leases)?;
+        let classes = self.classify(bytes, &datagram, vlans, &place);
+        Ok(Parsed { datagram, request, place, vlans, classes })
     }
 
     /// The classes of a message, where the configuration has any.
-    fn classify(&self, frame: &[u8], datagram: &Datagram) -> Classified {
+    fn classify(&self, frame: &[u8], datagram: &Datagram, vlans: [Option<u16>; 2], place: &Place) -> Classified {
         if self.config.classes.compiled.is_empty() {
             return Classified::default();
         }
         let message = datagram.payload(frame);
         let header = Header::new_checked(message).or_else(|_| Header::without_options(message));
         let Ok(header) = header else { return Classified::default() };
+        let reservation = place.reservation.and_then(|number| self.config.reservations.get(number));
         let packet = Packet {
             header,
             interface: &self.port.name,
             destination: datagram.destination,
-            vlans: datagram.vlans(frame),
-            known: false,
+            vlans,
+            known: reservation.is_some(),
         };
-        Classified::new(&packet, &self.config)
+        let reserved = reservation.map_or(&ClassSet::EMPTY, |reservation| &reservation.classes);
+        Classified::new(&packet, reserved, &self.config)
     }
 
     /// Decides and journals. A message that may change a binding is refused while the journal has no room: the table must
     /// not run ahead of it.
     fn decide(&mut self, now_s: u32, read: &Parsed<'_>) -> Result<Answer, DropReason> {
-        let Parsed { datagram, request, place, classes } = read;
+        let Parsed { datagram, request, place, vlans, classes } = read;
         let changes_nothing = match request.message_type {
             MessageType::Discover => !request.rapid_commit || !self.commits_rapidly(place.subnet),
             message_type => message_type == MessageType::Inform,
@@ -292,7 +296,7 @@ impl<R: Recorder> Processor<R> {
         if self.echoes.capacity() - self.echoes.len() < echo_len(request) {
             return Err(DropReason::ReplyTooLong);
         }
-        let ingress = ingress(&self.port);
+        let ingress = ingress(&self.port, *vlans);
         let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
         let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
@@ -321,6 +325,13 @@ impl<R: Recorder> Processor<R> {
         })
     }
 
+    /// Whether a subnet of this one's network may bind an address at once.
+    fn commits_rapidly(&self, subnet: u16) -> bool {
+        let subnets = &self.config.subnets;
+        let network = subnets.network(subnet).iter();
+        network.filter_map(|subnet| subnets.get(usize::from(*subnet))).any(|subnet| subnet.rapid_commit)
+    }
+
     /// Journals what a binding changed, unless it changed nothing and the record that covers it is on the disk; the ticket to
     /// wait for.
     fn commit(&mut self, bound: &Bound, read: &Parsed<'_>) -> Result<Option<Ticket>, DropReason> {
@@ -336,10 +347,6 @@ impl<R: Recorder> Processor<R> {
             ticket = self.record(&released, read, &[])?;
         }
         Ok(Some(ticket))
-    }
-
-    fn commits_rapidly(&self, subnet: u16) -> bool {
-        self.config.subnets.get(usize::from(subnet)).is_some_and(|subnet| subnet.rapid_commit)
     }
 
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try
@@ -381,6 +388,9 @@ impl<R: Recorder> Processor<R> {
                     MessageType::Bootp => Message::BootpReply,
                     _ => Message::Ack,
                 });
+                if answer.reply.reserved_in_use {
+                    self.counters.notice(Notice::ReservedInUse);
+                }
                 match answer.wait {
                     Some((ticket, until_s)) => Disposition::Park { len, ticket, until_s },
                     None => Disposition::Send { len },
@@ -417,8 +427,8 @@ fn echo_len(request: &Request<'_>) -> usize {
         + len(request.virtual_subnet)
 }
 
-fn ingress(port: &Port) -> Ingress<'_> {
-    Ingress { interface: port.interface, name: &port.name, addresses: &port.addresses }
+fn ingress(port: &Port, vlans: [Option<u16>; 2]) -> Ingress<'_> {
+    Ingress { interface: port.interface, name: &port.name, addresses: &port.addresses, vlans }
 }
 
 impl From<LinkError> for DropReason {

@@ -133,6 +133,14 @@ named! {
     }
 }
 
+named! {
+    /// What an operator should know of beside what becomes of frames.
+    Notice {
+        /// A client was offered another address than the one that is reserved for it, which somebody else has still, or which is quarantined after a DECLINE.
+        ReservedInUse = "reserved_in_use",
+    }
+}
+
 /// How long a snapshot looks for a moment between two turns: longer than a worker is off its CPU on a busy machine.
 const LOOK_FOR: Duration = Duration::from_millis(200);
 
@@ -148,6 +156,7 @@ pub struct Counters {
     parked: AtomicU64,
     drops: [AtomicU64; DropReason::COUNT],
     messages: [AtomicU64; Message::COUNT],
+    notices: [AtomicU64; Notice::COUNT],
 }
 
 impl Default for Counters {
@@ -160,6 +169,7 @@ impl Default for Counters {
             parked: AtomicU64::default(),
             drops: std::array::from_fn(zero),
             messages: std::array::from_fn(zero),
+            notices: std::array::from_fn(zero),
         }
     }
 }
@@ -208,6 +218,11 @@ impl Counters {
     pub fn message(&self, message: Message) {
         add(&self.messages[message as usize], 1);
     }
+    /// Something to be noticed.
+    #[inline]
+    pub fn notice(&self, notice: Notice) {
+        add(&self.notices[notice as usize], 1);
+    }
     /// A copy for statistics, as it is between two turns. A turn takes some microseconds; should the worker be off its CPU in
     /// the middle of one for long, the copy is taken all the same.
     pub fn snapshot(&self) -> Snapshot {
@@ -234,6 +249,7 @@ impl Counters {
             parked: load(&self.parked),
             drops: std::array::from_fn(|i| load(&self.drops[i])),
             messages: std::array::from_fn(|i| load(&self.messages[i])),
+            notices: std::array::from_fn(|i| load(&self.notices[i])),
         }
     }
 }
@@ -251,6 +267,8 @@ pub struct Snapshot {
     pub drops: [u64; DropReason::COUNT],
     /// Messages, by [`Message`].
     pub messages: [u64; Message::COUNT],
+    /// What is to be noticed, by [`Notice`].
+    pub notices: [u64; Notice::COUNT],
 }
 
 impl Snapshot {

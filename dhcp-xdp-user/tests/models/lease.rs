@@ -20,6 +20,8 @@ mod key;
 mod layout;
 #[path = "../../src/lease/limit.rs"]
 mod limit;
+#[path = "../../src/lease/plan.rs"]
+mod plan;
 #[path = "../../src/lease/ring.rs"]
 mod ring;
 #[path = "../../src/lease/side.rs"]
@@ -37,6 +39,7 @@ mod whole;
 pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
+pub use plan::{Plan, ReservedAddress};
 pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};
 
 /// In place of `src/lease/sync.rs`.

@@ -64,6 +64,7 @@ fn with_overlays(list: &[u8], overlays: Vec<Overlay>) -> Vec<(u8, String)> {
         rapid_commit: false,
         auto_configure: None,
         overlays: chosen,
+        reserved_in_use: false,
         note: "",
     };
     let mut message = vec![0; 1400];

@@ -11,7 +11,7 @@ use super::{
     },
 };
 use crate::{
-    config::{OptionBlob, OptionSet},
+    config::{self, AnyMachine, OptionBlob, OptionSet},
     lease::BindingState,
     wire::{dhcp::MessageType, options::code},
 };
@@ -21,14 +21,25 @@ mod anything;
 mod classes;
 mod levels;
 mod long_options;
+mod networks;
 mod policies;
+mod pools;
 mod replies;
+mod reservations;
 mod selection;
+mod vlans;
 
 const BROADCAST_FLAG: u16 = 0x8000;
 
 fn authoritative() -> Bed {
     Bed::with(|config| config.subnets.iter_mut().for_each(|subnet| subnet.authoritative = true))
+}
+
+/// A server of a configuration as it is written, whose interface is `lan0`.
+fn bed_of(text: &str) -> Bed {
+    let text = format!("[[interface]]\nname = \"lan0\"\n{text}");
+    let read = config::parse("test", &text, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}")).config;
+    Bed::with(|config| *config = read)
 }
 
 // DISCOVER (4.3.1)
@@ -586,8 +597,11 @@ fn an_interface_of_no_subnet_gets_silence() {
 }
 
 #[test]
-fn of_several_subnets_on_a_link_the_claimed_address_chooses() {
-    let mut bed = Bed::with(|config| config.subnets[1].interface = Some("lan0".into()));
+fn of_the_subnets_of_a_network_the_claimed_address_chooses() {
+    let mut bed = Bed::with(|config| {
+        config.subnets[1].interface = Some("lan0".into());
+        config.subnets.iter_mut().for_each(|subnet| subnet.network = Some("lan".into()));
+    });
     assert!((lan(10)..=lan(19)).contains(&bed.reply(&discover(1)).yiaddr()));
     assert_eq!(bed.reply(&discover(2).address(code::REQUESTED_ADDRESS, far(12))).yiaddr(), far(12));
 }

@@ -14,6 +14,7 @@ mod free_map;
 mod limit_table;
 mod limits;
 mod model;
+mod reserved;
 mod ring;
 mod side;
 mod stress;

@@ -6,17 +6,17 @@ use arrayvec::ArrayVec;
 
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
-    config::{Config, Durability, LoadBalance, OptionBlob, OptionSet, Subnets, Vrf},
+    config::{Config, Durability, Gives, IdKind, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf},
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
-    lease::{ClientId, LeaseTable, PoolRange},
+    lease::{ClientId, LeaseTable},
     wake::Wake,
     wire::{
         dhcp::MessageType,
         options::{Codes, code},
     },
     worker::{
-        counters::{Counters, DropReason, Message, Snapshot},
+        counters::{Counters, DropReason, Message, Notice, Snapshot},
         port::{Port, SharedPort},
     },
 };
@@ -127,6 +127,25 @@ fn no_message_of_any_client_allocates_memory() {
 }
 
 #[test]
+fn reservations_and_a_shared_network_allocate_nothing_either() {
+    let counts = serve_without_allocating(|config| {
+        // By what they are, by their circuit, with and without an address, in a pool and outside.
+        for n in 1..=20u8 {
+            let (hw, circuit) = ([1, 2, 0, 0, 0, 0, n], [n]);
+            let (kind, id) = if n % 3 == 0 { (IdKind::CircuitId, &circuit[..]) } else { (IdKind::HwAddress, &hw[..]) };
+            let address = (n % 2 == 0).then_some(lan(if n % 4 == 0 { 200 } else { 100 } + n));
+            let gives = Gives { address, lease_time_s: Some(900), ..Gives::default() };
+            config.reservations.add(Scope::Network(0), kind, id, gives).unwrap();
+        }
+        config.reservations.end(|address| (lan(10)..=lan(150)).contains(&address), |_, _, _| unreachable!());
+        let mut subnets = config.subnets.to_vec();
+        subnets.iter_mut().for_each(|subnet| subnet.network = Some("one".to_owned()));
+        config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().to_vec());
+    });
+    assert!(counts.notices[Notice::ReservedInUse as usize] > 5, "{counts:?}");
+}
+
+#[test]
 fn classes_and_lease_limits_allocate_nothing_either() {
     let text = r#"
         [[interface]]
@@ -188,11 +207,7 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
     .with_vrfs(vec![b"\x00red".to_vec()]);
     config.load_balance = Some(LoadBalance { buckets: Codes::of(&(0..=250).collect::<Vec<u8>>()), after_secs: 30 });
     change(&mut config);
-    let limits = config.classes.limited.iter().count();
-    let range = |(subnet, first, last)| PoolRange { subnet, first, last };
-    let leases = Arc::new(
-        LeaseTable::new(&[(0, lan(10), lan(150)), (1, far(10), far(30))].map(range), [1, 2]).with_limits(limits),
-    );
+    let leases = Arc::new(config.lease_table([1, 2]));
     let port = Port { interface: 0, name: "lan0".to_owned(), addresses: vec![SERVER], mac: SERVER_MAC, mtu: 1500 };
     let counters = Arc::new(Counters::default());
     let (journal, mut lanes) =

@@ -72,9 +72,9 @@ pub const KNOWN: &[Known] = &[
     ),
     known(
         "REQUEST for nothing",
-        &["silence for ACK"],
+        &["silence for ACK", "silence for NAK"],
         "RFC 2131 table 4: SELECTING must have a requested IP address and INIT-REBOOT no server identifier: this is neither; Kea \
-         gives it some address",
+         gives it some address, or refuses none in particular",
     ),
     known(
         "INFORM",

@@ -29,6 +29,11 @@ impl Net {
         Ipv4Addr::new(198, self.third[0], 0, last)
     }
 
+    /// An address outside of the pool that is reserved for a client.
+    pub fn reserved(self, number: u8) -> Ipv4Addr {
+        Ipv4Addr::new(198, self.third[0], 0, number)
+    }
+
     /// An address at the pool's end, which is never reached by taking one after the other.
     pub fn free(self, last: u8) -> Ipv4Addr {
         Ipv4Addr::new(198, self.third[0], 15, last)

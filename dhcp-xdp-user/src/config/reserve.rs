@@ -1,0 +1,459 @@
+//! Reading reservations: `[[reservation]]` in the configuration, and files of them, in TOML or as a table of comma-separated
+//! values.
+
+use std::{fs, net::Ipv4Addr, ops::Range, path::Path};
+
+use serde::Deserialize as _;
+use toml::{Spanned, de::DeTable};
+
+use super::{
+    Collision, Gives, IdKind, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
+    check::Checker,
+    file::{FileForm, MOST_BYTES, ReservationForm, ReservationsForm, Text},
+    levels::Levels,
+    machine::InterfaceState,
+    schema,
+    source::Source,
+    subnets::{MAX_LEASE_TIME_S, host_range},
+    values,
+};
+use crate::{wire::dhcp::HTYPE_ETHERNET, wire::options::code};
+
+/// Columns of a table of reservations; its first line has their names.
+const COLUMNS: [&str; 12] = [
+    "flex_id",
+    "hw_address",
+    "client_id",
+    "circuit_id",
+    "remote_id",
+    "address",
+    "hostname",
+    "lease_time_s",
+    "next_server",
+    "server_name",
+    "boot_file",
+    "classes",
+];
+
+/// All reservations; what they lay over replies is added to `overlays`.
+pub(super) fn reservations(
+    checker: &mut Checker<'_>,
+    form: &FileForm,
+    subnets: &Subnets,
+    levels: &Levels,
+    overlays: &mut Vec<Overlay>,
+) -> Reservations {
+    let mut reader =
+        Reader { form, subnets, levels, overlays, all: Reservations::default(), places: Vec::new(), files: Vec::new() };
+    reader.all.reserve(form.own_reservations.len());
+    for spanned in &form.own_reservations {
+        reader.read(checker, Home::Anywhere, spanned.get_ref(), spanned.span());
+    }
+    if let Some(path) = &form.reservations {
+        reader.file(checker, Home::Anywhere, path);
+    }
+    let of_networks = form.networks.iter().map(Spanned::get_ref).filter_map(|network| {
+        let (file, name) = (network.reservations.as_ref()?, network.name.as_ref()?.get_ref());
+        let place = subnets.iter().position(|subnet| subnet.network.as_ref() == Some(name))?;
+        Some((Home::Network(u16::try_from(place).ok()?), file))
+    });
+    let of_subnets = form.subnets.iter().map(Spanned::get_ref).filter_map(|subnet| {
+        let file = subnet.reservations.as_ref()?;
+        let prefix = subnet.prefix.as_ref()?.get_ref().parse::<ipnet::Ipv4Net>().ok()?;
+        Some((Home::Subnet(subnets.index_of(prefix.network())?), file))
+    });
+    for (home, path) in of_networks.chain(of_subnets) {
+        reader.file(checker, home, path);
+    }
+    reader.end(checker)
+}
+
+/// Where a list of reservations stands.
+#[derive(Clone, Copy)]
+enum Home {
+    Anywhere,
+    /// The first subnet of a network.
+    Network(u16),
+    Subnet(u16),
+}
+
+struct Reader<'a> {
+    form: &'a FileForm,
+    subnets: &'a Subnets,
+    levels: &'a Levels,
+    overlays: &'a mut Vec<Overlay>,
+    all: Reservations,
+    /// By reservation: the file (0 is the configuration itself) and where in it.
+    places: Vec<(u32, usize)>,
+    files: Vec<Source>,
+}
+
+impl Reader<'_> {
+    /// Reads a file of reservations.
+    fn file(&mut self, checker: &mut Checker<'_>, home: Home, path: &Text) {
+        let (file, at) = (checker.source.beside(path.get_ref()), path.span());
+        let text = match read_text(&file) {
+            Ok(text) => text,
+            Err(why) => return checker.error(at, format!("{}: {why}", file.display())),
+        };
+        let name = file.display().to_string();
+        let is_table = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+        let source = if is_table {
+            self.table(checker, home, at, name, &text)
+        } else {
+            self.toml(checker, home, at, &name, &text)
+        };
+        self.files.push(source);
+    }
+
+    fn toml(&mut self, checker: &mut Checker<'_>, home: Home, at: Range<usize>, name: &str, text: &str) -> Source {
+        let (mut tree, errors) = DeTable::parse_recoverable(text);
+        let source = Source::file(name, text, &tree);
+        checker.elsewhere(&source, at.start, |checker| {
+            for error in &errors {
+                checker.error(error.span().unwrap_or(0..0), error.message().to_owned());
+            }
+            if !errors.is_empty() {
+                return;
+            }
+            let mut complaints = Vec::new();
+            schema::weed(tree.get_mut(), schema::RESERVATIONS, &mut complaints);
+            for (at, why) in complaints {
+                checker.error(at, why);
+            }
+            match ReservationsForm::deserialize(toml::de::Deserializer::from(tree)) {
+                Ok(form) => {
+                    self.all.reserve(form.reservations.len());
+                    for spanned in &form.reservations {
+                        self.read(checker, home, spanned.get_ref(), spanned.span());
+                    }
+                }
+                Err(error) => checker.error(error.span().unwrap_or(0..0), error.message().to_owned()),
+            }
+        });
+        source
+    }
+
+    fn table(&mut self, checker: &mut Checker<'_>, home: Home, at: Range<usize>, name: String, text: &str) -> Source {
+        let source = Source::plain(name, text);
+        checker.elsewhere(&source, at.start, |checker| {
+            let mut rows =
+                csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());
+            let columns = match rows.headers() {
+                Ok(names) => names.clone(),
+                Err(error) => return checker.error(0..0, error.to_string()),
+            };
+            if let Some(unknown) = columns.iter().find(|name| !COLUMNS.contains(name)) {
+                let known = COLUMNS.join(", ");
+                return checker
+                    .error(0..0, format!("found a column `{unknown}`; the first line names columns of {known}"));
+            }
+            self.all.reserve(text.len() / 32);
+            let mut row = csv::StringRecord::new();
+            loop {
+                let start = rows.position().byte() as usize;
+                match rows.read_record(&mut row) {
+                    Ok(true) => {
+                        let start = row.position().map_or(start, |position| position.byte() as usize);
+                        let start = past_blank_lines(text, start);
+                        let form = of_row(checker, &columns, &row, start..start);
+                        self.read(checker, home, &form, start..start);
+                    }
+                    Ok(false) => return,
+                    Err(error) => {
+                        let start = error.position().map_or(start, |position| position.byte() as usize);
+                        let start = past_blank_lines(text, start);
+                        checker.error(start..start, one_line(&error));
+                    }
+                }
+            }
+        });
+        source
+    }
+
+    /// Reads one reservation.
+    fn read(&mut self, checker: &mut Checker<'_>, home: Home, form: &ReservationForm, at: Range<usize>) {
+        let Some((kind, id)) = identifier(checker, form, at.clone()) else { return };
+        let address = match &form.address {
+            None => None,
+            Some(text) => match self.address(checker, home, text) {
+                Some(address) => Some(address),
+                None => return,
+            },
+        };
+        let scope = match (home, address.and_then(|address| self.subnets.index_of(address))) {
+            (Home::Anywhere, None) => Scope::Everywhere,
+            (Home::Anywhere, Some(place)) | (Home::Network(place) | Home::Subnet(place), _) => {
+                Scope::Network(self.subnets.network_of(place))
+            }
+        };
+        let lease_time_s = form
+            .lease_time_s
+            .as_ref()
+            .map(|given| checker.number(Some(given), 1..=MAX_LEASE_TIME_S, MAX_LEASE_TIME_S, " seconds") as u32);
+        let overlay = self.overlay(checker, form);
+        if kind == IdKind::FlexId && self.form.flex_id.is_none() {
+            let example = "flex_id = \"concat(relay.remote-id, relay.circuit-id)\"";
+            checker.error(at, format!("no expression says what a flex_id is; expected one at the top, as {example}"));
+            return;
+        }
+        let classes = super::classes::named(checker, &form.classes, self.form);
+        if address.is_none() && overlay.is_none() && lease_time_s.is_none() && form.classes.is_empty() {
+            checker.warn(at.clone(), "reserves nothing; expected an `address`, a `hostname`, `options` or the like");
+        }
+        match self.all.add(scope, kind, &id, Gives { address, lease_time_s, classes, overlay }) {
+            Ok(_) => self.places.push((self.files.len() as u32 + u32::from(!self.is_main(checker)), at.start)),
+            Err(Collision::Client(other)) => {
+                let other = self.place(checker, other);
+                checker.error(at, format!("this {} has a reservation already, at {other}", kind.name()));
+            }
+            Err(Collision::Full) => checker.error(at, "there are too many reservations before it"),
+        }
+    }
+
+    fn is_main(&self, checker: &Checker<'_>) -> bool {
+        !checker.is_elsewhere
+    }
+
+    /// Where a reservation stands, as `file:line`.
+    fn place(&self, checker: &Checker<'_>, number: u32) -> String {
+        let Some(&(file, offset)) = self.places.get(number as usize) else { return "another place".into() };
+        let of_file = file.checked_sub(1).map(|file| self.files.get(file as usize));
+        let source = match of_file {
+            None => checker.main,
+            Some(Some(source)) => source,
+            // The one that is being read.
+            Some(None) => checker.source,
+        };
+        source.line_at(offset)
+    }
+
+    /// An address that may be reserved here.
+    fn address(&self, checker: &mut Checker<'_>, home: Home, text: &Text) -> Option<Ipv4Addr> {
+        let address = checker.address(text)?;
+        let Some(place) = self.subnets.index_of(address) else {
+            checker.error(text.span(), format!("{address} is in no subnet"));
+            return None;
+        };
+        let prefix = self.subnets[usize::from(place)].prefix;
+        let wrong = match home {
+            Home::Subnet(own) if own != place => Some(self.subnets[usize::from(own)].prefix.to_string()),
+            Home::Network(own) if !self.subnets.are_together(own, place) => {
+                let name = self.subnets[usize::from(own)].network.as_deref();
+                Some(format!("the subnets of network `{}`", name.unwrap_or_default()))
+            }
+            _ => None,
+        };
+        if let Some(own) = wrong {
+            checker.error(text.span(), format!("{address} is outside of {own}; it is in {prefix}"));
+            return None;
+        }
+        let hosts = host_range(prefix);
+        if !hosts.contains(address) {
+            checker.error(text.span(), format!("{address} is no host of {prefix}; the hosts are {hosts}"));
+            return None;
+        }
+        Some(address)
+    }
+
+    /// What a reservation lays over its replies, if anything.
+    fn overlay(&mut self, checker: &mut Checker<'_>, form: &ReservationForm) -> Option<u32> {
+        let ReservationForm { hostname, next_server, server_name, boot_file, options, .. } = form;
+        let is_empty = hostname.is_none()
+            && next_server.is_none()
+            && server_name.is_none()
+            && boot_file.is_none()
+            && options.is_empty();
+        if is_empty {
+            return None;
+        }
+        let mut set = self.levels.overlay(checker, options);
+        if let Some(text) = hostname
+            && let Some(blob) = host_name(checker, text)
+        {
+            set = OptionSet::new(set.iter().cloned().chain([blob]));
+        }
+        let name = |checker: &mut Checker<'_>, text: Option<&Text>, most| {
+            text.is_some().then(|| boot::name(checker, text, most))
+        };
+        let overlay = Overlay {
+            options: set,
+            next_server: next_server.as_ref().and_then(|text| checker.address(text)),
+            server_name: name(checker, server_name.as_ref(), boot::MAX_SERVER_NAME),
+            boot_file: name(checker, boot_file.as_ref(), boot::MAX_BOOT_FILE),
+        };
+        self.overlays.push(overlay);
+        u32::try_from(self.overlays.len() - 1).ok()
+    }
+
+    /// What can be told once all are there.
+    fn end(mut self, checker: &mut Checker<'_>) -> Reservations {
+        let mut twice = Vec::new();
+        let in_pool = |address: Ipv4Addr| {
+            let pools = self.subnets.holding(address).map_or(&[][..], |subnet| &subnet.pools);
+            let after = pools.partition_point(|pool| pool.first <= address);
+            after.checked_sub(1).is_some_and(|at| pools[at].contains(address))
+        };
+        self.all.end(in_pool, |address, first, second| twice.push((address, first, second)));
+        for (address, first, second) in twice {
+            let at = self.place(checker, first);
+            self.tell(checker, second, format!("{address} is reserved already, at {at}"));
+        }
+        let mut own = Vec::new();
+        for name in self.form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref()) {
+            let InterfaceState::Present(link) = checker.interface(name.get_ref()) else { continue };
+            let taken = link.addresses.into_iter();
+            own.extend(taken.filter_map(|address| Some((address, "this machine's", self.all.of_address(address)?))));
+        }
+        for subnet in self.subnets {
+            let routers = subnet.options.get(code::ROUTER).map_or(&[][..], |routers| &routers.data);
+            let routers = routers.chunks_exact(4).map(|b| Ipv4Addr::new(b[0], b[1], b[2], b[3]));
+            let taken =
+                routers.map(|router| (router, "a router's")).chain(subnet.server_id.map(|id| (id, "this server's")));
+            own.extend(taken.filter_map(|(address, whose)| Some((address, whose, self.all.of_address(address)?))));
+        }
+        own.sort_by_key(|(address, ..)| *address);
+        own.dedup();
+        for (address, whose, number) in own {
+            self.tell(checker, number, format!("{address} is {whose} own address and cannot be a client's"));
+        }
+        self.all
+    }
+
+    /// An error about a reservation that was read before.
+    fn tell(&self, checker: &mut Checker<'_>, number: u32, message: String) {
+        let Some(&(file, offset)) = self.places.get(number as usize) else { return };
+        match file.checked_sub(1).and_then(|file| self.files.get(file as usize)) {
+            None => checker.error(offset..offset + 1, message),
+            Some(source) => checker.elsewhere(source, usize::MAX - 1, |checker| checker.error(offset..offset, message)),
+        }
+    }
+}
+
+/// A regular file's text. What has no end is no such file.
+fn read_text(path: &Path) -> Result<String, String> {
+    let about = fs::metadata(path).map_err(|error| format!("cannot read it: {error}"))?;
+    if !about.is_file() {
+        return Err("is no file".into());
+    }
+    if about.len() > MOST_BYTES {
+        return Err(format!("is longer than {} MiB", MOST_BYTES >> 20));
+    }
+    fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))
+}
+
+/// Where the next line is that has a record: the reader counts what it skips to the record behind it.
+fn past_blank_lines(text: &str, mut at: usize) -> usize {
+    loop {
+        let rest = text.get(at..).unwrap_or_default();
+        at += rest.len() - rest.trim_start().len();
+        match text.get(at..) {
+            Some(comment) if comment.starts_with('#') => at += comment.find('\n').unwrap_or(comment.len()),
+            _ => return at,
+        }
+    }
+}
+
+/// A row of a table as the form that it stands for; an empty cell is not there.
+fn of_row(
+    checker: &mut Checker<'_>,
+    columns: &csv::StringRecord,
+    row: &csv::StringRecord,
+    at: Range<usize>,
+) -> ReservationForm {
+    let mut form = ReservationForm::default();
+    for (column, cell) in columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
+        let text = || Some(Spanned::new(at.clone(), cell.to_owned()));
+        match column {
+            "flex_id" => form.flex_id = text(),
+            "hw_address" => form.hw_address = text(),
+            "client_id" => form.client_id = text(),
+            "circuit_id" => form.circuit_id = text(),
+            "remote_id" => form.remote_id = text(),
+            "address" => form.address = text(),
+            "hostname" => form.hostname = text(),
+            "next_server" => form.next_server = text(),
+            "server_name" => form.server_name = text(),
+            "boot_file" => form.boot_file = text(),
+            "classes" => {
+                let name = |name: &str| Spanned::new(at.clone(), name.to_owned());
+                form.classes = cell.split_whitespace().map(name).collect();
+            }
+            _ => match cell.parse() {
+                Ok(seconds) => form.lease_time_s = Some(Spanned::new(at.clone(), seconds)),
+                Err(_) => checker.error(at.clone(), format!("lease_time_s: found `{cell}`; expected seconds as 3600")),
+            },
+        }
+    }
+    form
+}
+
+/// What the client is recognised by.
+fn identifier(checker: &mut Checker<'_>, form: &ReservationForm, at: Range<usize>) -> Option<(IdKind, Vec<u8>)> {
+    let given = [
+        (IdKind::FlexId, &form.flex_id),
+        (IdKind::ClientId, &form.client_id),
+        (IdKind::HwAddress, &form.hw_address),
+        (IdKind::CircuitId, &form.circuit_id),
+        (IdKind::RemoteId, &form.remote_id),
+    ];
+    let mut given = given.into_iter().filter_map(|(kind, text)| Some((kind, text.as_ref()?)));
+    let names = || IdKind::ALL.map(IdKind::name).join(", ");
+    let Some((kind, text)) = given.next() else {
+        checker.error(at, format!("says of no client that it is its own; expected one of {}", names()));
+        return None;
+    };
+    if let Some((second, _)) = given.next() {
+        let (first, second) = (kind.name(), second.name());
+        checker.error(at, format!("has {first} and {second}; expected one of {}", names()));
+        return None;
+    }
+    match identifier_bytes(kind, text.get_ref()) {
+        Ok(id) => Some((kind, id)),
+        Err(expected) => {
+            checker.error(text.span(), format!("found `{}`; expected {expected}", text.get_ref()));
+            None
+        }
+    }
+}
+
+/// Bytes of an identifier: in hexadecimal after `0x`, a hardware address and a client identifier also with colons; else its
+/// text as it is.
+fn identifier_bytes(kind: IdKind, text: &str) -> Result<Vec<u8>, &'static str> {
+    let with_colons = || text.contains(':').then(|| values::hex(text)).flatten();
+    let in_hex = text.strip_prefix("0x").map(values::hex);
+    match kind {
+        IdKind::HwAddress => match in_hex.flatten().or_else(|| values::hex(text)) {
+            Some(address) if address.len() == 6 => Ok([&[HTYPE_ETHERNET], &address[..]].concat()),
+            _ => Err("an Ethernet address as \"02:00:00:00:00:01\""),
+        },
+        _ => {
+            let id = match in_hex {
+                Some(id) => id,
+                None if kind == IdKind::ClientId => with_colons().or_else(|| Some(text.as_bytes().to_vec())),
+                None => Some(text.as_bytes().to_vec()),
+            };
+            let least = if kind == IdKind::ClientId { 2 } else { 1 };
+            id.filter(|id| (least..=255).contains(&id.len()))
+                .ok_or("a text of 1 to 255 bytes (a client identifier has 2 at least), or bytes as \"0x0102\"")
+        }
+    }
+}
+
+fn host_name(checker: &mut Checker<'_>, text: &Text) -> Option<OptionBlob> {
+    let name = text.get_ref();
+    if name.is_empty() || name.len() > 255 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        checker.error(text.span(), format!("found `{name}`; expected a host's name as \"cpe-17\""));
+        return None;
+    }
+    Some(OptionBlob { code: code::HOST_NAME, data: name.clone().into_bytes(), always: false })
+}
+
+fn one_line(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("found {len} cells; the first line has {expected_len}")
+        }
+        _ => error.to_string(),
+    }
+}

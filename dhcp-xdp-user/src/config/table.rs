@@ -1,0 +1,42 @@
+//! The lease table that a configuration asks for.
+
+use std::net::Ipv4Addr;
+
+use super::{Config, Subnet};
+use crate::lease::{LeaseTable, Plan, PoolRange, ReservedAddress};
+
+impl Config {
+    /// Whether an address is a client's to have: of a pool, or reserved.
+    pub fn leases_out(&self, address: Ipv4Addr) -> bool {
+        let in_pool = |subnet: &Subnet| subnet.pools.iter().any(|pool| pool.contains(address));
+        self.subnets.holding(address).is_some_and(in_pool) || self.reservations.of_address(address).is_some()
+    }
+
+    /// An empty table of all pools and reserved addresses. A pool that is for some clients only is a subnet of its own there, in
+    /// the same network.
+    pub fn lease_table(&self, secret: [u64; 2]) -> LeaseTable {
+        let of_subnet = self.subnets.iter().zip(0u16..);
+        let pools: Vec<PoolRange> = of_subnet
+            .flat_map(|(subnet, index)| {
+                subnet.pools.iter().map(move |pool| {
+                    let group = subnet.guarded_pool_at(pool.first).map_or(index, |guarded| guarded.group);
+                    PoolRange { subnet: group, first: pool.first, last: pool.last }
+                })
+            })
+            .collect();
+        let reserved: Vec<ReservedAddress> = self
+            .reservations
+            .addresses()
+            .filter_map(|address| Some(ReservedAddress { subnet: self.subnets.index_of(address)?, address }))
+            .collect();
+        let networks: Vec<u16> = (0..=u16::MAX).zip(&self.subnets).map(|(at, _)| self.subnets.network_of(at)).collect();
+        let guarded = self
+            .subnets
+            .iter()
+            .zip(&networks)
+            .flat_map(|(subnet, network)| subnet.guarded_pools.iter().map(move |_| *network));
+        let networks: Vec<u16> = networks.iter().copied().chain(guarded).collect();
+        let plan = Plan { pools: &pools, reserved: &reserved, networks: &networks };
+        LeaseTable::planned(&plan, secret).with_limits(self.classes.limited.iter().count())
+    }
+}
