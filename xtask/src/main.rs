@@ -78,7 +78,7 @@ enum Task {
     /// Run all tests: format, clippy, unit, property, documentation and end-to-end tests.
     #[command(after_help = "Example:\n  cargo xtask test lifecycle")]
     Test(Suite),
-    /// Measure: each figure of the README comes from one of these.
+    /// Measure: the lease table, the way of a frame, the journal, and the whole server beside others.
     #[command(subcommand, after_help = "Example:\n  cargo xtask bench table")]
     Bench(Bench),
     /// Fuzz: arbitrary frames, messages, configurations, journals and requests, each against what must hold.

@@ -39,7 +39,7 @@ pub struct Peers {
     /// Rounds: each server has its turn in each.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub rounds: u32,
-    /// One round, with short loads: two minutes in place of a quarter of an hour, and coarser figures.
+    /// One round, with short loads: two minutes and a half in place of a quarter of an hour, and coarser figures.
     #[arg(long)]
     pub quick: bool,
     /// Only these, separated by commas.
