@@ -4,7 +4,6 @@ pub mod audit;
 pub mod bench;
 pub mod cargo;
 pub mod command;
-pub mod durability;
 pub mod ebpf;
 pub mod fuzz;
 pub mod group;

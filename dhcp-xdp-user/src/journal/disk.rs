@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{FileExt, MetadataExt as _},
+    os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -160,9 +160,10 @@ impl Disk for DirectoryDisk {
     fn open(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
         Ok(Box::new(File::open(self.dir.join(name))?))
     }
+    /// For its owner and group: leases say who is where.
     fn create(&self, name: &str) -> io::Result<Box<dyn SegmentFile>> {
         let path = self.dir.join(name);
-        let file = OpenOptions::new().append(true).create_new(true).open(&path)?;
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o640).open(&path)?;
         // A disk that fails would collect one such file at each attempt.
         self.sync_names().inspect_err(|_| drop(fs::remove_file(&path)))?;
         Ok(Box::new(file))

@@ -301,6 +301,8 @@ mod tests {
                     counters.set_parked(0);
                     counters.dropped(DropReason::Contended);
                     counters.end();
+                    // Between two turns a worker flushes and services its rings.
+                    (0..500).for_each(|_| std::hint::spin_loop());
                 }
             });
             while counters.snapshot().received == 0 {

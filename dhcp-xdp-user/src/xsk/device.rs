@@ -77,8 +77,7 @@ impl Device {
         let fail = |action| move |source: io::Error| DeviceError::io(name.to_owned(), action, source);
         let link = query_link(index).map_err(fail("ask rtnetlink about it"))?;
         let (addresses, broadcasts) = addresses_of(name).map_err(fail("list its addresses"))?;
-        let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-            .map_err(|e| fail("open a socket to ask ethtool about it")(e.into()))?;
+        let control = ask_socket().map_err(|e| fail("open a socket to ask ethtool about it")(e.into()))?;
         Ok(Self {
             name: name.to_owned(),
             index,
@@ -101,9 +100,9 @@ impl Device {
         let gone = || DeviceError::NotFound(format!("interface {index}"));
         let unknown = |error| unknown(format!("interface {index}"), error);
         let name = if_indextoname(index).map_err(unknown)?.into_string().map_err(|_| gone())?;
-        // The C library says no with a null pointer, which the wrapper takes for an empty name.
+        // The C library says no with a null pointer, which the wrapper takes for an empty name; and it needs a socket to ask.
         if name.is_empty() {
-            return Err(unknown(Errno::last()));
+            return Err(ask_socket().map_or_else(unknown, |_| gone()));
         }
         // It may be renamed, and its name be another's, in between.
         Self::find(&name).and_then(|device| if device.index == index { Ok(device) } else { Err(gone()) })
@@ -122,6 +121,11 @@ impl DeviceError {
         let more = |source| io::Error::other(format!("{source}; {}", capabilities::MORE_FILES));
         Self::Io { name, action, source: if is_out_of_files { more(source) } else { source } }
     }
+}
+
+/// A socket to ask about interfaces through.
+fn ask_socket() -> Result<OwnedFd, Errno> {
+    socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
 }
 
 /// Why the kernel does not say which interface that is.

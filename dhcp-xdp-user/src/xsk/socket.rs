@@ -108,11 +108,6 @@ impl Socket {
         &self.shared
     }
 
-    /// Whether it is the first of its queue, which has the fill and completion rings.
-    pub fn is_owner(&self) -> bool {
-        self.owner.is_some()
-    }
-
     fn tally(&self) -> &Tally {
         &self.shared.tallies[self.index]
     }

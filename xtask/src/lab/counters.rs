@@ -5,7 +5,6 @@ use std::fmt;
 use anyhow::{Context, Result, anyhow};
 
 use super::Namespace;
-use crate::command;
 
 /// UDP of a namespace, from `/proc/net/snmp`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,27 +86,6 @@ fn parse_interface(dev: &str, name: &str) -> Result<Interface> {
     Ok(Interface { rx_packets: get(1), rx_dropped: get(3), tx_packets: get(9), tx_dropped: get(11) })
 }
 
-/// Datagrams that the open UDP and packet sockets of a namespace have dropped, summed: what `ss` shows as `d` in `skmem`.
-///
-/// # Errors
-/// `ss` is not installed or fails.
-pub fn socket_drops(namespace: &Namespace) -> Result<u64> {
-    let mut ss = namespace.command("ss")?;
-    Ok(parse_socket_drops(&command::output(ss.args([
-        "--packet",
-        "--udp",
-        "--all",
-        "--memory",
-        "--numeric",
-        "--no-header",
-    ]))?))
-}
-
-fn parse_socket_drops(ss: &str) -> u64 {
-    let memories = ss.split("skmem:(").skip(1).filter_map(|rest| rest.split(')').next());
-    memories.flat_map(|memory| memory.split(',')).filter_map(|field| field.strip_prefix('d')?.parse::<u64>().ok()).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,12 +106,5 @@ mod tests {
         let expected = Interface { rx_packets: 2, rx_dropped: 3, tx_packets: 4, tx_dropped: 5 };
         assert_eq!(parse_interface(dev, "eth1").unwrap(), expected);
         assert!(parse_interface(dev, "eth").is_err());
-    }
-
-    #[test]
-    fn drops_of_all_sockets_are_summed() {
-        let ss = "UNCONN 0 0 0.0.0.0:67 0.0.0.0:* skmem:(r0,rb212992,t0,tb212992,f0,w0,o0,bl0,d7)\n\
-                  p_raw 0 0 *:c0 * skmem:(r0,rb212992,t0,tb212992,f4096,w0,o0,bl0,d35)\n";
-        assert_eq!(parse_socket_drops(ss), 42);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -44,11 +44,6 @@ impl Process {
     /// Its process id. `ip netns exec` replaces itself, so that this is the program's own.
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// The file with what it printed.
-    pub fn log_file(&self) -> &Path {
-        &self.log
     }
 
     /// What it printed so far.

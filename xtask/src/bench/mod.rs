@@ -7,13 +7,14 @@ use clap::Subcommand;
 
 use crate::{
     cargo::cargo,
-    durability::{self, Durability},
     ebpf, group,
     setup::{self, Purpose},
 };
 
+pub mod durability;
 pub mod peers;
 
+use durability::Durability;
 use peers::Peers;
 
 /// What to measure.
