@@ -1,0 +1,88 @@
+//! Settings of the protocol, pools' own tables and definitions of options.
+
+use super::*;
+
+#[test]
+fn settings_of_the_protocol_are_checked() {
+    assert_subnet_error("identity = \"mac\"\n", "6:12", "identity: found `mac`; expected client-id or hw-address");
+    assert_subnet_error("min_secs = 70000\n", "6:12", "found 70000; expected 0 to 65535 seconds");
+    assert_subnet_error("bootp_lease_time_s = 0\n", "6:22", "found 0; expected 1 to 315360000 seconds");
+    assert_subnet_error("renewal_jitter = 0.6\n", "6:18", "found 0.6; expected a part of t1 and t2 from 0.0 to 0.5");
+    assert_subnet_error("scarce_above = 0\n", "6:16", "found 0; expected a part of the subnet's addresses");
+    assert_subnet_error(
+        &format!("server_name = \"{}\"\n", "x".repeat(64)),
+        "6:15",
+        "is 64 bytes long; expected at most 63",
+    );
+    assert_subnet_error("boot_files = { pdp11 = \"x\" }\n", "6:16", "found `pdp11`; expected an architecture's number");
+    assert_subnet_error("boot_files = { bios = 5 }\n", "6:23", "found 5; expected a file's name");
+    assert_subnet_error("vrf = \"vpn-id:00:11\"\n", "6:7", "found `vpn-id:00:11`; expected seven bytes");
+    assert_error(&format!("max_hops = 300\n{HEAD}"), "1:12", "max_hops: found 300; expected 0 to 255 relay agents");
+    assert_error(
+        &format!("load_balance = {{ buckets = [\"9-300\"] }}\n{HEAD}"),
+        "1:29",
+        "load_balance.buckets[0]: found `9-300`; expected buckets from 0 to 255",
+    );
+    assert_error(&format!("load_balance = {{ after_secs = 3 }}\n{HEAD}"), "1:16", "`buckets` is missing");
+    let scarce = warnings(&format!("{HEAD}pools = [\"192.0.2.9\"]\nscarce_above = 0.9\n"));
+    assert!(scarce[0].contains("7:16: warning: subnet[0].scarce_above: has no effect: min_lease_time_s"), "{scarce:?}");
+}
+
+#[test]
+fn settings_of_the_protocol_arrive() {
+    let text = format!(
+        "max_hops = 3\nclient_subnet_selection = true\nload_balance = {{ buckets = [\"0-1\", \"7\"], after_secs = 2 }}\n{HEAD}pools = [\"192.0.2.9\"]\n\
+         identity = \"hw-address\"\nmin_secs = 2\nrapid_commit = true\nbootp = true\nipv6_only = true\nauto_configure = true\n\
+         server_name = \"boot\"\nboot_file = \"b\"\nboot_files = {{ efi-x64 = \"e\", 0 = \"z\" }}\nvrf = \"red\"\n"
+    );
+    let config = parse("f", &text, &Lab).unwrap().config;
+    let subnet = &config.subnets[0];
+    assert_eq!((config.max_hops, config.client_subnet_selection), (3, true));
+    assert_eq!(config.load_balance.unwrap().buckets, crate::wire::options::Codes::of(&[0, 1, 7]));
+    assert_eq!((subnet.identity, subnet.min_secs, subnet.rapid_commit), (Identity::HwAddress, 2, true));
+    assert_eq!((subnet.bootp_lease_s, subnet.ipv6_only, subnet.auto_configure), (Some(u32::MAX), true, Some(true)));
+    assert_eq!((&subnet.server_name[..], &subnet.boot_file[..]), (&b"boot"[..], &b"b"[..]));
+    assert_eq!(subnet.boot_files, [(0, b"z".to_vec()), (7, b"e".to_vec())]);
+    assert_eq!((config.subnets.vrf(b"\x00red"), subnet.vrf), (Some(subnet.vrf), Vrf(1)));
+    assert_eq!((config.subnets.vrf(b"\x00blue"), config.subnets.vrf(b"\xff")), (None, Some(Vrf::GLOBAL)));
+}
+
+#[test]
+fn a_pool_of_its_own_table_has_its_options_over_the_subnets() {
+    let text = format!(
+        "{HEAD}pools = [\"192.0.2.10-192.0.2.19\"]\nexclude = [\"192.0.2.25\"]\n[subnet.options]\ndomain-name = \"a\"\nhost-name = \"h\"\n\
+         [[subnet.pool]]\nrange = \"192.0.2.20-192.0.2.29\"\noptions = {{ domain-name = \"b\" }}\n"
+    );
+    let config = parse("f", &text, &Lab).unwrap().config;
+    let subnet = &config.subnets[0];
+    let pools: Vec<String> = subnet.pools.iter().map(ToString::to_string).collect();
+    assert_eq!(pools, ["192.0.2.10-192.0.2.19", "192.0.2.20-192.0.2.24", "192.0.2.26-192.0.2.29"]);
+    let at = |host: u8, code| subnet.options_at([192, 0, 2, host].into()).get(code).unwrap().data.clone();
+    assert_eq!((at(19, 15), at(20, 15), at(29, 15), at(30, 15)), (b"a".into(), b"b".into(), b"b".into(), b"a".into()));
+    assert_eq!(at(29, 12), b"h");
+    assert_subnet_error("[[subnet.pool]]\noptions = { host-name = \"h\" }\n", "6:1", "`range` is missing");
+    assert_subnet_error(
+        "[[subnet.pool]]\nrange = \"192.0.3.1\"\n",
+        "7:9",
+        "subnet[0].pool[0].range: 192.0.3.1 is outside of",
+    );
+    let error = "[[subnet.pool]]\nrange = \"192.0.2.9\"\noptions = { host-name = 5 }\n";
+    assert_subnet_error(error, "8:25", "subnet[0].pool[0].options.host-name: found `5`; expected a text");
+}
+
+#[test]
+fn definitions_of_options_are_checked() {
+    let define = |lines: &str| format!("[[option_definition]]\n{lines}\n{HEAD}");
+    assert_error(&define("code = 224"), "1:1", "expected `code`, `name` and `type`, as code = 224");
+    assert_error(
+        &define("code = 0\nname = \"x\"\ntype = \"u8\""),
+        "2:8",
+        "option_definition[0].code: found 0; expected 1 to 254",
+    );
+    assert_error(
+        &define("code = 224\nname = \"x\"\ntype = \"float\""),
+        "4:8",
+        "found `float`; expected one of empty, ip",
+    );
+    assert_error(&define("code = 6\nname = \"x\"\ntype = \"u8\""), "3:8", "option 6 is dns-servers");
+}

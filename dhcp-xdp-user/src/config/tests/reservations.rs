@@ -1,0 +1,192 @@
+//! Reservations.
+
+use super::*;
+
+/// [`LAN`], a subnet and a reservation that begins at line 7.
+fn reserving(reservation: &str) -> String {
+    format!("{LAN}{}[[reservation]]\n{reservation}", member("198.51.100.0/24", ""))
+}
+
+#[test]
+fn what_is_wrong_with_a_reservation_is_told() {
+    for (reservation, place, why) in [
+        ("address = \"198.51.100.7\"", "7:1", "says of no client that it is its own"),
+        (
+            "hw_address = \"02:00:00:00:00:01\"\ncircuit_id = \"c\"",
+            "7:1",
+            "has hw_address and circuit_id; expected one of",
+        ),
+        ("hw_address = \"02:00:00:00:00\"\naddress = \"198.51.100.7\"", "8:14", "expected an Ethernet address as"),
+        ("client_id = \"x\"\naddress = \"198.51.100.7\"", "8:13", "has 2 at least"),
+        ("circuit_id = \"0x1\"\naddress = \"198.51.100.7\"", "8:14", "found `0x1`"),
+        ("circuit_id = \"c\"\naddress = \"203.0.113.7\"", "9:11", "203.0.113.7 is in no subnet"),
+        ("circuit_id = \"c\"\naddress = \"198.51.100.255\"", "9:11", "198.51.100.255 is no host of 198.51.100.0/24"),
+        ("circuit_id = \"c\"\naddress = \"7\"", "9:11", "expected an IPv4 address"),
+        ("circuit_id = \"c\"\nhostname = \"a b\"", "9:12", "expected a host's name"),
+        ("circuit_id = \"c\"\nlease_time_s = 0", "9:16", "expected 1 to"),
+        ("circuit_id = \"c\"\naddress = \"192.0.2.1\"", "9:11", "is in no subnet"),
+    ] {
+        assert_error(&reserving(reservation), place, why);
+    }
+    assert!(warnings(&reserving("circuit_id = \"c\""))[0].contains("reserves nothing"));
+}
+
+#[test]
+fn a_second_reservation_of_a_client_or_an_address_is_told_with_the_place_of_the_first() {
+    let first = "circuit_id = \"c\"\naddress = \"198.51.100.7\"\n[[reservation]]\n";
+    let client = reserving(&format!("{first}circuit_id = \"c\"\naddress = \"198.51.100.8\""));
+    assert_error(&client, "10:1", "this circuit_id has a reservation already, at dhcp.toml:7");
+    let address = reserving(&format!("{first}circuit_id = \"d\"\naddress = \"198.51.100.7\""));
+    assert_error(&address, "10:1", "198.51.100.7 is reserved already, at dhcp.toml:7");
+    let other_kind = reserving(&format!("{first}remote_id = \"c\"\naddress = \"198.51.100.8\""));
+    assert!(parse("f", &other_kind, &Lab).is_ok());
+}
+
+#[test]
+fn a_flexible_identifier_needs_its_expression() {
+    let text = reserving("flex_id = \"x\"\naddress = \"198.51.100.7\"");
+    assert_error(&text, "7:1", "no expression says what a flex_id is");
+    assert!(parse("f", &format!("flex_id = \"relay.remote-id\"\n{text}"), &Lab).is_ok());
+    assert_error(&format!("flex_id = \"relay.remoteid\"\n{text}"), "1:12", "flex_id: no sub-option of option 82");
+}
+
+#[test]
+fn the_address_of_a_router_or_of_this_server_cannot_be_reserved() {
+    let text = reserving("circuit_id = \"c\"\naddress = \"198.51.100.1\"\n")
+        + "[defaults.options]\nrouters = [\"198.51.100.1\"]\n";
+    assert_error(&text, "7:1", "198.51.100.1 is a router's own address");
+    let own =
+        format!("{LAN}{}[[reservation]]\ncircuit_id = \"c\"\naddress = \"192.0.2.1\"\n", member("192.0.2.0/24", ""));
+    let errors = errors(&own).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(errors.iter().any(|error| error.contains("192.0.2.1 is this machine's own address")), "{errors:?}");
+    let reserved = reserving("circuit_id = \"c\"\naddress = \"198.51.100.77\"\n");
+    let config = parse("f", &reserved, &Lab).unwrap_or_else(|why| panic!("{why}")).config;
+    assert_eq!([10, 77, 78].map(|host| config.leases_out([198, 51, 100, host].into())), [true, true, false]);
+}
+
+/// What is read of a configuration whose subnet has this file of reservations.
+fn with_file(name: &str, content: &str) -> (tempfile::TempDir, Result<Checked, Rejected>) {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(name), content).unwrap();
+    let text = format!("{LAN}{}", member("198.51.100.0/24", &format!("reservations = \"{name}\"")));
+    let read = parse(&dir.path().join("dhcp.toml").display().to_string(), &text, &Lab);
+    (dir, read)
+}
+
+#[test]
+fn reservations_are_read_from_tables_and_toml_beside_the_configuration() {
+    let table = "# customers\nhw_address, circuit_id, address, hostname, lease_time_s\n\
+                 02:00:00:00:00:01,, 198.51.100.7, cpe-1, 600\n,\"olt 1, port 2\", 198.51.100.8,,\n";
+    let toml = "[[reservation]]\nhw_address = \"02:00:00:00:00:01\"\naddress = \"198.51.100.7\"\nlease_time_s = 600\nhostname = \"cpe-1\"\n\
+                [[reservation]]\ncircuit_id = \"olt 1, port 2\"\naddress = \"198.51.100.8\"\n";
+    for (name, content) in [("r.csv", table), ("r.toml", toml)] {
+        let (_dir, read) = with_file(name, content);
+        let config = read.unwrap_or_else(|why| panic!("{name}: {why}")).config;
+        let of = |host: u8| {
+            config.reservations.get(config.reservations.of_address([198, 51, 100, host].into()).unwrap()).unwrap()
+        };
+        assert_eq!((config.reservations.len(), of(7).lease_time_s, of(7).kind()), (2, Some(600), IdKind::HwAddress));
+        assert_eq!(config.overlays[of(7).overlay.unwrap() as usize].options.get(12).unwrap().data, b"cpe-1");
+        assert_eq!((of(8).kind(), of(8).overlay), (IdKind::CircuitId, None));
+        assert_eq!(config.address_count(), 3, "one of the pool and two beside it");
+    }
+}
+
+#[test]
+fn errors_in_a_file_of_reservations_have_its_name_and_line() {
+    let (_dir, read) = with_file(
+        "r.csv",
+        "hw_address,address\n02:00:00:00:00:01,198.51.100.7\n\n02:00:00:00:00:01,198.51.100.8\n02:00:00:00:00:02,203.0.113.1\n02:00:00:00:00:03\n",
+    );
+    let errors = read.unwrap_err().to_string();
+    let errors: Vec<&str> = errors.lines().collect();
+    assert_eq!(errors.len(), 3, "{errors:#?}");
+    assert!(
+        errors[0].contains("r.csv:4:1: error: this hw_address has a reservation already, at ")
+            && errors[0].ends_with("r.csv:2"),
+        "{}",
+        errors[0]
+    );
+    assert!(errors[1].contains("r.csv:5:1: error: 203.0.113.1 is in no subnet"), "{}", errors[1]);
+    assert!(errors[2].contains("r.csv:6:1: error: found 1 cells; the first line has 2"), "{}", errors[2]);
+
+    let (_dir, read) = with_file("r.toml", "[[reservation]]\ncircuit = \"x\"\n");
+    let errors = read.unwrap_err().to_string();
+    assert!(
+        errors.contains("r.toml:2:1: error: reservation[0].circuit: there is no setting `circuit`; did you mean"),
+        "{errors}"
+    );
+
+    let (_dir, read) = with_file("r.csv", "mac,address\n");
+    assert!(read.unwrap_err().to_string().contains("found a column `mac`"));
+    let missing =
+        format!("{LAN}reservations = \"/nonexistent/r.csv\"\n").replace(LAN, "") + LAN + &member("198.51.100.0/24", "");
+    assert_error(&missing, "1:16", "/nonexistent/r.csv: cannot read it");
+}
+
+#[test]
+fn a_subnets_file_reserves_addresses_of_the_subnet_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("r.csv"), "circuit_id,address\nc,203.0.113.7\n").unwrap();
+    let text =
+        format!("{LAN}{}{}", member("198.51.100.0/24", "reservations = \"r.csv\""), member("203.0.113.0/24", ""));
+    let error = parse(&dir.path().join("f").display().to_string(), &text, &Lab).unwrap_err().to_string();
+    assert!(
+        error.contains("r.csv:2:1: error: 203.0.113.7 is outside of 198.51.100.0/24; it is in 203.0.113.0/24"),
+        "{error}"
+    );
+}
+
+#[test]
+#[ignore = "long: a million reservations, and how long they take"]
+fn a_million_reservations_are_read_in_seconds_and_found_as_fast_as_a_few() {
+    use std::{fmt::Write as _, hint::black_box, time::Instant};
+
+    struct Asks(crate::lease::HwAddress);
+    impl Identified for Asks {
+        fn id(&self, _: IdKind) -> Option<&[u8]> {
+            None
+        }
+        fn hw(&self) -> &crate::lease::HwAddress {
+            &self.0
+        }
+    }
+    let asks = |n: u32| {
+        let mut chaddr = [0; 16];
+        chaddr[..2].copy_from_slice(&[2, 0]);
+        chaddr[2..6].copy_from_slice(&n.to_be_bytes());
+        Asks(crate::lease::HwAddress { htype: 1, hlen: 6, chaddr })
+    };
+    let load = |count: u32| {
+        let mut table = String::from("hw_address,address,hostname\n");
+        for n in 0..count {
+            let [a, b, c, d] = n.to_be_bytes();
+            let address = std::net::Ipv4Addr::from(0x0a00_0001 + n);
+            writeln!(table, "02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x},{address},cpe-{n}").unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("r.csv"), table).unwrap();
+        let text = format!(
+            "{LAN}[[subnet]]\nprefix = \"10.0.0.0/8\"\nserver_id = \"192.0.2.1\"\npools = [\"10.255.0.0/16\"]\nreservations = \"r.csv\"\n"
+        );
+        let start = Instant::now();
+        let config = parse(&dir.path().join("f").display().to_string(), &text, &Lab)
+            .unwrap_or_else(|why| panic!("{why}"))
+            .config;
+        println!("{count} reservations read in {:.2} s", start.elapsed().as_secs_f64());
+        config
+    };
+    for count in [1000, 1_000_000] {
+        let config = load(count);
+        assert_eq!(config.reservations.len(), count as usize);
+        let start = Instant::now();
+        for n in 0..1_000_000 {
+            let asked = n % 1000 * (count / 1000);
+            assert_eq!(black_box(config.reservations.find(0, &asks(asked))), Some(asked));
+        }
+        println!("of {count}: {:.0} ns a look", start.elapsed().as_secs_f64() * 1000.0);
+        let start = Instant::now();
+        let leases = config.lease_table([1, 2]);
+        println!("a table of {} addresses made in {:.2} s", leases.counts().total, start.elapsed().as_secs_f64());
+    }
+}
