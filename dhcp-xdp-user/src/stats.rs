@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     journal::JournalStatus,
     lease::TableCounts,
+    ping::PingStats,
     worker::counters::{DropReason, Message, Notice, Snapshot},
 };
 
@@ -50,6 +51,9 @@ pub struct Stats {
     pub journal: JournalStatus,
     /// Addresses by state.
     pub leases: LeaseStats,
+    /// What the ping check did, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping_check: Option<PingStats>,
 }
 
 /// What became of every frame that the XDP program saw.
@@ -65,7 +69,7 @@ pub struct Ledger {
     pub redirected: u64,
     /// Replies put on a transmit ring.
     pub answered: u64,
-    /// Replies that wait for the disk.
+    /// Replies that wait for the disk, or for a probe.
     pub parked: u64,
     /// Frames that got no reply, for a named reason.
     pub dropped: u64,
@@ -141,7 +145,7 @@ pub struct FrameStats {
     pub kernel: u64,
     /// In a worker's hands.
     pub worker: u64,
-    /// Waiting for the disk.
+    /// Waiting for the disk, or for a probe.
     pub parked: u64,
     /// In user space, unused.
     pub free: u64,
@@ -165,7 +169,7 @@ pub struct WorkerStats {
     pub received: u64,
     /// Replies put on the transmit ring.
     pub sent: u64,
-    /// Replies that wait for the disk.
+    /// Replies that wait for the disk, or for a probe.
     pub parked: u64,
     /// Frames without a reply by [`DropReason`], all reasons.
     pub drops: BTreeMap<String, u64>,
@@ -297,6 +301,7 @@ mod tests {
             interfaces,
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            ping_check: Some(PingStats { sent: 3, ..PingStats::default() }),
         };
         let json = serde_json::to_string(&stats).unwrap();
         let back: Stats = serde_json::from_str(&json).unwrap();

@@ -16,6 +16,7 @@ mod levels;
 mod machine;
 mod networks;
 mod options;
+mod ping;
 mod quick;
 mod ranges;
 mod reservations;
@@ -32,7 +33,7 @@ mod vlan;
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
     AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, LoadBalance, OptionBlob, OptionSet,
-    Overlay, PoolOptions, Subnet, VlanRange, Vlans, Vrf, XdpMode,
+    Overlay, PingCheck, PoolOptions, Subnet, VlanRange, Vlans, Vrf, XdpMode,
 };
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
