@@ -3,21 +3,15 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher as _, Hasher as _},
-    io,
+    io::{self, Read as _},
     net::{Ipv4Addr, SocketAddrV4},
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use etherparse::{
     IcmpEchoHeader, Icmpv4Header, Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4HeaderSlice, icmpv4::DestUnreachableHeader,
 };
-use nix::{
-    errno::Errno,
-    sys::socket::{
-        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, setsockopt, socket,
-        sockopt,
-    },
-};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 /// What stands in an echo request, for whoever captures it.
 const TEXT: &[u8] = b"dhcp-xdp: does anybody use this address?";
@@ -57,7 +51,7 @@ pub trait Echo {
 /// A raw ICMP socket. It sends by the routes of the network namespace that it was opened in.
 #[derive(Debug)]
 pub struct IcmpSocket {
-    socket: OwnedFd,
+    socket: Socket,
     identifier: u16,
 }
 
@@ -67,13 +61,36 @@ impl IcmpSocket {
     /// # Errors
     /// Mostly that CAP_NET_RAW is missing.
     pub fn open() -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(AddressFamily::Inet, SockType::Raw, flags, SockProtocol::Icmp)?;
-        setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
+        socket.set_nonblocking(true)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         // Randomly seeded.
         let identifier = RandomState::new().build_hasher().finish() as u16;
+        socket.attach_filter(&filter(identifier))?;
         Ok(Self { socket, identifier })
     }
+}
+
+/// The kernel gives every raw socket all ICMP that the machine receives; this takes echo replies with our identifier and
+/// unreachables alone (classic BPF, as `Documentation/networking/filter.rst` has it).
+fn filter(identifier: u16) -> [SockFilter; 8] {
+    const LOAD_HEADER_LEN: u16 = 0xb1;
+    const LOAD_BYTE_AFTER: u16 = 0x50;
+    const LOAD_HALF_AFTER: u16 = 0x48;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    [
+        SockFilter::new(LOAD_HEADER_LEN, 0, 0, 0),
+        // Type.
+        SockFilter::new(LOAD_BYTE_AFTER, 0, 0, 0),
+        SockFilter::new(JUMP_IF_EQUAL, 3, 0, 3),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 3, 0),
+        // Identifier.
+        SockFilter::new(LOAD_HALF_AFTER, 0, 0, 4),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, identifier.into()),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
 }
 
 impl AsFd for IcmpSocket {
@@ -87,24 +104,17 @@ impl Echo for IcmpSocket {
         let kind = Icmpv4Type::EchoRequest(IcmpEchoHeader { id: self.identifier, seq: sequence });
         let mut message = Icmpv4Header::with_checksum(kind, TEXT).to_bytes().to_vec();
         message.extend(TEXT);
-        let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
-        sendto(self.socket.as_raw_fd(), &message, &to, MsgFlags::MSG_DONTWAIT)?;
+        self.socket.send_to(&message, &SocketAddrV4::new(to, 0).into())?;
         Ok(())
     }
 
     fn hear(&mut self) -> Option<Heard> {
         let mut buffer = [0; 256];
-        // The kernel gives every raw socket all ICMP of the machine.
         for _ in 0..64 {
-            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(len) => {
-                    if let Some(heard) = read(&buffer[..len], self.identifier) {
-                        return Some(heard);
-                    }
-                }
-                // An error that some datagram met with is told once, by the next call.
-                Err(Errno::EINTR) => {}
-                Err(_) => return None,
+            // Also the error that a datagram met with, which is told once.
+            let len = self.socket.read(&mut buffer).ok()?;
+            if let Some(heard) = read(&buffer[..len], self.identifier) {
+                return Some(heard);
             }
         }
         None
