@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::LimitKeys;
+use super::{LimitKeys, Space, SpacedAddress};
 
 /// A client identifier's bytes (RFC 2132 9.14: opaque, 2 to 255 bytes; longer than 255 cannot be in one option).
 pub type ClientId = ArrayVec<u8, 255>;
@@ -62,6 +62,8 @@ impl BindingState {
 /// What a decision needs of a binding: a slot without its client, small enough to pass by value on the hot path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
+    /// The address space.
+    pub space: Space,
     /// The address.
     pub address: Ipv4Addr,
     /// What it is.
@@ -77,6 +79,8 @@ pub struct Lease {
 /// One address and its client: what the journal keeps and listings show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
+    /// The address space.
+    pub space: Space,
     /// The address.
     pub address: Ipv4Addr,
     /// What it is.
@@ -96,12 +100,18 @@ pub struct Binding {
 }
 
 impl Lease {
+    /// What it is of.
+    pub const fn at(&self) -> SpacedAddress {
+        SpacedAddress::new(self.space, self.address)
+    }
+
     /// The lease together with its client, as the journal keeps it. An identifier longer than 255 bytes cannot come from the
     /// wire; it would be cut.
     pub fn of(&self, hw: &HwAddress, client_id: &[u8]) -> Binding {
         let mut id = ClientId::new();
         let _ = id.try_extend_from_slice(&client_id[..client_id.len().min(id.capacity())]);
         Binding {
+            space: self.space,
             address: self.address,
             state: self.state,
             generation: self.generation,
@@ -111,6 +121,19 @@ impl Lease {
             client_id: id,
             limits: LimitKeys::new(),
         }
+    }
+}
+
+impl Binding {
+    /// What it is of.
+    pub const fn at(&self) -> SpacedAddress {
+        SpacedAddress::new(self.space, self.address)
+    }
+
+    /// Without its client.
+    pub const fn lease(&self) -> Lease {
+        let Self { space, address, state, generation, started_s, expires_s, .. } = *self;
+        Lease { space, address, state, generation, started_s, expires_s }
     }
 }
 

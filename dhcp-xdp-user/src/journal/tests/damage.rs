@@ -168,8 +168,10 @@ fn any_binding() -> impl Strategy<Value = Binding> {
         BindingState::Expired,
         BindingState::Declined,
     ]);
-    let lease = (any::<u32>(), state, any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
-        |(address, state, generation, started_s, expires_s)| Lease {
+    let space = prop_oneof![Just(0), any::<u16>()];
+    let lease = (space, any::<u32>(), state, any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
+        |(space, address, state, generation, started_s, expires_s)| Lease {
+            space: Space(space),
             address: Ipv4Addr::from(address),
             state,
             generation,

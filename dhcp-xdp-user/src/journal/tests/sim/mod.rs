@@ -1,7 +1,7 @@
 //! Whole lives of a server on a simulated disk, each from a seed: clients bind, renew, move, release and decline, the journal
 //! and its compaction go in steps, the disk fails, fills up and loses power at any operation, the process is killed, the wall
 //! clock is set, and recovery begins anew, also in the middle of recovery. What clients were told is checked against the
-//! table that comes back, by the real time that passed; and that no client gets a lease on a circuit that has as many as allowed.
+//! table that comes back, by the real time that passed; every second one is in a VPN with the same addresses. And that no client gets a lease on a circuit that has as many as allowed.
 //!
 //! `DHCP_XDP_SIM_SEED=N` replays one seed, `DHCP_XDP_SIM_COUNT=N` runs so many.
 
@@ -19,11 +19,11 @@ use super::super::{
 };
 use crate::{
     clock::{Clock, Moment},
-    lease::{BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, PoolRange, RestoreError, Stamp},
+    lease::{BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange, RestoreError, Space, SpacedAddress, Stamp},
 };
 use disk::{Random, SimDisk};
 
-const ADDRESSES: u32 = 12;
+const ADDRESSES: u32 = 7;
 const CLIENTS: usize = 9;
 const LANES: usize = 2;
 /// Wrong from the start by some hours, which is nobody's business.
@@ -100,6 +100,8 @@ struct World {
 #[derive(Debug, Default)]
 struct Counts {
     acks: u64,
+    /// Of these, for an address that another client has in the other address space.
+    in_both: u64,
     thinned: u64,
     power_cuts: u64,
     kills: u64,
@@ -110,7 +112,7 @@ struct Counts {
     limited: u64,
 }
 
-type Record = (Ipv4Addr, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>);
+type Record = (SpacedAddress, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>);
 
 /// Circuits, and how many leases each may hold.
 const CIRCUITS: usize = 3;
@@ -121,9 +123,21 @@ fn circuit(client: usize) -> Limit {
     Limit { key: LimitKey::new("circuit", &[(client % CIRCUITS) as u8]), most: MOST }
 }
 
+/// Two spaces with the same addresses.
+const SPACES: [Space; 2] = [Space::GLOBAL, Space(0x0201)];
+
+/// Every second client is in the other one.
+fn subnet_of(client: usize) -> u16 {
+    (client % 2) as u16
+}
+
+fn pool(subnet: u16) -> PoolRange {
+    PoolRange { subnet, first: address(0), last: address(ADDRESSES - 1) }
+}
+
 fn record_of(binding: &Binding) -> Record {
-    let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits } = *binding;
-    (address, generation, state as u8, started_s, expires_s, hw.chaddr, client_id.to_vec(), limits.to_vec())
+    let Binding { state, generation, started_s, expires_s, hw, ref client_id, ref limits, .. } = *binding;
+    (binding.at(), generation, state as u8, started_s, expires_s, hw.chaddr, client_id.to_vec(), limits.to_vec())
 }
 
 impl World {
@@ -176,11 +190,11 @@ impl World {
         let clock = Clock::resume_at(recovery.last_moment(), self.time.wall(), self.time.boot(), self.time.boot_id);
         let now_s = clock.at(self.time.boot());
         let table =
-            LeaseTable::new(&[PoolRange { subnet: 0, first: address(0), last: address(ADDRESSES - 1) }], [3, 4])
-                .with_limits(1);
+            LeaseTable::planned(&Plan { pools: &[0, 1].map(pool), spaces: &SPACES, ..Plan::default() }, [3, 4]).with_limits(1);
         recovery.replay(|binding| {
             assert!(self.submitted.contains(&record_of(binding)), "made up: {binding:?}");
-            match table.restore(binding, 0, now_s) {
+            let subnet = u16::from(binding.space != SPACES[0]);
+            match table.restore(binding, subnet, now_s) {
                 Ok(()) => {}
                 Err(error @ (RestoreError::NotInPool | RestoreError::Contended)) => panic!("{error}"),
             }
@@ -213,7 +227,7 @@ impl World {
         let now_s = life.clock.at(self.time.boot());
         for (client, belief) in self.beliefs.iter().enumerate() {
             let Some(belief) = belief.filter(|belief| belief.until > self.time.real) else { continue };
-            let kept = life.table.get(belief.address, now_s);
+            let kept = life.table.get(SpacedAddress::new(SPACES[client % 2], belief.address), now_s);
             let left = belief.until - self.time.real;
             let is_kept = kept.as_ref().is_some_and(|kept| {
                 kept.state == crate::lease::BindingState::Bound
@@ -247,25 +261,26 @@ impl World {
         }
         let (hw, id) = self.clients[client].clone();
         let now_s = self.now_s(life);
-        let key = life.table.key(0, &hw, &id);
+        let subnet = subnet_of(client);
+        let key = life.table.key(subnet, &hw, &id);
         let held = life.table.find(&key, now_s).filter(|lease| lease.state == crate::lease::BindingState::Bound);
         // A renewal past the relay agent does not say which circuit it comes from.
         let says_circuit = held.is_none() || self.random.below(3) > 0;
         let limits: Vec<Limit> = says_circuit.then(|| circuit(client)).into_iter().collect();
-        let who = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &limits };
+        let who = Client { key, subnet, hw: &hw, client_id: &id, limits: &limits };
         match (self.random.below(10), held) {
             (0, Some(lease)) => {
                 // It gives up its address as soon as it says so.
                 self.beliefs[client] = None;
                 life.parked.retain(|parked| parked.client != client);
-                if let Some(released) = life.table.release(&key, lease.address, now_s) {
+                if let Some(released) = life.table.release(&key, lease.at(), now_s) {
                     self.submit(life, lane, client, &released);
                 }
             }
             (1, Some(lease)) => {
                 self.beliefs[client] = None;
                 life.parked.retain(|parked| parked.client != client);
-                if let Some(declined) = life.table.decline(&key, lease.address, now_s + 50, now_s) {
+                if let Some(declined) = life.table.decline(&key, lease.at(), now_s + 50, now_s) {
                     self.submit(life, lane, client, &declined);
                 }
             }
@@ -333,7 +348,9 @@ impl World {
     fn acknowledge(&mut self, client: usize, belief: Belief) {
         self.stats.acks += 1;
         for (other, theirs) in self.beliefs.iter().enumerate() {
-            let clash = theirs.is_some_and(|theirs| theirs.address == belief.address && theirs.until > self.time.real);
+            let is_held = theirs.is_some_and(|theirs| theirs.address == belief.address && theirs.until > self.time.real);
+            let clash = is_held && subnet_of(other) == subnet_of(client);
+            self.stats.in_both += u64::from(is_held && !clash);
             assert!(other == client || !clash, "{} belongs to {other} and {client}", belief.address);
         }
         self.beliefs[client] = Some(belief);
@@ -505,6 +522,7 @@ impl Counts {
         self.failed_steps += other.failed_steps;
         self.recoveries_cut_short += other.recoveries_cut_short;
         self.limited += other.limited;
+        self.in_both += other.in_both;
     }
 }
 
@@ -534,10 +552,11 @@ fn run_seeds(usual: u64) {
         }
     });
     println!("{count} seeds: {total:?}");
-    let Counts { acks, thinned, power_cuts, kills, stops, compactions, failed_steps, recoveries_cut_short, limited } =
+    let Counts { acks, thinned, power_cuts, kills, stops, compactions, failed_steps, recoveries_cut_short, limited, in_both } =
         total;
     for (what, happened) in [
         ("ACKs", acks),
+        ("ACKs for an address that is leased in both spaces", in_both),
         ("renewals without a record", thinned),
         ("power cuts", power_cuts),
         ("kills", kills),
