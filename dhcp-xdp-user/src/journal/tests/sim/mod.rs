@@ -110,7 +110,7 @@ struct Counts {
     limited: u64,
 }
 
-type Record = (Ipv4Addr, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>);
+type Record = (Ipv4Addr, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>, Vec<u8>);
 
 /// Circuits, and how many leases each may hold.
 const CIRCUITS: usize = 3;
@@ -122,8 +122,10 @@ fn circuit(client: usize) -> Limit {
 }
 
 fn record_of(binding: &Binding) -> Record {
-    let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits } = *binding;
-    (address, generation, state as u8, started_s, expires_s, hw.chaddr, client_id.to_vec(), limits.to_vec())
+    let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits, ref agent_info } =
+        *binding;
+    let (client_id, limits, agent_info) = (client_id.to_vec(), limits.to_vec(), agent_info.to_vec());
+    (address, generation, state as u8, started_s, expires_s, hw.chaddr, client_id, limits, agent_info)
 }
 
 impl World {
@@ -233,8 +235,10 @@ impl World {
     fn submit(&mut self, life: &mut Life, lane: usize, client: usize, lease: &Lease) -> Ticket {
         let (hw, id) = &self.clients[client];
         let limits = life.table.limit_keys(lease);
-        self.submitted.insert(record_of(&Binding { limits: limits.clone(), ..lease.of(hw, id) }));
-        let ticket = life.lanes[lane].push_counted(lease, hw, id, &limits).unwrap();
+        let agent_info = life.table.agent_info(lease).unwrap();
+        let binding = Binding { limits, agent_info, ..lease.of(hw, id) };
+        self.submitted.insert(record_of(&binding));
+        let ticket = life.lanes[lane].push_with(lease, hw, id, binding.kept()).unwrap();
         life.lanes[lane].ring();
         ticket
     }
@@ -252,7 +256,7 @@ impl World {
         // A renewal past the relay agent does not say which circuit it comes from.
         let says_circuit = held.is_none() || self.random.below(3) > 0;
         let limits: Vec<Limit> = says_circuit.then(|| circuit(client)).into_iter().collect();
-        let who = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &limits };
+        let who = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &limits, agent_info: &[] };
         match (self.random.below(10), held) {
             (0, Some(lease)) => {
                 // It gives up its address as soon as it says so.
