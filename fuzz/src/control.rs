@@ -49,6 +49,7 @@ impl Fake {
                     hw,
                     client_id,
                     limits: Default::default(),
+                    agent_info: Default::default(),
                 },
             )
         });

@@ -176,7 +176,8 @@ impl Reading {
 
     fn id(&self, checker: &mut Checker<'_>, text: &Text) -> Option<Vec<u8>> {
         let read = id_of(text.get_ref());
-        read.map_err(|expected| checker.error(text.span(), format!("found `{}`; expected {expected}", text.get_ref()))).ok()
+        read.map_err(|expected| checker.error(text.span(), format!("found `{}`; expected {expected}", text.get_ref())))
+            .ok()
     }
 
     fn add(&mut self, checker: &mut Checker<'_>, id: Vec<u8>, text: &Text, given: Option<u16>) {

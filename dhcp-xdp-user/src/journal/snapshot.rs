@@ -186,7 +186,7 @@ impl WholeSegment {
     }
 
     pub fn add(&mut self, binding: &Binding) -> io::Result<()> {
-        record::encode(&binding.lease(), &binding.hw, &binding.client_id, &binding.limits, |mut bytes| {
+        record::encode(&binding.lease(), &binding.hw, &binding.client_id, binding.kept(), |mut bytes| {
             record::seal(&mut bytes, self.seed);
             self.buffer.extend_from_slice(&bytes);
         });

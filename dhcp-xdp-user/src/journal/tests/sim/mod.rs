@@ -19,7 +19,10 @@ use super::super::{
 };
 use crate::{
     clock::{Clock, Moment},
-    lease::{BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange, RestoreError, Space, SpacedAddress, Stamp},
+    lease::{
+        BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange, RestoreError, Space,
+        SpacedAddress, Stamp,
+    },
 };
 use disk::{Random, SimDisk};
 
@@ -112,7 +115,7 @@ struct Counts {
     limited: u64,
 }
 
-type Record = (SpacedAddress, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>);
+type Record = (SpacedAddress, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>, Vec<u8>);
 
 /// Circuits, and how many leases each may hold.
 const CIRCUITS: usize = 3;
@@ -136,8 +139,10 @@ fn pool(subnet: u16) -> PoolRange {
 }
 
 fn record_of(binding: &Binding) -> Record {
-    let Binding { state, generation, started_s, expires_s, hw, ref client_id, ref limits, .. } = *binding;
-    (binding.at(), generation, state as u8, started_s, expires_s, hw.chaddr, client_id.to_vec(), limits.to_vec())
+    let Binding { state, generation, started_s, expires_s, hw, ref client_id, ref limits, ref agent_info, .. } =
+        *binding;
+    let (client_id, limits, agent_info) = (client_id.to_vec(), limits.to_vec(), agent_info.to_vec());
+    (binding.at(), generation, state as u8, started_s, expires_s, hw.chaddr, client_id, limits, agent_info)
 }
 
 impl World {
@@ -189,8 +194,8 @@ impl World {
         let recovery = Recovery::open_on(Arc::new(self.disk.clone()))?;
         let clock = Clock::resume_at(recovery.last_moment(), self.time.wall(), self.time.boot(), self.time.boot_id);
         let now_s = clock.at(self.time.boot());
-        let table =
-            LeaseTable::planned(&Plan { pools: &[0, 1].map(pool), spaces: &SPACES, ..Plan::default() }, [3, 4]).with_limits(1);
+        let table = LeaseTable::planned(&Plan { pools: &[0, 1].map(pool), spaces: &SPACES, ..Plan::default() }, [3, 4])
+            .with_limits(1);
         recovery.replay(|binding| {
             assert!(self.submitted.contains(&record_of(binding)), "made up: {binding:?}");
             let subnet = u16::from(binding.space != SPACES[0]);
@@ -247,8 +252,10 @@ impl World {
     fn submit(&mut self, life: &mut Life, lane: usize, client: usize, lease: &Lease) -> Ticket {
         let (hw, id) = &self.clients[client];
         let limits = life.table.limit_keys(lease);
-        self.submitted.insert(record_of(&Binding { limits: limits.clone(), ..lease.of(hw, id) }));
-        let ticket = life.lanes[lane].push_counted(lease, hw, id, &limits).unwrap();
+        let agent_info = life.table.agent_info(lease).unwrap();
+        let binding = Binding { limits, agent_info, ..lease.of(hw, id) };
+        self.submitted.insert(record_of(&binding));
+        let ticket = life.lanes[lane].push_with(lease, hw, id, binding.kept()).unwrap();
         life.lanes[lane].ring();
         ticket
     }
@@ -267,7 +274,7 @@ impl World {
         // A renewal past the relay agent does not say which circuit it comes from.
         let says_circuit = held.is_none() || self.random.below(3) > 0;
         let limits: Vec<Limit> = says_circuit.then(|| circuit(client)).into_iter().collect();
-        let who = Client { key, subnet, hw: &hw, client_id: &id, limits: &limits };
+        let who = Client { key, subnet, hw: &hw, client_id: &id, limits: &limits, agent_info: &[] };
         match (self.random.below(10), held) {
             (0, Some(lease)) => {
                 // It gives up its address as soon as it says so.
@@ -348,7 +355,8 @@ impl World {
     fn acknowledge(&mut self, client: usize, belief: Belief) {
         self.stats.acks += 1;
         for (other, theirs) in self.beliefs.iter().enumerate() {
-            let is_held = theirs.is_some_and(|theirs| theirs.address == belief.address && theirs.until > self.time.real);
+            let is_held =
+                theirs.is_some_and(|theirs| theirs.address == belief.address && theirs.until > self.time.real);
             let clash = is_held && subnet_of(other) == subnet_of(client);
             self.stats.in_both += u64::from(is_held && !clash);
             assert!(other == client || !clash, "{} belongs to {other} and {client}", belief.address);
@@ -552,8 +560,18 @@ fn run_seeds(usual: u64) {
         }
     });
     println!("{count} seeds: {total:?}");
-    let Counts { acks, thinned, power_cuts, kills, stops, compactions, failed_steps, recoveries_cut_short, limited, in_both } =
-        total;
+    let Counts {
+        acks,
+        thinned,
+        power_cuts,
+        kills,
+        stops,
+        compactions,
+        failed_steps,
+        recoveries_cut_short,
+        limited,
+        in_both,
+    } = total;
     for (what, happened) in [
         ("ACKs", acks),
         ("ACKs for an address that is leased in both spaces", in_both),
