@@ -192,6 +192,12 @@ impl Compaction {
         Ok(Self { replaced: links, unread: unread.into_iter(), delta, old, head: None, writer, moment })
     }
 
+    /// The number of the last file that it replaces.
+    #[cfg(test)]
+    pub fn last(&self) -> u64 {
+        self.replaced.last().map_or(0, |link| link.header.number)
+    }
+
     /// Reads a segment, or writes a piece.
     pub fn step(mut self, disk: &dyn Disk) -> Result<(Option<Self>, Step), JournalError> {
         if let Some(link) = self.unread.next() {

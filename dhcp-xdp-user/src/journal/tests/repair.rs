@@ -247,6 +247,7 @@ fn what_was_never_acknowledged_is_not_saved() {
     let second = Header {
         kind: segment::Kind::Segment,
         carries: false,
+        carried: Default::default(),
         number: 1,
         seed: 3,
         previous: Some((0, 6 * RECORD as u64)),

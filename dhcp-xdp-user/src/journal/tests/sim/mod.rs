@@ -1,11 +1,13 @@
 //! Whole lives of a server on a simulated disk, each from a seed: clients bind, renew, move, release and decline, the journal
 //! and its compaction go in steps, the disk fails, fills up and loses power at any operation, the process is killed, the wall
 //! clock is set, and recovery begins anew, also in the middle of recovery. What clients were told is checked against the
-//! table that comes back, by the real time that passed; and that no client gets a lease on a circuit that has as many as allowed.
+//! table that comes back, by the real time that passed; that no client gets a lease on a circuit that has as many as allowed;
+//! and that a follower gets every durable change once.
 //!
 //! `DHCP_XDP_SIM_SEED=N` replays one seed, `DHCP_XDP_SIM_COUNT=N` runs so many.
 
 mod disk;
+mod history;
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
@@ -22,6 +24,7 @@ use crate::{
     lease::{BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, PoolRange, RestoreError, Stamp},
 };
 use disk::{Random, SimDisk};
+use history::History;
 
 const ADDRESSES: u32 = 12;
 const CLIENTS: usize = 9;
@@ -83,6 +86,7 @@ struct Life {
     moment: Arc<std::sync::Mutex<Moment>>,
     parked: Vec<Parked>,
     compaction: Option<Compaction>,
+    follower: Follower,
 }
 
 /// All that outlives a crash.
@@ -93,6 +97,7 @@ struct World {
     clients: Vec<(HwAddress, Vec<u8>)>,
     beliefs: Vec<Option<Belief>>,
     submitted: HashSet<Record>,
+    history: History,
     stats: Counts,
 }
 
@@ -108,6 +113,7 @@ struct Counts {
     failed_steps: u64,
     recoveries_cut_short: u64,
     limited: u64,
+    caught_up: u64,
 }
 
 type Record = (Ipv4Addr, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>);
@@ -144,6 +150,7 @@ impl World {
             clients,
             beliefs: vec![None; CLIENTS],
             submitted: HashSet::new(),
+            history: History::default(),
             stats: Counts::default(),
             random,
         }
@@ -197,12 +204,16 @@ impl World {
             closed: None,
         };
         let writer = Writer::open(Arc::new(self.disk.clone()), &recovery.found, setup, Arc::clone(&shared), ends)?;
+        shared.board.reserve(&self.disk, self.history.begin(), u64::MAX)?;
+        let followers = Followers { shared: Arc::clone(&shared), disk: Arc::new(self.disk.clone()) };
+        let follower = self.history.follow(&followers)?;
         let circuits = std::array::from_fn(|number| table.limit_count(circuit(number).key));
         for (number, counted) in circuits.iter().enumerate() {
             let bound = table.iter(now_s).filter(|binding| binding.limits.contains(&circuit(number).key)).count();
             assert_eq!(*counted as usize, bound, "circuit {number} after a restart");
         }
-        let life = Life { circuits, clock, table, writer, lanes, shared, moment, parked: vec![], compaction: None };
+        let life =
+            Life { circuits, clock, table, writer, lanes, shared, moment, parked: vec![], compaction: None, follower };
         self.time.marked_error = self.time.marked_error.min(self.time.error);
         self.check(&life);
         Ok(life)
@@ -233,8 +244,10 @@ impl World {
     fn submit(&mut self, life: &mut Life, lane: usize, client: usize, lease: &Lease) -> Ticket {
         let (hw, id) = &self.clients[client];
         let limits = life.table.limit_keys(lease);
-        self.submitted.insert(record_of(&Binding { limits: limits.clone(), ..lease.of(hw, id) }));
+        let record = record_of(&Binding { limits: limits.clone(), ..lease.of(hw, id) });
+        self.submitted.insert(record.clone());
         let ticket = life.lanes[lane].push_counted(lease, hw, id, &limits).unwrap();
+        self.history.submitted(lane, ticket, record);
         life.lanes[lane].ring();
         ticket
     }
@@ -357,6 +370,7 @@ impl World {
         *life.moment.lock().unwrap() = life.clock.moment_at(self.time.wall(), self.time.boot());
         let before: Vec<Ticket> = life.lanes.iter().map(Lane::durable).collect();
         let step = life.writer.step();
+        self.history.durable(&life.lanes);
         self.time.marked_error = match step {
             Step::Committed => self.time.error,
             // It may be there all the same.
@@ -374,22 +388,29 @@ impl World {
 
     fn compaction_step(&mut self, life: &mut Life) {
         let stepped = match life.compaction.take() {
-            Some(compaction) => compaction.step(&self.disk).map(|(more, _)| {
-                self.stats.compactions += u64::from(more.is_none());
-                more
-            }),
-            None => self.begin_compaction(),
+            Some(compaction) => {
+                let last = compaction.last();
+                compaction.step(&self.disk).map(|(more, _)| {
+                    if more.is_none() {
+                        self.stats.compactions += 1;
+                        life.shared.board.compacted(last);
+                    }
+                    more
+                })
+            }
+            None => self.begin_compaction(life),
         };
         // An error leaves an unfinished file; the next attempt, or start, sees to it.
         life.compaction = stepped.unwrap_or(None);
     }
 
-    fn begin_compaction(&mut self) -> Result<Option<Compaction>, JournalError> {
+    fn begin_compaction(&mut self, life: &Life) -> Result<Option<Compaction>, JournalError> {
         if self.random.once_in(8) {
             compact::sweep(&self.disk)?;
         }
         let policy = CompactionPolicy { percent: 100, segments: 2 };
-        let mut plan = policy.plan(&chain::walk(&self.disk)?);
+        let chain = chain::walk(&self.disk)?;
+        let mut plan = policy.plan(life.shared.board.compactable(&chain));
         plan.truncate(2 + self.random.below(4) as usize);
         if plan.is_empty() { Ok(None) } else { Compaction::begin(&self.disk, plan).map(Some) }
     }
@@ -411,6 +432,7 @@ impl World {
     /// From a start to its end.
     fn live(&mut self) {
         let mut life = self.begin();
+        self.catch_up(&mut life);
         for _ in 0..self.random.below(120) {
             if self.disk.is_off() {
                 break;
@@ -418,7 +440,8 @@ impl World {
             match self.random.below(32) {
                 0..14 => self.request(&mut life),
                 14..22 => drop(self.journal_step(&mut life)),
-                22..25 => self.release_parked(&mut life),
+                22..24 => self.release_parked(&mut life),
+                24 => drop(self.history.take(&mut life.follower, self.random.once_in(2))),
                 25..28 => self.compaction_step(&mut life),
                 28 => {
                     // A stall of the disk, seen from outside.
@@ -433,6 +456,17 @@ impl World {
         self.end(life);
     }
 
+    /// Sometimes reads all that a follower can, and looks whether that is all.
+    fn catch_up(&mut self, life: &mut Life) {
+        if self.random.once_in(2) {
+            return;
+        }
+        self.disk.heal();
+        while self.history.take(&mut life.follower, self.random.once_in(2)) {}
+        self.history.check();
+        self.stats.caught_up += 1;
+    }
+
     fn trouble(&mut self) {
         match self.random.below(4) {
             0 => self.disk.fail_once_in(2 + self.random.below(20)),
@@ -443,6 +477,9 @@ impl World {
     }
 
     fn end(&mut self, mut life: Life) {
+        if !self.disk.is_off() {
+            self.catch_up(&mut life);
+        }
         match self.random.below(3) {
             _ if self.disk.is_off() => self.power_cut(),
             0 => self.power_cut(),
@@ -490,7 +527,10 @@ fn run(seed: u64, total: &mut Counts) {
         world.live();
     }
     world.disk.heal();
-    drop(world.begin());
+    let mut life = world.begin();
+    world.disk.heal();
+    while world.history.take(&mut life.follower, true) {}
+    world.history.check();
     total.add(&world.stats);
 }
 
@@ -505,6 +545,7 @@ impl Counts {
         self.failed_steps += other.failed_steps;
         self.recoveries_cut_short += other.recoveries_cut_short;
         self.limited += other.limited;
+        self.caught_up += other.caught_up;
     }
 }
 
@@ -534,8 +575,18 @@ fn run_seeds(usual: u64) {
         }
     });
     println!("{count} seeds: {total:?}");
-    let Counts { acks, thinned, power_cuts, kills, stops, compactions, failed_steps, recoveries_cut_short, limited } =
-        total;
+    let Counts {
+        acks,
+        thinned,
+        power_cuts,
+        kills,
+        stops,
+        compactions,
+        failed_steps,
+        recoveries_cut_short,
+        limited,
+        caught_up,
+    } = total;
     for (what, happened) in [
         ("ACKs", acks),
         ("renewals without a record", thinned),
@@ -546,6 +597,7 @@ fn run_seeds(usual: u64) {
         ("failing disks", failed_steps),
         ("recoveries cut short", recoveries_cut_short),
         ("refused for the limit of a circuit", limited),
+        ("followers that caught up", caught_up),
     ] {
         assert!(happened >= count / 8, "hardly any {what}: {happened}");
     }
