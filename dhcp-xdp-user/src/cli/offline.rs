@@ -49,7 +49,7 @@ impl Offline {
         }
         let (mut parts, mut in_part, mut count) = (Vec::<RangeInclusive<u32>>::new(), 0, 0);
         for (block, of_block) in addresses.counts() {
-            let (first, last) = (u32::from(block) << 16, u32::from(block) << 16 | 0xffff);
+            let (first, last) = (block << 16, block << 16 | 0xffff);
             count += u64::from(of_block);
             in_part += u64::from(of_block);
             match parts.last_mut() {

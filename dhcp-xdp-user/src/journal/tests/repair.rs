@@ -154,7 +154,7 @@ fn records_that_are_gone_name_the_addresses_that_may_have_lost_their_last_change
     let path = segments(&dir)[0].clone();
     let mut bytes = fs::read(&path).unwrap();
     for record in bytes[2 * RECORD..6 * RECORD].chunks_mut(RECORD) {
-        record[41..].iter_mut().for_each(|byte| *byte ^= 0xff);
+        record[42..].iter_mut().for_each(|byte| *byte ^= 0xff);
     }
     fs::write(&path, bytes).unwrap();
     let inspection = look(&dir);
@@ -248,6 +248,7 @@ fn what_was_never_acknowledged_is_not_saved() {
     let second = Header {
         kind: segment::Kind::Segment,
         carries: false,
+        carried: Default::default(),
         number: 1,
         seed: 3,
         previous: Some((0, 6 * RECORD as u64)),

@@ -1,11 +1,13 @@
 //! Whole lives of a server on a simulated disk, each from a seed: clients bind, renew, move, release and decline, the journal
 //! and its compaction go in steps, the disk fails, fills up and loses power at any operation, the process is killed, the wall
 //! clock is set, and recovery begins anew, also in the middle of recovery. What clients were told is checked against the
-//! table that comes back, by the real time that passed; every second one is in a VPN with the same addresses. And that no client gets a lease on a circuit that has as many as allowed.
+//! table that comes back, by the real time that passed; every second one is in a VPN with the same addresses; that no client gets
+//! a lease on a circuit that has as many as allowed; and that a follower gets every durable change once.
 //!
 //! `DHCP_XDP_SIM_SEED=N` replays one seed, `DHCP_XDP_SIM_COUNT=N` runs so many.
 
 mod disk;
+mod history;
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
@@ -25,6 +27,7 @@ use crate::{
     },
 };
 use disk::{Random, SimDisk};
+use history::History;
 
 const ADDRESSES: u32 = 7;
 const CLIENTS: usize = 9;
@@ -86,6 +89,7 @@ struct Life {
     moment: Arc<std::sync::Mutex<Moment>>,
     parked: Vec<Parked>,
     compaction: Option<Compaction>,
+    follower: Follower,
 }
 
 /// All that outlives a crash.
@@ -96,6 +100,7 @@ struct World {
     clients: Vec<(HwAddress, Vec<u8>)>,
     beliefs: Vec<Option<Belief>>,
     submitted: HashSet<Record>,
+    history: History,
     stats: Counts,
 }
 
@@ -113,6 +118,7 @@ struct Counts {
     failed_steps: u64,
     recoveries_cut_short: u64,
     limited: u64,
+    caught_up: u64,
 }
 
 type Record = (SpacedAddress, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>, Vec<u8>);
@@ -163,6 +169,7 @@ impl World {
             clients,
             beliefs: vec![None; CLIENTS],
             submitted: HashSet::new(),
+            history: History::default(),
             stats: Counts::default(),
             random,
         }
@@ -216,12 +223,16 @@ impl World {
             closed: None,
         };
         let writer = Writer::open(Arc::new(self.disk.clone()), &recovery.found, setup, Arc::clone(&shared), ends)?;
+        shared.board.reserve(&self.disk, self.history.begin(), u64::MAX)?;
+        let followers = Followers { shared: Arc::clone(&shared), disk: Arc::new(self.disk.clone()) };
+        let follower = self.history.follow(&followers)?;
         let circuits = std::array::from_fn(|number| table.limit_count(circuit(number).key));
         for (number, counted) in circuits.iter().enumerate() {
             let bound = table.iter(now_s).filter(|binding| binding.limits.contains(&circuit(number).key)).count();
             assert_eq!(*counted as usize, bound, "circuit {number} after a restart");
         }
-        let life = Life { circuits, clock, table, writer, lanes, shared, moment, parked: vec![], compaction: None };
+        let life =
+            Life { circuits, clock, table, writer, lanes, shared, moment, parked: vec![], compaction: None, follower };
         self.time.marked_error = self.time.marked_error.min(self.time.error);
         self.check(&life);
         Ok(life)
@@ -254,8 +265,10 @@ impl World {
         let limits = life.table.limit_keys(lease);
         let agent_info = life.table.agent_info(lease).unwrap();
         let binding = Binding { limits, agent_info, ..lease.of(hw, id) };
-        self.submitted.insert(record_of(&binding));
+        let record = record_of(&binding);
+        self.submitted.insert(record.clone());
         let ticket = life.lanes[lane].push_with(lease, hw, id, binding.kept()).unwrap();
+        self.history.submitted(lane, ticket, record);
         life.lanes[lane].ring();
         ticket
     }
@@ -382,6 +395,7 @@ impl World {
         *life.moment.lock().unwrap() = life.clock.moment_at(self.time.wall(), self.time.boot());
         let before: Vec<Ticket> = life.lanes.iter().map(Lane::durable).collect();
         let step = life.writer.step();
+        self.history.durable(&life.lanes);
         self.time.marked_error = match step {
             Step::Committed => self.time.error,
             // It may be there all the same.
@@ -399,22 +413,29 @@ impl World {
 
     fn compaction_step(&mut self, life: &mut Life) {
         let stepped = match life.compaction.take() {
-            Some(compaction) => compaction.step(&self.disk).map(|(more, _)| {
-                self.stats.compactions += u64::from(more.is_none());
-                more
-            }),
-            None => self.begin_compaction(),
+            Some(compaction) => {
+                let last = compaction.last();
+                compaction.step(&self.disk).map(|(more, _)| {
+                    if more.is_none() {
+                        self.stats.compactions += 1;
+                        life.shared.board.compacted(last);
+                    }
+                    more
+                })
+            }
+            None => self.begin_compaction(life),
         };
         // An error leaves an unfinished file; the next attempt, or start, sees to it.
         life.compaction = stepped.unwrap_or(None);
     }
 
-    fn begin_compaction(&mut self) -> Result<Option<Compaction>, JournalError> {
+    fn begin_compaction(&mut self, life: &Life) -> Result<Option<Compaction>, JournalError> {
         if self.random.once_in(8) {
             compact::sweep(&self.disk)?;
         }
         let policy = CompactionPolicy { percent: 100, segments: 2 };
-        let mut plan = policy.plan(&chain::walk(&self.disk)?);
+        let chain = chain::walk(&self.disk)?;
+        let mut plan = policy.plan(life.shared.board.compactable(&chain));
         plan.truncate(2 + self.random.below(4) as usize);
         if plan.is_empty() { Ok(None) } else { Compaction::begin(&self.disk, plan).map(Some) }
     }
@@ -436,6 +457,7 @@ impl World {
     /// From a start to its end.
     fn live(&mut self) {
         let mut life = self.begin();
+        self.catch_up(&mut life);
         for _ in 0..self.random.below(120) {
             if self.disk.is_off() {
                 break;
@@ -443,7 +465,8 @@ impl World {
             match self.random.below(32) {
                 0..14 => self.request(&mut life),
                 14..22 => drop(self.journal_step(&mut life)),
-                22..25 => self.release_parked(&mut life),
+                22..24 => self.release_parked(&mut life),
+                24 => drop(self.history.take(&mut life.follower, self.random.once_in(2))),
                 25..28 => self.compaction_step(&mut life),
                 28 => {
                     // A stall of the disk, seen from outside.
@@ -458,6 +481,17 @@ impl World {
         self.end(life);
     }
 
+    /// Sometimes reads all that a follower can, and looks whether that is all.
+    fn catch_up(&mut self, life: &mut Life) {
+        if self.random.once_in(2) {
+            return;
+        }
+        self.disk.heal();
+        while self.history.take(&mut life.follower, self.random.once_in(2)) {}
+        self.history.check();
+        self.stats.caught_up += 1;
+    }
+
     fn trouble(&mut self) {
         match self.random.below(4) {
             0 => self.disk.fail_once_in(2 + self.random.below(20)),
@@ -468,6 +502,9 @@ impl World {
     }
 
     fn end(&mut self, mut life: Life) {
+        if !self.disk.is_off() {
+            self.catch_up(&mut life);
+        }
         match self.random.below(3) {
             _ if self.disk.is_off() => self.power_cut(),
             0 => self.power_cut(),
@@ -515,7 +552,10 @@ fn run(seed: u64, total: &mut Counts) {
         world.live();
     }
     world.disk.heal();
-    drop(world.begin());
+    let mut life = world.begin();
+    world.disk.heal();
+    while world.history.take(&mut life.follower, true) {}
+    world.history.check();
     total.add(&world.stats);
 }
 
@@ -531,6 +571,7 @@ impl Counts {
         self.recoveries_cut_short += other.recoveries_cut_short;
         self.limited += other.limited;
         self.in_both += other.in_both;
+        self.caught_up += other.caught_up;
     }
 }
 
@@ -571,6 +612,7 @@ fn run_seeds(usual: u64) {
         recoveries_cut_short,
         limited,
         in_both,
+        caught_up,
     } = total;
     for (what, happened) in [
         ("ACKs", acks),
@@ -583,6 +625,7 @@ fn run_seeds(usual: u64) {
         ("failing disks", failed_steps),
         ("recoveries cut short", recoveries_cut_short),
         ("refused for the limit of a circuit", limited),
+        ("followers that caught up", caught_up),
     ] {
         assert!(happened >= count / 8, "hardly any {what}: {happened}");
     }
