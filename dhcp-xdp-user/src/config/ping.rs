@@ -7,6 +7,7 @@ use super::{
     check::Checker,
     file::{FileForm, PingCheckForm, Settings, SubnetForm},
 };
+use crate::lease::Space;
 
 /// Whether addresses of a subnet are probed.
 ///
@@ -16,8 +17,9 @@ pub(super) fn of_subnet(
     form: &FileForm,
     given: &SubnetForm,
     settings: Settings<'_>,
+    space: Space,
 ) -> bool {
-    if given.vrf.is_some() {
+    if space != Space::GLOBAL {
         if let Some(own) = given.ping_check.as_ref().filter(|own| *own.get_ref()) {
             checker.error(own.span(), "addresses of a VPN cannot be probed: the server has no route into it");
         }

@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
-    lease::{Bound, HwAddress, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{AgentInfo, Bound, HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
     ping::{ClientTag, Recent},
     wire::{
         dhcp::{Header, MessageType},
@@ -90,13 +90,7 @@ pub trait Recorder {
     ///
     /// # Errors
     /// There was no room; nothing was handed over.
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        limits: &[LimitKey],
-    ) -> Result<Ticket, LaneFull>;
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull>;
     /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
     fn flush(&mut self) {}
     /// Whether an ACK must wait for its ticket.
@@ -110,14 +104,8 @@ pub trait Recorder {
 }
 
 impl Recorder for Lane {
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        limits: &[LimitKey],
-    ) -> Result<Ticket, LaneFull> {
-        Lane::push_counted(self, lease, hw, client_id, limits)
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
+        Lane::push_with(self, lease, hw, client_id, kept)
     }
     fn flush(&mut self) {
         Lane::ring(self);
@@ -212,7 +200,8 @@ impl<R: Recorder> Processor<R> {
         let declined = self.leases.decline_offered(address, until_s, now_s);
         // Else it is bound meanwhile, by the client that answered; or free, and probed for the next one.
         if let (Some(lease), Some(offered)) = (declined, offered) {
-            let submitted = self.recorder.submit(&lease, &offered.hw, &offered.client_id, &[]);
+            let kept = Kept { limits: &[], agent_info: &offered.agent_info };
+            let submitted = self.recorder.submit(&lease, &offered.hw, &offered.client_id, kept);
             self.recorder.flush();
             if submitted.is_err() {
                 return DropReason::JournalFull;
@@ -370,7 +359,8 @@ impl<R: Recorder> Processor<R> {
 
     /// Tells the ping check, where there is one, who has an address now.
     fn remember(&self, lease: &Lease, place: &Place, now_s: u32) {
-        if let Some(recent) = &self.recent {
+        // None of a VPN is probed.
+        if let Some(recent) = self.recent.as_ref().filter(|_| lease.space == Space::GLOBAL) {
             recent.given(lease.address, ClientTag::from(&place.key), now_s);
         }
     }
@@ -403,7 +393,10 @@ impl<R: Recorder> Processor<R> {
     /// is recorded again.
     fn record(&mut self, lease: &Lease, read: &Parsed<'_>, limits: &[LimitKey]) -> Result<Ticket, DropReason> {
         let identifier = read.request.identifier(read.place.identity);
-        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, limits);
+        let known = if self.leases.has_agent_info() { self.leases.agent_info(lease) } else { Some(AgentInfo::new()) };
+        let agent_info = known.as_deref().unwrap_or_else(|| read.request.agent_info());
+        let kept = Kept { limits, agent_info };
+        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept);
         submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 

@@ -16,6 +16,7 @@ mod lifecycle;
 mod load;
 mod net;
 mod probing;
+mod relays;
 mod rings;
 mod site;
 mod storm;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         lab::tests(),
         lifecycle::tests(),
         probing::tests(),
+        relays::tests(),
         rings::tests(),
         storm::tests(),
         stress::tests(),

@@ -27,7 +27,7 @@ impl Who {
         table.key(0, &self.0, &[])
     }
     fn of(&self, table: &LeaseTable) -> Client<'_> {
-        Client { key: self.key(table), subnet: 0, hw: &self.0, client_id: &[], limits: &[] }
+        Client { key: self.key(table), subnet: 0, hw: &self.0, client_id: &[], limits: &[], agent_info: &[] }
     }
 }
 
