@@ -103,7 +103,9 @@ impl<'a> Case<'a> {
         }
         if self.subnet.ipv6_only && self.request.asks_for(code::IPV6_ONLY_PREFERRED) {
             // RFC 8925 3.3: such a client is offered 0.0.0.0, and no address is held for it.
-            return Decision::Reply(self.reply(MessageType::Offer));
+            // One that knows of auto-configuration is not to take a link-local address in its place, unless so configured.
+            let may = self.request.auto_configure.map(|_| self.subnet.auto_configure.unwrap_or(false));
+            return Decision::Reply(Reply { auto_configure: may, ..self.reply(MessageType::Offer) });
         }
         if self.leases.is_limited(&self.client(), self.now_s) {
             return Decision::Drop(DropReason::LeaseLimit);
