@@ -1,9 +1,14 @@
 //! Which addresses are probed before they are offered.
 
+use std::{sync::Arc, time::Duration};
+
 use super::*;
 use crate::{
-    config::{AnyMachine, parse},
+    config::{AnyMachine, PingCheck, parse},
     engine::testing::FakeLane,
+    lease::HwAddress,
+    ping::{Begun, ClientTag, Recent, desk},
+    wake::Wake,
 };
 
 /// A bed whose subnet on the link has its addresses probed.
@@ -87,4 +92,25 @@ fn nothing_is_quarantined_that_the_journal_does_not_take() {
     let address = bed.reply(&discover(1)).yiaddr();
     assert_eq!(bed.processor.found_in_use(bed.now_s, address), DropReason::JournalFull);
     assert_eq!(bed.leases.counts().declined, 0);
+}
+
+#[test]
+fn an_address_is_not_asked_again_for_the_client_that_just_gave_it_back() {
+    let mut bed = bed("");
+    let check = PingCheck { timeout: Duration::from_millis(500), requests: 1, max_per_s: 9, remember_s: 60 };
+    let recent = Arc::new(Recent::new(&check));
+    let wake = || Arc::new(Wake::new().unwrap());
+    let (mut desk, _link) = desk(&check, 1, 9, Arc::clone(&recent), wake(), wake());
+    bed.processor.remember_in(recent);
+    let address = bed.bind(1);
+    assert_eq!(bed.dropped(&message(MessageType::Release, 1).unicast(address)), DropReason::Released);
+    let again = bed.reply(&discover(1));
+    assert_eq!((again.yiaddr(), again.probed), (address, true), "the desk knows more");
+    let tag = |n: u8| {
+        let hw = discover(n);
+        let hw = HwAddress { htype: hw.htype, hlen: hw.hlen, chaddr: hw.chaddr };
+        ClientTag::from(&bed.leases.key(0, &hw, b""))
+    };
+    assert_eq!(desk.begin(address, tag(1), (), 300, bed.now_s), Begun::Known(()));
+    assert_eq!(desk.begin(address, tag(2), (), 300, bed.now_s), Begun::Waits);
 }
