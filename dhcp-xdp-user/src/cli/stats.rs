@@ -187,6 +187,7 @@ mod tests {
             interfaces,
             journal: JournalStatus { failing: Some("no space".into()), ..JournalStatus::default() },
             leases: LeaseStats { total: 10, bound: 1, ..LeaseStats::default() },
+            events: Default::default(),
         });
         for part in ["serving for 1 h 1 min", "no_subnet", "FAILING: no space", "eth1: XDP native, sockets copy", "ack"]
         {
