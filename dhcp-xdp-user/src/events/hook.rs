@@ -178,7 +178,7 @@ impl Runner {
                 continue;
             }
             std::thread::sleep(next.saturating_duration_since(Instant::now()));
-            next = (next + apart).max(Instant::now());
+            next = next.max(Instant::now()) + apart;
             let command = self.hook.command.display();
             let trouble = match self.once(&line) {
                 Ok(Ended::By(status)) if status.success() => {

@@ -5,6 +5,8 @@
 
 mod hook;
 mod recorder;
+#[cfg(test)]
+mod tests;
 mod tracker;
 mod watch;
 

@@ -269,10 +269,10 @@ mod tests {
     #[test]
     fn a_lease_is_bound_renewed_and_released() {
         let mut tracker = Tracker::default();
-        assert_eq!(take(&mut tracker, binding(1, Bound, 1000, 2000, 1)), [("bound", 1000, true)]);
-        assert_eq!(take(&mut tracker, binding(2, Bound, 1500, 2500, 1)), [("renewed", 1500, false)]);
-        assert_eq!(take(&mut tracker, binding(3, Released, 1600, 1600, 1)), [("released", 1600, true)]);
-        assert_eq!(take(&mut tracker, binding(4, Bound, 1700, 2700, 1)), [("bound", 1700, true)]);
+        assert_eq!(take(&mut tracker, binding(1, Bound, 9000, 9900, 1)), [("bound", 9000, true)]);
+        assert_eq!(take(&mut tracker, binding(2, Bound, 9500, 9990, 1)), [("renewed", 9500, false)]);
+        assert_eq!(take(&mut tracker, binding(3, Released, 9600, 9600, 1)), [("released", 9600, true)]);
+        assert_eq!(take(&mut tracker, binding(4, Bound, 9700, 9990, 1)), [("bound", 9700, true)]);
     }
 
     #[test]

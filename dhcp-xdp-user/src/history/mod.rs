@@ -9,6 +9,8 @@ mod files;
 mod hold;
 mod index;
 mod search;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use files::FileName;
