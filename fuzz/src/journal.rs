@@ -20,7 +20,7 @@ use std::{
 use dhcp_xdp::{
     config::Durability,
     journal::{Journal, Lane, Recovery},
-    lease::{Binding, BindingState, HwAddress, Lease, Space},
+    lease::{Binding, BindingState, HwAddress, Space},
     wake::Wake,
 };
 use tempfile::TempDir;

@@ -200,8 +200,13 @@ fn anywhere(by_address: &[(u64, u64, u16)]) -> Vec<(u32, u32, Option<u16>)> {
     let mut found = Vec::new();
     for pair in steps.windows(2) {
         let [(from, is_begin, place), (to, ..)] = *pair else { continue };
-        if is_begin { there.insert(place) } else { there.remove(&place) };
-        if let (Some(first), Ok(from), Ok(last)) = (there.first(), u32::try_from(from), u32::try_from(to.wrapping_sub(1)))
+        if is_begin {
+            there.insert(place)
+        } else {
+            there.remove(&place)
+        };
+        if let (Some(first), Ok(from), Ok(last)) =
+            (there.first(), u32::try_from(from), u32::try_from(to.wrapping_sub(1)))
             && from <= last
             && to > 0
         {

@@ -63,10 +63,12 @@ pub(super) fn reservations(
         Some((Home::Network(u16::try_from(place).ok()?), file))
     });
     // As they are read: without those that have no prefix.
-    let has_prefix =
-        |subnet: &&SubnetForm| subnet.prefix.as_ref().is_some_and(|text| text.get_ref().parse::<ipnet::Ipv4Net>().is_ok());
+    let has_prefix = |subnet: &&SubnetForm| {
+        subnet.prefix.as_ref().is_some_and(|text| text.get_ref().parse::<ipnet::Ipv4Net>().is_ok())
+    };
     let of_subnets = form.subnets.iter().map(Spanned::get_ref).filter(has_prefix).zip(0..=u16::MAX);
-    let of_subnets = of_subnets.filter_map(|(subnet, place)| Some((Home::Subnet(place), subnet.reservations.as_ref()?)));
+    let of_subnets =
+        of_subnets.filter_map(|(subnet, place)| Some((Home::Subnet(place), subnet.reservations.as_ref()?)));
     for (home, path) in of_networks.chain(of_subnets) {
         reader.file(checker, home, path);
     }
@@ -239,13 +241,7 @@ impl Reader<'_> {
     }
 
     /// An address that may be reserved here.
-    fn address(
-        &self,
-        checker: &mut Checker<'_>,
-        home: Home,
-        text: &Text,
-        vrf: Option<&Text>,
-    ) -> Option<SpacedAddress> {
+    fn address(&self, checker: &mut Checker<'_>, home: Home, text: &Text, vrf: Option<&Text>) -> Option<SpacedAddress> {
         let address = checker.address(text)?;
         let space = self.space(checker, home, address, text, vrf)?;
         let at = SpacedAddress::new(space, address);
@@ -294,9 +290,11 @@ impl Reader<'_> {
             let named = vrfs.named(given.get_ref());
             let wrong = match (named, own) {
                 (None, _) => Some(format!("no subnet is in VPN `{}`", given.get_ref())),
-                (Some(space), Some(own)) if space != own => {
-                    Some(format!("found `{}`; this list is of a subnet in VPN `{}`", given.get_ref(), vrfs.name_of(own)))
-                }
+                (Some(space), Some(own)) if space != own => Some(format!(
+                    "found `{}`; this list is of a subnet in VPN `{}`",
+                    given.get_ref(),
+                    vrfs.name_of(own)
+                )),
                 _ => None,
             };
             if let Some(why) = wrong {

@@ -7,7 +7,9 @@ use ipnet::Ipv4Net;
 use super::{Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, locate, subnet::server_id};
 use crate::{
     config::{Access, Config, LeaseTimes, Reservation, Subnet},
-    lease::{BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError, SpacedAddress},
+    lease::{
+        BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError, SpacedAddress,
+    },
     wire::{dhcp::MessageType, options::code},
 };
 

@@ -224,7 +224,8 @@ pub(super) fn look(
         damage.records_after = ordinal - damage.records_before;
     }
     inspection.damage.sort_by(|a, b| (&a.segment, a.offset).cmp(&(&b.segment, b.offset)));
-    let is_suspect = |(address, at): &(&SpacedAddress, &u64)| newest.get(*address).is_none_or(|known| known.ordinal < **at);
+    let is_suspect =
+        |(address, at): &(&SpacedAddress, &u64)| newest.get(*address).is_none_or(|known| known.ordinal < **at);
     inspection.suspects = hints.iter().filter(is_suspect).map(|(address, _)| *address).collect();
     inspection.suspects.sort_unstable();
     inspection.records = ordinal;

@@ -563,13 +563,7 @@ impl LeaseTable {
 
     /// Puts an address into quarantine until `until_s` if this client has it bound or offered; the client is forgotten. The
     /// returned lease is to be journaled.
-    pub fn decline(
-        &self,
-        key: &ClientKey,
-        at: impl Into<SpacedAddress>,
-        until_s: u32,
-        now_s: u32,
-    ) -> Option<Lease> {
+    pub fn decline(&self, key: &ClientKey, at: impl Into<SpacedAddress>, until_s: u32, now_s: u32) -> Option<Lease> {
         let (slot, _) = self.layout.slot_of(at.into())?;
         let theirs = |seen: &Seen| {
             let state = seen.word.state_at(now_s);

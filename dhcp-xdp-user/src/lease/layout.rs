@@ -34,7 +34,8 @@ impl Layout {
     /// Sorted by address space and address. Ranges that do not fit into `max_slots`, or are empty, or overlap the one before,
     /// are left out.
     pub fn new(plan: &Plan<'_>, max_slots: u32) -> Self {
-        let part = |subnet, first, last| (plan.at(subnet, first).number(), plan.at(subnet, last).number(), subnet, true);
+        let part =
+            |subnet, first, last| (plan.at(subnet, first).number(), plan.at(subnet, last).number(), subnet, true);
         let mut sorted: Vec<Part> =
             plan.pools.iter().map(|range| part(range.subnet, range.first, range.last)).collect();
         sorted.sort_by_key(|(first, ..)| *first);

@@ -66,7 +66,10 @@ mod tests {
         let at = SpacedAddress::new(Space(7), Ipv4Addr::new(10, 0, 0, 1));
         assert_eq!((at.number(), SpacedAddress::of_number(at.number())), (0x7_0a00_0001, at));
         assert_eq!(SpacedAddress::from(at.address).number(), 0x0a00_0001);
-        assert_eq!((at.to_string(), SpacedAddress::from(at.address).to_string()), ("10.0.0.1%7".into(), "10.0.0.1".into()));
+        assert_eq!(
+            (at.to_string(), SpacedAddress::from(at.address).to_string()),
+            ("10.0.0.1%7".into(), "10.0.0.1".into())
+        );
         assert!(SpacedAddress::from(Ipv4Addr::BROADCAST) < at, "the global space comes first");
     }
 }

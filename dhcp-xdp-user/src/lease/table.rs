@@ -3,7 +3,8 @@
 use std::{net::Ipv4Addr, sync::Mutex};
 
 use super::{
-    Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys, Space, SpacedAddress, Stamp,
+    Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys, Space, SpacedAddress,
+    Stamp,
     counts::{StateCounts, SubnetCounts, is_in_use},
     free::{FreeAddresses, UsedMap},
     free_map::FreeMap,
@@ -216,7 +217,11 @@ impl LeaseTable {
             keys: KeyHasher::new(secret),
             reserved,
             networks: plan.networks.into(),
-            spaces: if plan.spaces.iter().all(|space| *space == Space::GLOBAL) { [].into() } else { plan.spaces.into() },
+            spaces: if plan.spaces.iter().all(|space| *space == Space::GLOBAL) {
+                [].into()
+            } else {
+                plan.spaces.into()
+            },
             slots: memory::resident(slots, Slot::default),
             side: SideData::new(slots),
             index: ClientIndex::new(slots),
@@ -260,12 +265,7 @@ impl LeaseTable {
     ///
     /// # Errors
     /// Another thread is changing its slot.
-    pub fn is_free_for(
-        &self,
-        key: &ClientKey,
-        at: impl Into<SpacedAddress>,
-        now_s: u32,
-    ) -> Result<bool, Contended> {
+    pub fn is_free_for(&self, key: &ClientKey, at: impl Into<SpacedAddress>, now_s: u32) -> Result<bool, Contended> {
         let Some((slot, _)) = self.layout.slot_of(at.into()) else { return Ok(false) };
         let seen = self.slots[slot as usize].read().ok_or(Contended)?;
         Ok(may_bind(&seen, key, now_s))

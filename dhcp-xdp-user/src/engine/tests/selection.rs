@@ -209,7 +209,10 @@ fn a_renewal_that_comes_directly_finds_its_subnet_in_a_vpn_by_ciaddr() {
     bed.pass(60);
     let ack = bed.reply(&request(1).unicast(offered));
     assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, offered));
-    assert_eq!(bed.leases.get(SpacedAddress::new(Space(1), offered), START_S + 60).unwrap().expires_s, START_S + 60 + 3600);
+    assert_eq!(
+        bed.leases.get(SpacedAddress::new(Space(1), offered), START_S + 60).unwrap().expires_s,
+        START_S + 60 + 3600
+    );
 }
 
 // Hops and seconds (RFC 1542)

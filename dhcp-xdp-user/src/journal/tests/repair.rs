@@ -153,7 +153,7 @@ fn records_that_are_gone_name_the_addresses_that_may_have_lost_their_last_change
     let path = segments(&dir)[0].clone();
     let mut bytes = fs::read(&path).unwrap();
     for record in bytes[2 * RECORD..6 * RECORD].chunks_mut(RECORD) {
-        record[41..].iter_mut().for_each(|byte| *byte ^= 0xff);
+        record[42..].iter_mut().for_each(|byte| *byte ^= 0xff);
     }
     fs::write(&path, bytes).unwrap();
     let inspection = look(&dir);

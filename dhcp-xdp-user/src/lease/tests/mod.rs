@@ -17,6 +17,7 @@ mod model;
 mod reserved;
 mod ring;
 mod side;
+mod spaces;
 mod stress;
 mod threads;
 
@@ -420,8 +421,15 @@ fn a_client_restored_with_two_bindings_keeps_both_from_others() {
         let table = table(2);
         let who = Who::new(1);
         let record = |address, started_s| {
-            Lease { space: Space::GLOBAL, address, state: BindingState::Bound, generation: 1, started_s, expires_s: NOW + TERM }
-                .of(&who.hw, &who.id)
+            Lease {
+                space: Space::GLOBAL,
+                address,
+                state: BindingState::Bound,
+                generation: 1,
+                started_s,
+                expires_s: NOW + TERM,
+            }
+            .of(&who.hw, &who.id)
         };
         let mut records = [record(ip(1), NOW - 20), record(ip(2), NOW - 10)];
         if flipped {

@@ -94,8 +94,14 @@ fn a_restored_lease_on_a_reserved_address_stays_and_keeps_its_client_out_when_it
     for last in [12, 31] {
         let table = with_reserved();
         let (former, owner) = (Who::new(1), Who::new(2));
-        let lease =
-            Lease { space: Space::GLOBAL, address: ip(last), state: BindingState::Bound, generation: 7, started_s: NOW, expires_s: NOW + 50 };
+        let lease = Lease {
+            space: Space::GLOBAL,
+            address: ip(last),
+            state: BindingState::Bound,
+            generation: 7,
+            started_s: NOW,
+            expires_s: NOW + 50,
+        };
         assert_eq!(table.restore(&lease.of(&former.hw, &former.id), 0, NOW), Ok(()));
         let (former, owner) = (former.of(&table), owner.of(&table));
         assert_eq!(table.is_free_for(&owner.key, ip(last), NOW), Ok(false));
@@ -114,7 +120,8 @@ fn a_restored_lease_on_a_reserved_address_stays_and_keeps_its_client_out_when_it
 #[test]
 fn a_client_has_one_lease_in_all_subnets_of_a_network() {
     let pools = [range(0, 10, 11), range(1, 20, 29), range(2, 30, 39)];
-    let table = LeaseTable::planned(&Plan { pools: &pools, reserved: &[], networks: &[0, 0], ..Plan::default() }, SECRET);
+    let table =
+        LeaseTable::planned(&Plan { pools: &pools, reserved: &[], networks: &[0, 0], ..Plan::default() }, SECRET);
     let who = Who::new(1);
     let (first, second, other) = (who.in_subnet(&table, 0), who.in_subnet(&table, 1), who.in_subnet(&table, 2));
     assert_eq!(first.key, second.key);
@@ -140,7 +147,10 @@ fn threads_racing_for_reserved_addresses_never_see_another_owner() {
     let pools = [range(0, 90, 120), range(1, 150, 159)];
     let seed = seed();
     for round in 0..4 {
-        let table = LeaseTable::planned(&Plan { pools: &pools, reserved: &reserved, networks: &[0, 0], ..Plan::default() }, SECRET);
+        let table = LeaseTable::planned(
+            &Plan { pools: &pools, reserved: &reserved, networks: &[0, 0], ..Plan::default() },
+            SECRET,
+        );
         let clients: Vec<Who> = (0..CLIENTS).map(Who::new).collect();
         // Half of them were somebody else's before.
         for n in 0..4 {

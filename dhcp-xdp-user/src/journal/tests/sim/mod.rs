@@ -19,7 +19,10 @@ use super::super::{
 };
 use crate::{
     clock::{Clock, Moment},
-    lease::{BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange, RestoreError, Space, SpacedAddress, Stamp},
+    lease::{
+        BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange, RestoreError, Space,
+        SpacedAddress, Stamp,
+    },
 };
 use disk::{Random, SimDisk};
 
@@ -189,8 +192,8 @@ impl World {
         let recovery = Recovery::open_on(Arc::new(self.disk.clone()))?;
         let clock = Clock::resume_at(recovery.last_moment(), self.time.wall(), self.time.boot(), self.time.boot_id);
         let now_s = clock.at(self.time.boot());
-        let table =
-            LeaseTable::planned(&Plan { pools: &[0, 1].map(pool), spaces: &SPACES, ..Plan::default() }, [3, 4]).with_limits(1);
+        let table = LeaseTable::planned(&Plan { pools: &[0, 1].map(pool), spaces: &SPACES, ..Plan::default() }, [3, 4])
+            .with_limits(1);
         recovery.replay(|binding| {
             assert!(self.submitted.contains(&record_of(binding)), "made up: {binding:?}");
             let subnet = u16::from(binding.space != SPACES[0]);
@@ -348,7 +351,8 @@ impl World {
     fn acknowledge(&mut self, client: usize, belief: Belief) {
         self.stats.acks += 1;
         for (other, theirs) in self.beliefs.iter().enumerate() {
-            let is_held = theirs.is_some_and(|theirs| theirs.address == belief.address && theirs.until > self.time.real);
+            let is_held =
+                theirs.is_some_and(|theirs| theirs.address == belief.address && theirs.until > self.time.real);
             let clash = is_held && subnet_of(other) == subnet_of(client);
             self.stats.in_both += u64::from(is_held && !clash);
             assert!(other == client || !clash, "{} belongs to {other} and {client}", belief.address);
@@ -552,8 +556,18 @@ fn run_seeds(usual: u64) {
         }
     });
     println!("{count} seeds: {total:?}");
-    let Counts { acks, thinned, power_cuts, kills, stops, compactions, failed_steps, recoveries_cut_short, limited, in_both } =
-        total;
+    let Counts {
+        acks,
+        thinned,
+        power_cuts,
+        kills,
+        stops,
+        compactions,
+        failed_steps,
+        recoveries_cut_short,
+        limited,
+        in_both,
+    } = total;
     for (what, happened) in [
         ("ACKs", acks),
         ("ACKs for an address that is leased in both spaces", in_both),
