@@ -17,6 +17,7 @@ mod model;
 mod reserved;
 mod ring;
 mod side;
+mod spaces;
 mod stress;
 mod threads;
 
