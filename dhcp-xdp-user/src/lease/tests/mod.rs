@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod agent_info;
 mod free_map;
 mod limit_table;
 mod limits;
