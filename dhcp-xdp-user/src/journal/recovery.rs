@@ -6,7 +6,6 @@
 //! generations, and finds older ones outdated at a glance.
 
 use std::{
-    net::Ipv4Addr,
     ops::Range,
     sync::{
         Mutex, PoisonError,
@@ -25,7 +24,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    lease::{Binding, LeaseTable},
+    lease::{Binding, LeaseTable, SpacedAddress},
 };
 
 /// Bytes of a file that a thread takes on at a time.
@@ -223,12 +222,12 @@ pub(super) fn replay(
     let file = link.open(disk)?;
     link.scan(disk, &*file, Link::lead_in(range.start)..range.end, buffer, |offset, record, _| {
         match record {
-            Some(Record::Continuation { address, generation, part, bytes }) => {
-                parts.add((address, generation), part, bytes);
+            Some(Record::Continuation { at, generation, part, bytes }) => {
+                parts.add((at, generation), part, bytes);
             }
             Some(Record::Base { .. }) if offset < range.start => {}
             Some(Record::Base { lease, hw, tail, start }) => {
-                let whole = parts.complete((lease.address, lease.generation), start, tail.len());
+                let whole = parts.complete((lease.at(), lease.generation), start, tail.len());
                 match whole.and_then(|whole| tail.binding(&lease, &hw, &whole)) {
                     Some(binding) => {
                         each(&binding);
@@ -248,13 +247,13 @@ pub(super) fn replay(
 /// The continuations of the change that is being read.
 #[derive(Default)]
 pub(super) struct Parts {
-    of: Option<(Ipv4Addr, u32)>,
+    of: Option<(SpacedAddress, u32)>,
     count: u8,
     bytes: ArrayVec<u8, { MAX_RECORDS * RECORD }>,
 }
 
 impl Parts {
-    pub fn add(&mut self, of: (Ipv4Addr, u32), part: u8, bytes: &[u8]) {
+    pub fn add(&mut self, of: (SpacedAddress, u32), part: u8, bytes: &[u8]) {
         if part == 1 {
             self.of = Some(of);
             self.count = 0;
@@ -269,7 +268,7 @@ impl Parts {
     }
 
     /// The whole tail of a base record that holds its start; `None` when parts are missing.
-    pub fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: usize) -> Option<ArrayVec<u8, MAX_TAIL>> {
+    pub fn complete(&mut self, of: (SpacedAddress, u32), start: &[u8], len: usize) -> Option<ArrayVec<u8, MAX_TAIL>> {
         let mut tail = ArrayVec::new();
         tail.try_extend_from_slice(start).ok()?;
         let missing = len.saturating_sub(start.len());

@@ -137,7 +137,7 @@ impl Repair {
         let (mut ordinal, mut failed) = (0, None);
         self.survey.replay(progress, &mut |found| {
             let Found::Change { binding, .. } = found else { return };
-            if failed.is_none() && self.newest.get(&binding.address).is_some_and(|newest| newest.ordinal == ordinal) {
+            if failed.is_none() && self.newest.get(&binding.at()).is_some_and(|newest| newest.ordinal == ordinal) {
                 failed = snapshot.add(&binding).err();
             }
             ordinal += 1;

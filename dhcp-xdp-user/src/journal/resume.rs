@@ -23,8 +23,8 @@ use super::{
 };
 use crate::lease::Binding;
 
-/// What makes a change of one life different from all others: address and generation.
-type Key = (u32, u32);
+/// What makes a change of one life different from all others: the number of its address, and its generation.
+type Key = (u64, u32);
 
 /// What a follower has to read before it is at this life's first segment, which is the last piece.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ impl Known {
         if self.0.is_empty() {
             return false;
         }
-        let key = (u32::from(binding.address), binding.generation);
+        let key = (binding.at().number(), binding.generation);
         let Some(count) = self.0.get_mut(&key) else { return false };
         *count -= 1;
         if *count == 0 {

@@ -26,7 +26,7 @@ use crate::{
     clock::Clock,
     config::Config,
     events::{EventStats, Events, Surroundings},
-    journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery},
+    journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery, keep_vrfs},
     lease::LeaseTable,
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
@@ -80,6 +80,7 @@ impl Server {
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
         state::prepare_dir(&config.state_dir)?;
         let journal = Recovery::open(&config.state_dir)?;
+        keep_vrfs(&config.state_dir, config.subnets.vrfs())?;
         let clock = state::resume_clock(&journal);
         let leases = Arc::new(state::recover(&config, &journal, clock.now_s())?);
 
@@ -280,7 +281,7 @@ impl Shared {
         }
         for interface in &self.interfaces {
             interface.log_events();
-            interface.follow(|address| self.config.leases_out(address));
+            interface.follow(|address| self.config.leases_out_on(interface.name(), address));
             interface.look_for_silence();
             if interface.lost_device() {
                 self.fail(format!("{}: the interface is gone", interface.name()));

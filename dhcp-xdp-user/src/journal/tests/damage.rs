@@ -168,8 +168,10 @@ fn any_binding() -> impl Strategy<Value = Binding> {
         BindingState::Expired,
         BindingState::Declined,
     ]);
-    let lease = (any::<u32>(), state, any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
-        |(address, state, generation, started_s, expires_s)| Lease {
+    let space = prop_oneof![Just(0), any::<u16>()];
+    let lease = (space, any::<u32>(), state, any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
+        |(space, address, state, generation, started_s, expires_s)| Lease {
+            space: Space(space),
             address: Ipv4Addr::from(address),
             state,
             generation,
@@ -243,7 +245,7 @@ proptest! {
         let dir = TempDir::new().unwrap();
         let mut records = Vec::new();
         for binding in &bindings {
-            record::encode(&lease(binding), &binding.hw, &binding.client_id, &binding.limits, |bytes| records.push(bytes));
+            record::encode(&lease(binding), &binding.hw, &binding.client_id, binding.kept(), |bytes| records.push(bytes));
         }
         fs::write(dir.path().join(segment_name(0)), segment_of(seed, records)).unwrap();
         let (found, report) = read(&dir).unwrap();
