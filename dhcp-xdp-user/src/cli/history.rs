@@ -42,6 +42,9 @@ pub(super) struct History {
     /// Only this client identifier, in hexadecimal; alone, all files are read whole
     #[arg(long, value_name = "HEX", value_parser = bytes)]
     client_id: Option<Bytes>,
+    /// Only in this VPN; global is outside of all
+    #[arg(long, value_name = "NAME")]
+    vrf: Option<String>,
     /// As a JSON array
     #[arg(long)]
     json: bool,
@@ -99,6 +102,7 @@ impl History {
             span_s,
             hw_address: self.hw_address.as_ref().map(|it| it.0.clone()),
             client_id: self.client_id.as_ref().map(|it| it.0.clone()),
+            vrf: self.vrf.clone(),
         };
         let found = Search::open(&dir).and_then(|search| search.find(&query)).map_err(Failure::of)?;
         let mut out = Output::new();
@@ -148,7 +152,7 @@ impl History {
 }
 
 fn line(hold: &Hold) -> String {
-    let address = hold.lease.address.to_string();
+    let address = hold.lease.place();
     let from = if hold.from_is_known { hold.from.clone() } else { format!("{} or before", hold.from) };
     let expires = hold.lease.expires_at.as_deref().unwrap_or("never");
     let to = hold.to.clone().unwrap_or_else(|| format!("(lease until {expires} or later)"));

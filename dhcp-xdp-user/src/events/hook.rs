@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
@@ -15,7 +14,6 @@ use std::{
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
-use ipnet::Ipv4Net;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -24,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    EventKind,
+    EventKind, MakeLine,
     watch::{Begin, Watch, with_client},
 };
 use crate::{
@@ -96,7 +94,7 @@ pub(super) struct Feeder {
     pub followers: Followers,
     pub table: Arc<LeaseTable>,
     pub clock: Clock,
-    pub subnet_of: Box<dyn Fn(Ipv4Addr) -> Option<Ipv4Net> + Send>,
+    pub line: MakeLine,
     pub counters: Arc<Counters>,
     pub queue: Sender<Line>,
     pub stopping: Arc<AtomicBool>,
@@ -131,9 +129,8 @@ impl Feeder {
                     return;
                 }
                 let event = with_client(event, &self.table, now_s);
-                let subnet = (self.subnet_of)(event.binding.address);
                 self.counters.waiting.fetch_add(1, Ordering::Relaxed);
-                match self.queue.try_send(Line::new(&event, subnet, ahead_s)) {
+                match self.queue.try_send((self.line)(&event, ahead_s)) {
                     Ok(()) => {}
                     Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                         self.counters.waiting.fetch_sub(1, Ordering::Relaxed);

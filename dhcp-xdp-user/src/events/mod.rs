@@ -31,7 +31,7 @@ pub use recorder::HistoryStats;
 use crate::{
     clock::Clock,
     config::Config,
-    history,
+    history::{self, Line},
     journal::{Followers, Retain},
     lease::{Binding, LeaseTable},
 };
@@ -156,6 +156,9 @@ pub struct Events {
     stopping: Arc<AtomicBool>,
 }
 
+/// How a line is made of an event, with how far the wall clock was ahead of the leases' time then, seconds.
+type MakeLine = Box<dyn Fn(&Event, i64) -> Line + Send>;
+
 /// What became of events; for statistics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventStats {
@@ -182,9 +185,12 @@ impl Events {
             let thread = std::thread::Builder::new().name(name.into()).spawn(run);
             thread.map_err(|source| EventsError { name, source })
         };
-        let subnet_of = || {
+        let line = || -> MakeLine {
             let config = Arc::clone(&around.config);
-            Box::new(move |address| config.subnets.holding(address).map(|subnet| subnet.prefix))
+            Box::new(move |event, wall_ahead_s| {
+                let subnet = config.subnets.holding(event.binding.at()).map(|subnet| subnet.prefix);
+                Line::new(event, subnet, config.subnets.vrfs(), wall_ahead_s)
+            })
         };
         let Surroundings { followers, table, clock, .. } = around;
         if let Some(history) = &settings.history {
@@ -195,7 +201,7 @@ impl Events {
                 followers: followers.clone(),
                 table: Arc::clone(table),
                 clock: *clock,
-                subnet_of: subnet_of(),
+                line: line(),
                 stats: Arc::clone(&stats),
                 stopping: Arc::clone(&events.stopping),
             };
@@ -215,7 +221,7 @@ impl Events {
                 followers: followers.clone(),
                 table: Arc::clone(table),
                 clock: *clock,
-                subnet_of: subnet_of(),
+                line: line(),
                 counters: Arc::clone(&counters),
                 queue: sender,
                 stopping: Arc::clone(&events.stopping),

@@ -9,14 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::watch::{Begin, Watch, with_client};
+use super::{
+    MakeLine,
+    watch::{Begin, Watch, with_client},
+};
 use crate::{
     clock::Clock,
     control::{now_s, rfc3339},
-    history::{Checkpoint, GapLine, Line, Settings, Writer},
+    history::{Checkpoint, GapLine, Settings, Writer},
     journal::{FollowError, Followers, Position},
     lease::LeaseTable,
 };
@@ -56,7 +58,7 @@ pub(super) struct Recorder {
     pub followers: Followers,
     pub table: Arc<LeaseTable>,
     pub clock: Clock,
-    pub subnet_of: Box<dyn Fn(std::net::Ipv4Addr) -> Option<Ipv4Net> + Send>,
+    pub line: MakeLine,
     pub stats: Arc<Mutex<HistoryStats>>,
     /// Nothing is waited for any more: what cannot be written at once is left to the next start.
     pub stopping: Arc<AtomicBool>,
@@ -173,8 +175,7 @@ impl Recorder {
             let stepped = watch.step(wait, |event, ahead_s| {
                 if event.is_news {
                     let event = with_client(event, &self.table, lease_s);
-                    let subnet = (self.subnet_of)(event.binding.address);
-                    writer.add(&Line::new(&event, subnet, ahead_s));
+                    writer.add(&(self.line)(&event, ahead_s));
                 } else {
                     left_out += 1;
                 }

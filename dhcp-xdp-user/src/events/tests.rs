@@ -71,7 +71,7 @@ impl World {
             followers: followers.clone(),
             table: table(),
             clock,
-            subnet_of: Box::new(|_| None),
+            line: Box::new(|event, ahead_s| Line::new(event, None, &crate::config::Vrfs::default(), ahead_s)),
             stats: Arc::clone(&stats),
             stopping: Arc::clone(&stopping),
         };
@@ -84,7 +84,7 @@ impl World {
         let mut hw = HwAddress { htype: 1, hlen: 6, ..HwAddress::default() };
         hw.chaddr[2..6].copy_from_slice(&number.to_be_bytes());
         let address = Ipv4Addr::from(0x0a00_0000 + number);
-        let lease = Lease { address, state, generation, started_s, expires_s };
+        let lease = Lease { space: crate::lease::Space::GLOBAL, address, state, generation, started_s, expires_s };
         until("room", || self.lane.has_room());
         self.lane.submit(&lease, &hw, b"").unwrap();
     }
@@ -330,7 +330,7 @@ impl Hooked {
             followers: world.followers.clone(),
             table: table(),
             clock: Clock::start(),
-            subnet_of: Box::new(|_| None),
+            line: Box::new(|event, ahead_s| Line::new(event, None, &crate::config::Vrfs::default(), ahead_s)),
             counters: Arc::clone(&counters),
             queue: sender,
             stopping: Arc::clone(&stopping),

@@ -9,7 +9,7 @@ use std::{collections::HashMap, hash::Hasher as _};
 use siphasher::sip::SipHasher13;
 
 use super::{Event, EventKind};
-use crate::lease::{Binding, BindingState, HwAddress, is_current};
+use crate::lease::{Binding, BindingState, HwAddress, SpacedAddress, is_current};
 
 /// Addresses of a block.
 const BLOCK: usize = 256;
@@ -54,13 +54,15 @@ pub(super) struct Tracker {
 
 /// An address as a number, its address space included.
 fn number(binding: &Binding) -> u64 {
-    u64::from(u32::from(binding.address))
+    binding.at().number()
 }
 
 /// The other way round: what a binding is of.
 fn unnumbered(number: u64) -> Binding {
+    let SpacedAddress { space, address } = SpacedAddress::of_number(number);
     Binding {
-        address: std::net::Ipv4Addr::from(number as u32),
+        space,
+        address,
         state: BindingState::Expired,
         generation: 0,
         started_s: 0,
@@ -68,6 +70,7 @@ fn unnumbered(number: u64) -> Binding {
         hw: HwAddress::default(),
         client_id: Default::default(),
         limits: Default::default(),
+        agent_info: Default::default(),
     }
 }
 
@@ -79,6 +82,7 @@ fn client(binding: &Binding) -> [u32; 2] {
     hasher.write(binding.hw.bytes());
     hasher.write_usize(binding.client_id.len());
     hasher.write(&binding.client_id);
+    hasher.write(&binding.agent_info);
     let hash = hasher.finish();
     [hash as u32, (hash >> 32) as u32]
 }

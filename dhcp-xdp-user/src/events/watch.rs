@@ -124,7 +124,7 @@ pub(super) fn with_client(event: Event, table: &LeaseTable, now_s: u32) -> Event
     let is_it = |found: &crate::lease::Binding| {
         found.generation == event.binding.generation && matches!(found.state, Bound | Expired | Released)
     };
-    match table.get(event.binding.address, now_s).filter(is_it) {
+    match table.get(event.binding.at(), now_s).filter(is_it) {
         Some(found) => Event { binding: crate::lease::Binding { state: Expired, ..found }, ..event },
         None => event,
     }

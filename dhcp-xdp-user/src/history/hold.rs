@@ -113,6 +113,7 @@ mod tests {
             started_at: rfc3339(DAY + at),
             expires_at: Some(rfc3339(DAY + at + 100)),
             subnet: None,
+            vrf: None,
         };
         Line { at: rfc3339(DAY + at), event: event.into(), generation, lease }
     }

@@ -21,6 +21,7 @@ pub use writer::{Checkpoint, Settings, Writer};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::Vrfs,
     control::{LeaseView, rfc3339},
     events::Event,
 };
@@ -41,7 +42,7 @@ pub struct Line {
 
 impl Line {
     /// Of an event. The wall clock was so far ahead of the leases' time, seconds.
-    pub fn new(event: &Event, subnet: Option<ipnet::Ipv4Net>, wall_ahead_s: i64) -> Self {
+    pub fn new(event: &Event, subnet: Option<ipnet::Ipv4Net>, vrfs: &Vrfs, wall_ahead_s: i64) -> Self {
         // Both clocks tick alike; some seconds are the way to the disk.
         let ahead = if wall_ahead_s.abs() > 2 { wall_ahead_s } else { 0 };
         let at_s = u32::try_from(i64::from(event.at_s) + ahead).unwrap_or(event.at_s);
@@ -49,7 +50,7 @@ impl Line {
             at: rfc3339(at_s),
             event: event.kind.name().to_owned(),
             generation: event.binding.generation,
-            lease: LeaseView::new(&event.binding, subnet),
+            lease: LeaseView::new(&event.binding, subnet, vrfs),
         }
     }
 }

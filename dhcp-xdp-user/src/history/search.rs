@@ -2,7 +2,7 @@
 //! index is missing, are read whole.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{self, BufRead as _, BufReader, Seek as _, SeekFrom},
     net::Ipv4Addr,
@@ -16,7 +16,7 @@ use super::{
     index::Index,
     writer::Checkpoint,
 };
-use crate::control::colons;
+use crate::{config::GLOBAL_NAME, control::colons};
 
 /// Why nothing can be said.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +57,8 @@ pub struct Query {
     pub hw_address: Option<Vec<u8>>,
     /// The client identifier.
     pub client_id: Option<Vec<u8>>,
+    /// The VPN, by its name; [`GLOBAL_NAME`] is outside of all.
+    pub vrf: Option<String>,
 }
 
 /// What was found.
@@ -128,6 +130,7 @@ impl Search {
         };
         is(&query.hw_address, &hold.lease.hw_address)
             && is(&query.client_id, &hold.lease.client_id)
+            && query.vrf.as_ref().is_none_or(|vrf| hold.lease.vrf.as_deref().unwrap_or(GLOBAL_NAME) == vrf)
             && query.span_s.is_none_or(|span_s| hold.overlaps(span_s, self.complete_until_s))
     }
 
@@ -154,17 +157,18 @@ impl Search {
 
     /// Who had an address, in the order of times.
     fn holds(&self, address: Ipv4Addr) -> Result<Vec<Hold>, SearchError> {
-        let mut holds = Holds::default();
+        // Of each VPN that has the address.
+        let mut holds: BTreeMap<Option<String>, Holds> = BTreeMap::new();
         for name in &self.names {
             let path = self.dir.join(name.lines());
             let mut add = |offset, bytes: &[u8]| {
                 let bad = |reason: String| SearchError::Line { path: path.clone(), offset, reason };
                 let head = Head::parse(bytes).ok_or_else(|| bad("it is not such JSON".into()))?;
                 if head.event == GapLine::EVENT {
-                    holds.gap(head.at);
+                    holds.values_mut().for_each(|holds| holds.gap(head.at));
                 } else if head.address == Some(address) {
                     let line: Line = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
-                    holds.add(line);
+                    holds.entry(line.lease.vrf.clone()).or_default().add(line);
                 }
                 Ok(())
             };
@@ -184,7 +188,7 @@ impl Search {
             })?;
             failed?;
         }
-        Ok(holds.finish())
+        Ok(holds.into_values().flat_map(Holds::finish).collect())
     }
 
     fn each_of(

@@ -25,6 +25,7 @@ fn event(address: u32, kind: EventKind, generation: u32, at_s: u32, mac: u8) -> 
         EventKind::Declined => BindingState::Declined,
     };
     let binding = Binding {
+        space: crate::lease::Space::GLOBAL,
         address: std::net::Ipv4Addr::from(0xc000_0200 + address),
         state,
         generation,
@@ -33,12 +34,13 @@ fn event(address: u32, kind: EventKind, generation: u32, at_s: u32, mac: u8) -> 
         hw,
         client_id: Default::default(),
         limits: Default::default(),
+        agent_info: Default::default(),
     };
     Event { kind, at_s, is_news: true, binding }
 }
 
 fn line(address: u32, kind: EventKind, generation: u32, at_s: u32, mac: u8) -> Line {
-    Line::new(&event(address, kind, generation, at_s, mac), None, 0)
+    Line::new(&event(address, kind, generation, at_s, mac), None, &Vrfs::default(), 0)
 }
 
 fn position(offset: u64) -> Position {
@@ -71,14 +73,14 @@ fn a_line_has_the_names_of_listings() {
     let expected = serde_json::json!({
         "at": "2027-01-15T08:00:00Z", "event": "bound", "generation": 3, "address": "192.0.2.7",
         "hw_address": "00:00:00:00:00:09", "hw_type": 1, "client_id": null, "state": "bound",
-        "started_at": "2027-01-15T08:00:00Z", "expires_at": "2027-01-15T08:10:00Z", "subnet": null,
+        "started_at": "2027-01-15T08:00:00Z", "expires_at": "2027-01-15T08:10:00Z", "subnet": null, "vrf": null,
     });
     assert_eq!(value, expected);
 }
 
 #[test]
 fn a_wall_clock_that_is_elsewhere_than_the_leases_time_is_what_a_line_says() {
-    let behind = Line::new(&event(7, Bound, 1, START, 1), None, -3600);
+    let behind = Line::new(&event(7, Bound, 1, START, 1), None, &Vrfs::default(), -3600);
     assert_eq!(
         (behind.at.as_str(), behind.lease.started_at.as_str()),
         ("2027-01-15T07:00:00Z", "2027-01-15T08:00:00Z")
@@ -242,6 +244,25 @@ fn a_client_is_found_by_its_hardware_address_and_within_a_span() {
     assert_eq!(macs(&search.find(&span(90_500, 90_999)).unwrap()).len(), 0);
     let other = Query { hw_address: Some(vec![0, 0, 0, 0, 0, 9]), ..span(0, 200_000) };
     assert!(search.find(&other).unwrap().holds.is_empty());
+}
+
+#[test]
+fn an_address_of_two_vpns_has_two_clients_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(settings(dir.path()), false).unwrap();
+    for (vrf, mac) in [(None, 1), (Some("red"), 2), (Some("blue"), 3)] {
+        let mut line = line(7, Bound, 1, START, mac);
+        line.lease.vrf = vrf.map(str::to_owned);
+        writer.add(&line);
+    }
+    writer.commit(position(64), 0, START).unwrap();
+    let search = Search::open(dir.path()).unwrap();
+    let query = at("192.0.2.7", START);
+    assert_eq!(search.find(&query).unwrap().holds.len(), 3);
+    for (vrf, mac) in [("global", 1), ("red", 2)] {
+        let found = search.find(&Query { vrf: Some(vrf.into()), ..query.clone() }).unwrap();
+        assert_eq!(macs(&found), [format!("00:00:00:00:00:0{mac}")]);
+    }
 }
 
 #[test]
