@@ -87,6 +87,7 @@ fn table(stats: &Stats) -> String {
         );
     }
     journal(&mut text, stats);
+    events(&mut text, stats);
     for interface in &stats.interfaces {
         describe_interface(&mut text, interface);
     }
@@ -127,6 +128,31 @@ fn journal(text: &mut String, stats: &Stats) {
     }
     if let Some(why) = &journal.failing {
         let _ = writeln!(text, "  FAILING: {why}");
+    }
+}
+
+fn events(text: &mut String, stats: &Stats) {
+    if let Some(history) = &stats.events.history {
+        let rows = [
+            ("lines", history.lines),
+            ("renewals left out", history.renewals_left_out),
+            ("bytes of journal to read", history.behind_bytes),
+            ("gaps", history.gaps),
+        ];
+        section(text, "lease history", rows);
+        if let Some(why) = &history.failing {
+            let _ = writeln!(text, "  FAILING: {why}");
+        }
+    }
+    if let Some(hook) = &stats.events.hook {
+        let rows = [
+            ("run", hook.done),
+            ("failed", hook.failed),
+            ("took too long", hook.timed_out),
+            ("dropped, too many waited", hook.dropped),
+            ("waiting", hook.waiting),
+        ];
+        section(text, "hook", rows);
     }
 }
 
@@ -202,6 +228,7 @@ mod tests {
             journal: JournalStatus { failing: Some("no space".into()), ..JournalStatus::default() },
             leases: LeaseStats { total: 10, bound: 1, ..LeaseStats::default() },
             ping_check: Some(PingStats { sent: 5, answered: 1, ..PingStats::default() }),
+            events: Default::default(),
         });
         for part in [
             "serving for 1 h 1 min",

@@ -40,6 +40,8 @@ pub struct Config {
     pub load_balance: Option<LoadBalance>,
     /// How addresses are probed before they are offered; `None`: no subnet has them probed.
     pub ping_check: Option<PingCheck>,
+    /// What is done with lease events.
+    pub events: crate::events::Settings,
     /// Settings that are laid over those of a subnet or pool when a request calls for them; see [`Overlay`].
     pub overlays: Vec<Overlay>,
 }

@@ -117,6 +117,15 @@ const PING_CHECK: Keys = &[
     ("max_per_s", Integer),
     ("remember_s", Integer),
 ];
+const HISTORY: Keys = &[
+    ("directory", Text),
+    ("rotate_mib", Integer),
+    ("rotate_h", Integer),
+    ("keep_days", Integer),
+    ("max_lag_mib", Integer),
+];
+const HOOK: Keys =
+    &[("command", Text), ("events", Texts), ("rate_per_s", Integer), ("timeout_s", Integer), ("queue", Integer)];
 const CLASS: Keys = &[
     ("name", Text),
     ("match", Text),
@@ -154,6 +163,8 @@ pub(super) const FILE: &[Keys] = &[&[
     ("client_subnet_selection", Bool),
     ("load_balance", Table(&[LOAD_BALANCE])),
     ("ping_check", Table(&[PING_CHECK])),
+    ("history", Table(&[HISTORY])),
+    ("hook", Table(&[HOOK])),
     ("option_definition", Tables(&[OPTION_DEFINITION])),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
@@ -336,6 +347,8 @@ mod tests {
             ("subnet = [{ pool = [{ zz = 1 }] }]", &[POOL]),
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
+            ("history = { zz = 1 }", &[HISTORY]),
+            ("hook = { zz = 1 }", &[HOOK]),
         ] {
             let known: BTreeSet<String> =
                 lists.iter().flat_map(|list| list.iter()).map(|(name, _)| (*name).to_owned()).collect();

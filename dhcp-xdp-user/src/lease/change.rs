@@ -477,6 +477,9 @@ impl LeaseTable {
             }
             return Err(retry);
         }
+        if let Some(other) = from.filter(|_| client.agent_info.is_empty()) {
+            self.side.copy_agent_info(other, slot);
+        }
         Ok(left)
     }
 

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod agent_info;
 mod free_map;
 mod limit_table;
 mod limits;
@@ -17,6 +18,7 @@ mod model;
 mod reserved;
 mod ring;
 mod side;
+mod spaces;
 mod stress;
 mod threads;
 

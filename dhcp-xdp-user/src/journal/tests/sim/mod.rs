@@ -1,8 +1,9 @@
 //! Whole lives of a server on a simulated disk, each from a seed: clients bind, renew, move, release and decline, the journal
 //! and its compaction go in steps, the disk fails, fills up and loses power at any operation, the process is killed, the wall
 //! clock is set, and recovery begins anew, also in the middle of recovery. What clients were told is checked against the
-//! table that comes back, by the real time that passed; every second one is in a VPN with the same addresses; that no client gets
-//! a lease on a circuit that has as many as allowed; and that a follower gets every durable change once.
+//! table that comes back, by the real time that passed, and what their relay agents said of them; every second one is in a VPN with
+//! the same addresses; that no client gets a lease on a circuit that has as many as allowed; and that a follower gets every durable
+//! change once.
 //!
 //! `DHCP_XDP_SIM_SEED=N` replays one seed, `DHCP_XDP_SIM_COUNT=N` runs so many.
 
@@ -22,8 +23,8 @@ use super::super::{
 use crate::{
     clock::{Clock, Moment},
     lease::{
-        BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange, RestoreError, Space,
-        SpacedAddress, Stamp,
+        AgentInfo, BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange,
+        RestoreError, Space, SpacedAddress, Stamp,
     },
 };
 use disk::{Random, SimDisk};
@@ -45,6 +46,8 @@ struct Belief {
     address: Ipv4Addr,
     /// In real time, seconds.
     until: u64,
+    /// Which of its lines it is known to be on.
+    line: u32,
 }
 
 /// An ACK that waits.
@@ -99,6 +102,8 @@ struct World {
     time: Time,
     clients: Vec<(HwAddress, Vec<u8>)>,
     beliefs: Vec<Option<Belief>>,
+    /// The line that each client is on: it moves house now and then.
+    lines: Vec<u32>,
     submitted: HashSet<Record>,
     history: History,
     stats: Counts,
@@ -144,6 +149,12 @@ fn pool(subnet: u16) -> PoolRange {
     PoolRange { subnet, first: address(0), last: address(ADDRESSES - 1) }
 }
 
+/// What a relay agent says of a line.
+fn agent_info(client: usize, line: u32) -> AgentInfo {
+    let len = [2, 12, 40, 71, 251][(client + line as usize) % 5];
+    [1, len + 2, client as u8, line as u8].into_iter().chain(std::iter::repeat_n(line as u8, len.into())).collect()
+}
+
 fn record_of(binding: &Binding) -> Record {
     let Binding { state, generation, started_s, expires_s, hw, ref client_id, ref limits, ref agent_info, .. } =
         *binding;
@@ -168,6 +179,7 @@ impl World {
             time: Time { real: NOON, error, marked_error: error, boot_at: NOON - 100, boot_id: 1 },
             clients,
             beliefs: vec![None; CLIENTS],
+            lines: vec![0; CLIENTS],
             submitted: HashSet::new(),
             history: History::default(),
             stats: Counts::default(),
@@ -249,6 +261,7 @@ impl World {
                 kept.state == crate::lease::BindingState::Bound
                     && kept.hw == self.clients[client].0
                     && kept.client_id.as_slice() == self.clients[client].1
+                    && (belief.line..=self.lines[client]).any(|line| kept.agent_info == agent_info(client, line))
                     && u64::from(kept.expires_s.saturating_sub(now_s)) + 2 >= left
             });
             assert!(is_kept, "client {client} believes in {belief:?} for {left} s more; found {kept:?} at {now_s}");
@@ -286,8 +299,12 @@ impl World {
         let held = life.table.find(&key, now_s).filter(|lease| lease.state == crate::lease::BindingState::Bound);
         // A renewal past the relay agent does not say which circuit it comes from.
         let says_circuit = held.is_none() || self.random.below(3) > 0;
+        if says_circuit && self.random.once_in(6) {
+            self.lines[client] += 1;
+        }
+        let said = if says_circuit { agent_info(client, self.lines[client]) } else { AgentInfo::new() };
         let limits: Vec<Limit> = says_circuit.then(|| circuit(client)).into_iter().collect();
-        let who = Client { key, subnet, hw: &hw, client_id: &id, limits: &limits, agent_info: &[] };
+        let who = Client { key, subnet, hw: &hw, client_id: &id, limits: &limits, agent_info: &said };
         match (self.random.below(10), held) {
             (0, Some(lease)) => {
                 // It gives up its address as soon as it says so.
@@ -340,7 +357,11 @@ impl World {
             self.beliefs[client] = None;
         }
         life.parked.retain(|parked| parked.client != client || parked.belief.address == wanted);
-        let belief = Belief { address: wanted, until: self.time.real + u64::from(term) };
+        let known = life.table.agent_info(&bound.lease).unwrap();
+        assert!(who.agent_info.is_empty() || known[..] == *who.agent_info, "client {client}: {bound:?}");
+        let line =
+            (0..=self.lines[client]).find(|line| known == agent_info(client, *line)).expect("it was told of one");
+        let belief = Belief { address: wanted, until: self.time.real + u64::from(term), line };
         match self.commit(life, lane, client, &bound) {
             Some(ticket) => life.parked.push(Parked { lane, ticket, client, belief }),
             None => {
