@@ -9,8 +9,8 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 
 use super::{
-    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached,
-    OfferError, RestoreError, Stamp,
+    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
+    RestoreError, Stamp,
     binding::is_current,
     index::{ClientIndex, Entered},
     limit,

@@ -391,21 +391,30 @@ impl LeaseTable {
 
     /// The relay agent information of a lease. `None`: the address has changed hands or time since, or is being changed.
     pub fn agent_info(&self, lease: &Lease) -> Option<AgentInfo> {
-        self.agent_info_if(lease.address, |seen| seen.generation == lease.generation)
+        self.agent_info_if(lease.address, |seen| seen.generation == lease.generation).ok()?
     }
 
     /// The relay agent information of the lease that this client has of an address, empty when none is known. `None`: it has no
-    /// such lease at `now_s`, or another thread is changing it.
-    pub fn agent_info_of(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Option<AgentInfo> {
+    /// such lease at `now_s`.
+    ///
+    /// # Errors
+    /// Another thread is changing the lease.
+    pub fn agent_info_of(
+        &self,
+        key: &ClientKey,
+        address: Ipv4Addr,
+        now_s: u32,
+    ) -> Result<Option<AgentInfo>, Contended> {
         self.agent_info_if(address, |seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound)
     }
 
-    fn agent_info_if(&self, address: Ipv4Addr, wanted: impl Fn(&Seen) -> bool) -> Option<AgentInfo> {
-        let (slot, _) = self.layout.slot_of(address)?;
+    fn agent_info_if(&self, address: Ipv4Addr, wanted: impl Fn(&Seen) -> bool) -> Result<Option<AgentInfo>, Contended> {
+        let Some((slot, _)) = self.layout.slot_of(address) else { return Ok(None) };
         let mut agent_info = AgentInfo::new();
         let mut read = || self.side.agent_info(slot, &mut agent_info);
-        let (seen, ()) = (0..4).find_map(|_| self.slots[slot as usize].read_with(&mut read))?;
-        wanted(&seen).then_some(agent_info)
+        let seen = (0..4).find_map(|_| self.slots[slot as usize].read_with(&mut read));
+        let (seen, ()) = seen.ok_or(Contended)?;
+        Ok(wanted(&seen).then_some(agent_info))
     }
 
     /// Whether any lease has had relay agent information.

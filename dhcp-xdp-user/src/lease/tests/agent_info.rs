@@ -35,16 +35,16 @@ fn a_renewal_past_the_relay_agent_leaves_what_is_there_and_another_client_does_n
     table.bind(&one.of(&table), ip(1), NOW + 2 * TERM, NOW).unwrap();
     assert_eq!(at(&table, 1), b"\x01\x04eth1");
     let key = one.of(&table).key;
-    assert_eq!(table.agent_info_of(&key, ip(1), NOW).unwrap()[..], *b"\x01\x04eth1");
+    assert_eq!(table.agent_info_of(&key, ip(1), NOW).unwrap().unwrap()[..], *b"\x01\x04eth1");
     // What it gave back is its own still.
     table.release(&key, ip(1), NOW).unwrap();
     assert_eq!(at(&table, 1), b"\x01\x04eth1");
-    assert_eq!(table.agent_info_of(&key, ip(1), NOW), None, "no lease");
+    assert_eq!(table.agent_info_of(&key, ip(1), NOW), Ok(None), "no lease");
     table.offer(&two.of(&table), None, NOW + HOLD, NOW).unwrap();
     assert_eq!(at(&table, 1), b"");
     table.bind(&from(&table, &two, b"\x01\x04eth2"), ip(1), NOW + TERM, NOW).unwrap();
     assert_eq!(at(&table, 1), b"\x01\x04eth2");
-    assert_eq!(table.agent_info_of(&key, ip(1), NOW), None, "another's lease");
+    assert_eq!(table.agent_info_of(&key, ip(1), NOW), Ok(None), "another's lease");
 }
 
 #[test]
