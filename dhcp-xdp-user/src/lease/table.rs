@@ -131,6 +131,8 @@ pub struct TableCounts {
     pub remembered: u64,
     /// Declined.
     pub declined: u64,
+    /// How often relay agent information was left out because its memory is used up.
+    pub agent_info_left_out: u64,
 }
 
 /// Slots that a worker which finds no free address looks at, so that none waits for the housekeeping thread.
@@ -316,7 +318,8 @@ impl LeaseTable {
     /// Counts by state, of some hundred counters added up. Overdue ones count as what they were until
     /// [`expire`](Self::expire) has got to them.
     pub fn counts(&self) -> TableCounts {
-        self.counts.read(u64::from(self.layout.slots()))
+        let agent_info_left_out = self.side.agents_left_out();
+        TableCounts { agent_info_left_out, ..self.counts.read(u64::from(self.layout.slots())) }
     }
 
     /// How many thousandths of a subnet's addresses are in use (offered, bound or declined): two loads. Overdue ones count until
@@ -420,11 +423,6 @@ impl LeaseTable {
     /// Whether any lease has had relay agent information.
     pub fn has_agent_info(&self) -> bool {
         self.side.has_agents()
-    }
-
-    /// How often relay agent information was left out because there was no room for it.
-    pub fn agent_info_left_out(&self) -> u64 {
-        self.side.agents_left_out()
     }
 
     /// What a lease counts against; nothing when the address has changed hands or time since.
