@@ -15,6 +15,7 @@ mod ledger;
 mod lifecycle;
 mod load;
 mod net;
+mod recall;
 mod relays;
 mod rings;
 mod site;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         hostile::tests(),
         lab::tests(),
         lifecycle::tests(),
+        recall::tests(),
         relays::tests(),
         rings::tests(),
         storm::tests(),
