@@ -43,8 +43,7 @@ fn binding(number: u32, generation: u32, id_len: usize) -> Binding {
 }
 
 fn lease(binding: &Binding) -> Lease {
-    let Binding { address, state, generation, started_s, expires_s, .. } = *binding;
-    Lease { address, state, generation, started_s, expires_s }
+    binding.lease()
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) -> Ticket {
