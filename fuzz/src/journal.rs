@@ -20,7 +20,7 @@ use std::{
 use dhcp_xdp::{
     config::Durability,
     journal::{Journal, Lane, Recovery},
-    lease::{Binding, BindingState, HwAddress},
+    lease::{Binding, BindingState, HwAddress, Space},
     wake::Wake,
 };
 use tempfile::TempDir;
@@ -49,6 +49,7 @@ fn binding(n: u8, id_len: usize) -> Binding {
     let mut chaddr = [0; 16];
     chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, n]);
     Binding {
+        space: Space::GLOBAL,
         address: Ipv4Addr::new(192, 0, 2, n % 5),
         state: states[usize::from(n) % 4],
         generation: u32::from(n),

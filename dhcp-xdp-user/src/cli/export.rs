@@ -28,7 +28,7 @@ pub(super) enum Format {
 }
 
 /// The columns of a CSV file. More may be added, at the end.
-pub(super) const COLUMNS: [&str; 13] = [
+pub(super) const COLUMNS: [&str; 14] = [
     "address",
     "state",
     "hw_address",
@@ -37,6 +37,7 @@ pub(super) const COLUMNS: [&str; 13] = [
     "expires_at",
     "subnet",
     "hw_type",
+    "vrf",
     "relay_agent_info",
     "circuit_id",
     "remote_id",
@@ -111,6 +112,7 @@ fn line(format: Format, lease: &LeaseView) -> Result<String, Failure> {
         &or_nothing(&lease.expires_at),
         &or_nothing(&subnet),
         &hw_type,
+        &or_nothing(&lease.vrf),
         &or_nothing(&lease.relay_agent_info),
         &or_nothing(&lease.circuit_id),
         &or_nothing(&lease.remote_id),

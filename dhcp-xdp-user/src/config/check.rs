@@ -153,6 +153,11 @@ impl Checker<'_> {
         self.links.entry(name.to_owned()).or_insert_with(ask).clone()
     }
 
+    /// Why a program cannot be run, as far as that is known.
+    pub fn program(&self, path: &std::path::Path) -> Option<String> {
+        self.machine.program(path)
+    }
+
     /// A unicast IPv4 address.
     pub fn address(&mut self, given: &Text) -> Option<Ipv4Addr> {
         let text = given.get_ref();
@@ -186,7 +191,8 @@ pub(super) fn check(
     let interfaces = interfaces(&mut checker, form);
     let levels = Levels::new(&mut checker, form);
     let (classes, mut overlays) = super::classes::classes(&mut checker, form, &levels);
-    let (subnets, vrfs) = super::subnets::subnets(&mut checker, form, &levels);
+    let vrfs = super::vrfs::vrfs(&mut checker, form);
+    let subnets = super::subnets::subnets(&mut checker, form, &levels, &vrfs);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }
@@ -217,6 +223,7 @@ pub(super) fn check(
         max_hops: checker.number(form.max_hops.as_ref(), 0..=255, 16, " relay agents") as u8,
         client_subnet_selection: form.client_subnet_selection,
         load_balance: load_balance(&mut checker, form),
+        events: super::events::settings(&mut checker, form.history.as_ref(), form.hook.as_ref()),
         overlays,
     };
     let total = config.address_count();

@@ -174,6 +174,7 @@ with_settings! {
         interface: Option<Text>,
         vlan: Option<Spanned<Value>>,
         inner: Option<Spanned<Value>>,
+        vrf: Option<Text>,
         subnets: Vec<Text>,
         reservations: Option<Text>,
     }
@@ -189,6 +190,7 @@ pub(super) struct ReservationForm {
     pub circuit_id: Option<Text>,
     pub remote_id: Option<Text>,
     pub address: Option<Text>,
+    pub vrf: Option<Text>,
     pub hostname: Option<Text>,
     pub classes: Vec<Text>,
     pub lease_time_s: Option<Number>,
@@ -228,12 +230,42 @@ pub(super) struct DefinitionForm {
     pub space: Option<Text>,
 }
 
+/// `[[vrf]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct VrfForm {
+    pub name: Option<Text>,
+    pub number: Option<Number>,
+}
+
 /// `[load_balance]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LoadBalanceForm {
     pub buckets: Vec<Text>,
     pub after_secs: Option<Number>,
+}
+
+/// `[history]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HistoryForm {
+    pub directory: Option<Text>,
+    pub rotate_mib: Option<Number>,
+    pub rotate_h: Option<Number>,
+    pub keep_days: Option<Number>,
+    pub max_lag_mib: Option<Number>,
+}
+
+/// `[hook]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HookForm {
+    pub command: Option<Text>,
+    pub events: Option<Vec<Text>>,
+    pub rate_per_s: Option<Number>,
+    pub timeout_s: Option<Number>,
+    pub queue: Option<Number>,
 }
 
 /// `[[class]]`.
@@ -282,6 +314,8 @@ pub(super) struct FileForm {
     pub max_hops: Option<Number>,
     pub client_subnet_selection: bool,
     pub load_balance: Option<Spanned<LoadBalanceForm>>,
+    pub history: Option<Spanned<HistoryForm>>,
+    pub hook: Option<Spanned<HookForm>>,
     #[serde(rename = "option_definition")]
     pub option_definitions: Vec<Spanned<DefinitionForm>>,
     pub defaults: DefaultsForm,
@@ -289,6 +323,8 @@ pub(super) struct FileForm {
     pub interfaces: Vec<Spanned<InterfaceForm>>,
     #[serde(rename = "class")]
     pub classes: Vec<Spanned<ClassForm>>,
+    #[serde(rename = "vrf")]
+    pub vrfs: Vec<Spanned<VrfForm>>,
     #[serde(rename = "network")]
     pub networks: Vec<Spanned<NetworkForm>>,
     #[serde(rename = "subnet")]

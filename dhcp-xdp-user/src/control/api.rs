@@ -6,8 +6,8 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{IdKind, identifier_bytes},
-    lease::{Binding, BindingState},
+    config::{GLOBAL_NAME, IdKind, Vrfs, identifier_bytes},
+    lease::{Binding, BindingState, Space},
     wire::relay::RelayAgentInfo,
 };
 
@@ -30,21 +30,30 @@ pub struct LeaseView {
     pub expires_at: Option<String>,
     /// The subnet's prefix; none when it is not known (a listing without a running server).
     pub subnet: Option<Ipv4Net>,
-    /// What the relay agent said last, all of option 82, lower case with colons; none when no message of the client had any.
+    /// The VPN that the address is of, by its name; none outside of all.
+    #[serde(default)]
+    pub vrf: Option<String>,
+    /// What the relay agent said last, all of option 82, lower case with colons; not there when no message of the client had any,
+    /// nor is what follows, which is part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_agent_info: Option<String>,
-    /// The circuit in it (RFC 3046 3.1), and what follows from it: see [`text_or_hex`].
+    /// The circuit (RFC 3046 3.1); as all of these by [`text_or_hex`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub circuit_id: Option<String>,
     /// The remote end of the circuit (RFC 3046 3.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote_id: Option<String>,
     /// The subscriber (RFC 3993).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscriber_id: Option<String>,
     /// The relay agent (RFC 6925).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay_id: Option<String>,
 }
 
 impl LeaseView {
-    /// Of a binding in a subnet.
-    pub fn new(binding: &Binding, subnet: Option<Ipv4Net>) -> Self {
+    /// Of a binding in a subnet, which is in one of these VPNs or in none.
+    pub fn new(binding: &Binding, subnet: Option<Ipv4Net>, vrfs: &Vrfs) -> Self {
         let relay_agent = RelayAgentInfo::new(&binding.agent_info);
         Self {
             address: binding.address,
@@ -55,11 +64,20 @@ impl LeaseView {
             started_at: rfc3339(binding.started_s),
             expires_at: (binding.expires_s != u32::MAX).then(|| rfc3339(binding.expires_s)),
             subnet,
+            vrf: (binding.space != Space::GLOBAL).then(|| vrfs.name_of(binding.space)),
             relay_agent_info: Some(colons(&binding.agent_info)).filter(|text| !text.is_empty()),
             circuit_id: relay_agent.circuit_id().map(text_or_hex),
             remote_id: relay_agent.remote_id().map(text_or_hex),
             subscriber_id: relay_agent.subscriber_id().map(text_or_hex),
             relay_id: relay_agent.relay_id().map(text_or_hex),
+        }
+    }
+
+    /// The address with its VPN, if it is in one: `10.0.0.1%red`, as [`SpacedAddress`](crate::lease::SpacedAddress) has it.
+    pub fn place(&self) -> String {
+        match &self.vrf {
+            Some(vrf) => format!("{}%{vrf}", self.address),
+            None => self.address.to_string(),
         }
     }
 }
@@ -89,6 +107,8 @@ pub struct Filter {
     pub state: Option<BindingState>,
     /// With an address in this prefix only.
     pub subnet: Option<Ipv4Net>,
+    /// With an address of this VPN only, by its name; [`GLOBAL_NAME`](crate::config::GLOBAL_NAME) is outside of all.
+    pub vrf: Option<String>,
     /// Of this hardware address only.
     pub hw_address: Option<Vec<u8>>,
     /// Of this client identifier only.
@@ -105,6 +125,7 @@ pub struct Filter {
 pub(super) struct FilterQuery {
     state: Option<String>,
     subnet: Option<String>,
+    vrf: Option<String>,
     hw_address: Option<String>,
     client_id: Option<String>,
     circuit_id: Option<String>,
@@ -112,7 +133,15 @@ pub(super) struct FilterQuery {
 }
 
 impl Filter {
-    /// Whether a binding is wanted.
+    /// The space that its VPN has, if it names one.
+    ///
+    /// # Errors
+    /// There is no such VPN.
+    pub fn space(&self, vrfs: &Vrfs) -> Result<Option<Space>, String> {
+        self.vrf.as_deref().map(|name| parse_vrf(name, vrfs)).transpose()
+    }
+
+    /// Whether a binding is wanted, whichever VPN it is of.
     pub fn takes(&self, binding: &Binding) -> bool {
         let relay_agent = RelayAgentInfo::new(&binding.agent_info);
         self.state.is_none_or(|state| binding.state == state)
@@ -123,12 +152,13 @@ impl Filter {
             && self.remote_id.as_ref().is_none_or(|id| relay_agent.remote_id() == Some(id))
     }
 
-    /// As a query string, empty or with its question mark. Its values have no character that needs escaping.
+    /// As a query string, empty or with its question mark. Only names have characters that need escaping.
     pub(super) fn query(&self) -> String {
         let hex = |name, id: &Vec<u8>| format!("{name}={}", hex(id));
         let pairs = [
             self.state.map(|state| format!("state={}", state.name())),
             self.subnet.map(|subnet| format!("subnet={subnet}")),
+            self.vrf.as_deref().map(vrf_query),
             self.hw_address.as_ref().map(|hw| format!("hw_address={}", colons(hw))),
             self.client_id.as_ref().map(|id| format!("client_id={}", colons(id))),
             self.circuit_id.as_ref().map(|id| hex("circuit_id", id)),
@@ -146,6 +176,7 @@ impl TryFrom<FilterQuery> for Filter {
         Ok(Self {
             state: query.state.as_deref().map(parse_state).transpose()?,
             subnet: query.subnet.as_deref().map(parse_subnet).transpose()?,
+            vrf: query.vrf,
             hw_address: query.hw_address.as_deref().map(parse_bytes).transpose()?,
             client_id: query.client_id.as_deref().map(parse_bytes).transpose()?,
             circuit_id: query.circuit_id.as_deref().map(parse_text_or_hex).transpose()?,
@@ -165,6 +196,22 @@ pub fn parse_state(text: &str) -> Result<BindingState, String> {
         .into_iter()
         .find(|state| state.name() == text)
         .ok_or_else(|| format!("found state `{text}`; expected {}", states.map(BindingState::name).join(", ")))
+}
+
+/// The space of a VPN by its name.
+///
+/// # Errors
+/// There is none of this name.
+pub fn parse_vrf(name: &str, vrfs: &Vrfs) -> Result<Space, String> {
+    vrfs.named(name).ok_or_else(|| {
+        let known: Vec<&str> = vrfs.iter().map(|vrf| &vrf.name[..]).chain([GLOBAL_NAME]).collect();
+        format!("found VPN `{name}`; expected {}", known.join(", "))
+    })
+}
+
+/// A VPN's name as part of a query string.
+pub(super) fn vrf_query(name: &str) -> String {
+    format!("vrf={}", form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>())
 }
 
 /// A prefix; host bits are taken for what they are not.
@@ -245,12 +292,13 @@ pub fn now_s() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::HwAddress;
+    use crate::lease::{HwAddress, Space};
 
     fn binding() -> Binding {
         let mut chaddr = [0; 16];
         chaddr[..6].copy_from_slice(&[2, 0, 0xAB, 0, 0, 1]);
         Binding {
+            space: Space::GLOBAL,
             address: [192, 0, 2, 10].into(),
             state: BindingState::Bound,
             generation: 1,
@@ -265,7 +313,9 @@ mod tests {
 
     #[test]
     fn a_binding_is_shown_as_scripts_read_it() {
-        let json = serde_json::to_value(LeaseView::new(&binding(), Some("192.0.2.0/24".parse().unwrap()))).unwrap();
+        let json =
+            serde_json::to_value(LeaseView::new(&binding(), Some("192.0.2.0/24".parse().unwrap()), &Vrfs::default()))
+                .unwrap();
         let expected = serde_json::json!({
             "address": "192.0.2.10",
             "hw_address": "02:00:ab:00:00:01",
@@ -275,6 +325,7 @@ mod tests {
             "started_at": "2023-11-14T22:13:20Z",
             "expires_at": "2023-11-14T23:13:20Z",
             "subnet": "192.0.2.0/24",
+            "vrf": null,
             "relay_agent_info": "01:04:65:74:68:37:02:02:00:ff:06:02:30:78:0c:01:72",
             "circuit_id": "eth7",
             "remote_id": "0x00ff",
@@ -293,9 +344,9 @@ mod tests {
             agent_info: Default::default(),
             ..binding()
         };
-        let view = LeaseView::new(&forgotten, None);
-        assert_eq!((view.relay_agent_info, view.circuit_id, view.remote_id), (None, None, None));
-        assert_eq!((view.subscriber_id, view.relay_id), (None, None));
+        let view = LeaseView::new(&forgotten, None, &Vrfs::default());
+        let json = serde_json::to_string(&view).unwrap();
+        assert!(!json.contains("relay") && !json.contains("circuit"), "of a relay agent there is nothing: {json}");
         assert_eq!((view.hw_address, view.client_id, view.expires_at, view.subnet), (None, None, None, None));
     }
 
@@ -306,6 +357,7 @@ mod tests {
             subnet: Some("192.0.2.0/28".parse().unwrap()),
             hw_address: Some(vec![2, 0, 0xAB, 0, 0, 1]),
             client_id: Some(vec![1, 2, 0xFF]),
+            vrf: None,
             circuit_id: Some(b"eth7".to_vec()),
             remote_id: Some(vec![0, 0xff]),
         };

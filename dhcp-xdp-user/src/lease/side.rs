@@ -99,11 +99,13 @@ impl SideData {
         }
     }
 
-    /// Lets a slot have the relay agent information of another one. The caller holds both.
+    /// Lets a slot have the relay agent information of another one, if that has any. The caller holds both.
     pub fn copy_agent_info(&self, from: u32, to: u32) {
         let mut agent_info = AgentInfo::new();
         self.agent_info(from, &mut agent_info);
-        self.write_agent_info(to, &agent_info);
+        if !agent_info.is_empty() {
+            self.write_agent_info(to, &agent_info);
+        }
     }
 
     /// Whether a slot has just this relay agent information; it means something only under the slot's version.

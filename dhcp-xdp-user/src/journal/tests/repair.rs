@@ -58,7 +58,7 @@ fn copy(dir: &TempDir) -> TempDir {
     copy
 }
 
-fn kept(dir: &TempDir) -> BTreeMap<Ipv4Addr, Binding> {
+fn kept(dir: &TempDir) -> BTreeMap<SpacedAddress, Binding> {
     newest(read(dir).unwrap().0)
 }
 
@@ -144,7 +144,7 @@ fn a_lease_outlives_what_its_relay_agent_said() {
         assert!(recover(&damaged).is_err() && !look(&damaged).is_sound());
         let number = u32::from_le_bytes(std::array::from_fn(|i| whole[at + 8 + i])) & 0xff;
         // The third one's identifier was in what is lost.
-        let suspects = if number == 3 { vec![said(3, 60).address] } else { vec![] };
+        let suspects = if number == 3 { vec![said(3, 60).at()] } else { vec![] };
         assert_eq!(look(&damaged).suspects, suspects);
         repair(&damaged);
         let mut want: Vec<Binding> = [said(1, 7), said(2, 7), said(3, 60)].into();
@@ -192,7 +192,7 @@ fn records_that_are_gone_name_the_addresses_that_may_have_lost_their_last_change
     let path = segments(&dir)[0].clone();
     let mut bytes = fs::read(&path).unwrap();
     for record in bytes[2 * RECORD..6 * RECORD].chunks_mut(RECORD) {
-        record[41..].iter_mut().for_each(|byte| *byte ^= 0xff);
+        record[42..].iter_mut().for_each(|byte| *byte ^= 0xff);
     }
     fs::write(&path, bytes).unwrap();
     let inspection = look(&dir);
@@ -200,7 +200,7 @@ fn records_that_are_gone_name_the_addresses_that_may_have_lost_their_last_change
     let damage = &inspection.damage[0];
     assert_eq!((damage.offset, damage.bytes, damage.lost), (128, 256, 4));
     assert_eq!((damage.records_before, damage.records_after), (0, 10));
-    assert_eq!(inspection.suspects, Vec::<Ipv4Addr>::new(), "what is lost of them was not the last");
+    assert_eq!(inspection.suspects, [], "what is lost of them was not the last");
     assert_eq!(
         inspection.nameless, 4,
         "two markers, which nobody can tell from changes, and two changes with bytes that are wrong"
@@ -211,11 +211,11 @@ fn records_that_are_gone_name_the_addresses_that_may_have_lost_their_last_change
     bytes[3 * RECORD + 50..4 * RECORD].fill(0xee);
     fs::write(&path, bytes).unwrap();
     let inspection = look(&dir);
-    assert_eq!(inspection.suspects, [all[4].address]);
+    assert_eq!(inspection.suspects, [all[4].at()]);
     let (before, after) = (inspection.damage[1].records_before, inspection.damage[1].records_after);
     assert_eq!((inspection.damage[1].offset, before, after), (192, 2, 7));
     let mut want = newest(all[2..].to_vec());
-    want.remove(&all[4].address);
+    want.remove(&all[4].at());
     repair(&dir);
     assert_eq!(kept(&dir), want);
 }
@@ -243,7 +243,7 @@ fn a_segment_that_is_cut_short_missing_or_all_noise_costs_only_its_own_records()
         repair(&damaged);
         let mut want = without.clone();
         if how == "cut" {
-            want.insert(all[4].address, all[4].clone());
+            want.insert(all[4].at(), all[4].clone());
         }
         assert_eq!(kept(&damaged), want, "{how}");
     }
@@ -259,7 +259,7 @@ fn a_base_record_without_its_continuation_is_lost_by_name() {
     bytes[5 * RECORD..6 * RECORD].fill(0);
     fs::write(&path, bytes).unwrap();
     let inspection = look(&dir);
-    assert_eq!(inspection.suspects, [Ipv4Addr::from(0x0a00_0002)]);
+    assert_eq!(inspection.suspects, [Ipv4Addr::from(0x0a00_0002).into()]);
     assert_eq!(inspection.records, 3);
     repair(&dir);
     assert_eq!(read(&dir).unwrap().0, [binding(1, 1, 0), binding(3, 1, 7), binding(4, 1, 0)]);
@@ -286,6 +286,7 @@ fn what_was_never_acknowledged_is_not_saved() {
     let second = Header {
         kind: segment::Kind::Segment,
         carries: false,
+        carried: Default::default(),
         number: 1,
         seed: 3,
         previous: Some((0, 6 * RECORD as u64)),
@@ -294,7 +295,7 @@ fn what_was_never_acknowledged_is_not_saved() {
     let inspection = look(&dir);
     assert!(!inspection.is_sound());
     repair(&dir);
-    assert_eq!(kept(&dir).get(&real.address), Some(&real));
+    assert_eq!(kept(&dir).get(&real.at()), Some(&real));
 }
 
 #[test]
@@ -442,9 +443,9 @@ proptest! {
         let newest = newest(all.clone());
         for binding in &found {
             prop_assert!(all.contains(binding), "{:?}", binding);
-            let is_newest = newest.get(&binding.address) == Some(binding);
+            let is_newest = newest.get(&binding.at()) == Some(binding);
             prop_assert!(
-                is_newest || inspection.suspects.contains(&binding.address) || inspection.nameless > 0 || inspection.torn_bytes > 0,
+                is_newest || inspection.suspects.contains(&binding.at()) || inspection.nameless > 0 || inspection.torn_bytes > 0,
                 "{:?}: {:?}", binding, inspection
             );
         }
