@@ -16,6 +16,7 @@ mod lifecycle;
 mod load;
 mod net;
 mod probing;
+mod recall;
 mod relays;
 mod rings;
 mod site;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         lab::tests(),
         lifecycle::tests(),
         probing::tests(),
+        recall::tests(),
         relays::tests(),
         rings::tests(),
         storm::tests(),
