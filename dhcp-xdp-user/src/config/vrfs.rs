@@ -12,7 +12,10 @@ use super::{
     file::{FileForm, Text, VrfForm},
     values,
 };
-use crate::{control::colons, lease::Space};
+use crate::{
+    control::colons,
+    lease::{Space, SpacedAddress},
+};
 
 /// What operators call the space outside of all VPNs.
 pub const GLOBAL_NAME: &str = "global";
@@ -110,6 +113,14 @@ impl Vrfs {
             Ok(at) => self.all[usize::from(self.by_space[at].1)].name.clone(),
             Err(_) if space == Space::GLOBAL => GLOBAL_NAME.to_owned(),
             Err(_) => format!("#{}", space.0),
+        }
+    }
+
+    /// An address with its VPN, if it is in one, as operators write it: `10.0.0.1%red`.
+    pub fn place(&self, at: SpacedAddress) -> String {
+        match at.space {
+            Space::GLOBAL => at.address.to_string(),
+            space => format!("{}%{}", at.address, self.name_of(space)),
         }
     }
 
