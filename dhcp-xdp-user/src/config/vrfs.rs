@@ -163,10 +163,12 @@ fn id_of(name: &str) -> Result<Vec<u8>, &'static str> {
             Some(id) if id.len() == 7 => Ok([&[TYPE_VPN_ID], &id[..]].concat()),
             _ => Err("seven bytes as vpn-id:00:11:22:33:44:55:66"),
         },
-        None if name.is_empty() || name.len() > 254 || !name.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Err("a VPN's name of ASCII letters, or vpn-id: and its number")
+        None => {
+            let is_shown = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+            let is_name = !name.is_empty() && name.len() <= 254 && name.trim() == name && name.bytes().all(is_shown);
+            let expected = "a VPN's name of ASCII letters, or vpn-id: and its number";
+            is_name.then(|| [&[TYPE_NAME], name.as_bytes()].concat()).ok_or(expected)
         }
-        None => Ok([&[TYPE_NAME], name.as_bytes()].concat()),
     }
 }
 
