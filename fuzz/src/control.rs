@@ -53,6 +53,7 @@ impl Fake {
                     hw,
                     client_id,
                     limits: Default::default(),
+                    agent_info: Default::default(),
                 },
             )
         });
@@ -75,6 +76,7 @@ impl Backend for Fake {
             interfaces: vec![],
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            events: Default::default(),
         }
     }
     fn trouble(&self) -> Option<String> {

@@ -124,6 +124,7 @@ impl Fields<'_> {
             hw,
             client_id,
             limits: Default::default(),
+            agent_info: Default::default(),
         })))
     }
 

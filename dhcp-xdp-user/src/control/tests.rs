@@ -51,6 +51,7 @@ fn binding(address: Ipv4Addr, state: BindingState) -> Binding {
         hw: HwAddress { htype: 1, hlen: 6, chaddr },
         client_id: address.octets().into_iter().collect(),
         limits: Default::default(),
+        agent_info: Default::default(),
     }
 }
 
@@ -64,6 +65,7 @@ impl Backend for Fake {
             interfaces: vec![],
             journal: JournalStatus { failing: self.failing.clone(), ..JournalStatus::default() },
             leases: LeaseStats { total: 7, ..LeaseStats::default() },
+            events: Default::default(),
         }
     }
 

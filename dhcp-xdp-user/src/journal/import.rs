@@ -156,7 +156,8 @@ impl Import {
     fn open(&self) -> Result<WholeSegment, JournalError> {
         let name = segment::unfinished_name(self.end.next);
         let (number, seed, previous) = (self.end.next, segment::random_seed(), self.end.last);
-        let header = Header { kind: Kind::Segment, number, seed, previous, carries: false };
+        let header =
+            Header { kind: Kind::Segment, number, seed, previous, carries: false, carried: Default::default() };
         WholeSegment::begin(&DirectoryDisk::new(&self.dir), header, &name)
             .map_err(JournalError::io(&self.dir, "begin a segment in it"))
     }

@@ -19,6 +19,7 @@ use super::{
     Disk, JournalError,
     chain::{self, End, Link},
     record::{Bytes, MAX_RECORDS, MAX_TAIL, RECORD, Record},
+    segment::Carried,
     snapshot::Assembly,
 };
 use crate::{
@@ -88,6 +89,17 @@ impl Found {
             sure => Some((link.header.number, *sure)),
         });
         Ok(End { last, next })
+    }
+
+    /// What [`unsure`](Self::unsure) hands out.
+    pub fn carried(&self, disk: &dyn Disk) -> Result<Carried, JournalError> {
+        let first = self.files.iter().find(|file| file.sure < file.end);
+        let mut carried = Carried { records: 0, from: first.map_or(0, |file| file.link.header.number) };
+        self.unsure(disk, |records| {
+            carried.records += records.len() as u64;
+            Ok(())
+        })?;
+        Ok(carried)
     }
 
     /// Hands out the records of changes that count and may not be durable, oldest first.
@@ -197,7 +209,7 @@ fn shares(link: &Link, end: u64) -> impl Iterator<Item = (&Link, Range<u64>)> {
 }
 
 /// Hands out the changes whose base record is in this range, all of which is to be good; returns how many.
-fn replay(
+pub(super) fn replay(
     disk: &dyn Disk,
     link: &Link,
     range: Range<u64>,

@@ -120,7 +120,8 @@ impl Repair {
             _ => {}
         }
         let (number, seed) = (self.number, segment::random_seed());
-        let header = Header { kind: Kind::Segment, number, seed, previous: None, carries: true };
+        let header =
+            Header { kind: Kind::Segment, number, seed, previous: None, carries: true, carried: Default::default() };
         let written = self.write_to(&name, header, progress);
         if written.is_err() {
             // Of no use, and the disk may be full.

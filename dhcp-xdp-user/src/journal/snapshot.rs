@@ -7,7 +7,7 @@ use super::{
     chain::{self, Link, READ_SIZE},
     record::{self, Bytes, MAX_RECORDS, RECORD, Record},
     recovery::Parts,
-    segment::{self, Header, Kind},
+    segment::{self, Carried, Header, Kind},
 };
 use crate::{clock::Moment, lease::Binding};
 
@@ -132,8 +132,14 @@ impl SnapshotWriter {
             io::ErrorKind::AlreadyExists => disk.remove(&name).and_then(|()| disk.create(&name)),
             _ => Err(error),
         })?;
-        let header =
-            Header { kind: Kind::Snapshot, number, seed: segment::random_seed(), previous: None, carries: true };
+        let header = Header {
+            kind: Kind::Snapshot,
+            number,
+            seed: segment::random_seed(),
+            previous: None,
+            carries: true,
+            carried: Carried::default(),
+        };
         file.append(&header.encode())?;
         Ok(Self { file, header, len: RECORD as u64, buffer: Vec::with_capacity(CHUNK + (MAX_RECORDS + 1) * RECORD) })
     }
@@ -186,7 +192,7 @@ impl WholeSegment {
     }
 
     pub fn add(&mut self, binding: &Binding) -> io::Result<()> {
-        record::encode(&binding.lease(), &binding.hw, &binding.client_id, &binding.limits, |mut bytes| {
+        record::encode(&binding.lease(), &binding.hw, &binding.client_id, binding.kept(), |mut bytes| {
             record::seal(&mut bytes, self.seed);
             self.buffer.extend_from_slice(&bytes);
         });
