@@ -31,6 +31,7 @@ pub fn tests() -> Vec<Trial> {
         test("history_says_who_had_an_address_at_a_time", who),
         test("history_catches_up_when_its_full_disk_has_room_again_and_clients_are_served_meanwhile", full),
         test("a_hook_is_run_for_each_event_with_variables", hooked),
+        test("the_end_of_a_lease_is_told_to_history_and_hook", ended),
         test("a_hook_that_hangs_holds_no_client_up", hanging),
     ]
 }
@@ -277,6 +278,35 @@ fn hooked() -> Result<()> {
     ensure!(leaked.is_empty(), "the hook has descriptors of the server:\n{leaked}");
     let stats = server.stats()?;
     ensure!(figure(&stats, "/events/hook/done")? >= bound.len() as u64, "{}", stats["events"]);
+    stop(server, site.server_end()).map(drop)
+}
+
+fn ended() -> Result<()> {
+    let site = Direct::new(Veth::default())?;
+    let out = site.lab.path("events");
+    let script = format!("echo \"$DHCP_XDP_EVENT $DHCP_XDP_ADDRESS $DHCP_XDP_HW_ADDRESS\" >> {}", out.display());
+    let command = program(&site, &script)?;
+    let sections =
+        format!("[history]\n[hook]\ncommand = \"{}\"\nevents = [\"expired\"]\nrate_per_s = 500\n", command.display());
+    let short = configuration(&sections).replace("lease_time_s = 3600", "lease_time_s = 4");
+    let server = Server::start_configured(&site.inside, site.state(), &short)?;
+    storm(&site, "dora", 100, 1, &["--rate", "10"])?;
+    let count = server.leases()?.iter().filter(|lease| lease["state"] == "bound").count();
+    ensure!(count > 10, "{count} leases");
+    let text = wait_for("all to have ended", LIMIT, || {
+        let text = fs::read_to_string(&out).unwrap_or_default();
+        Ok((text.lines().count() >= count).then_some(text))
+    })?;
+    let line = text.lines().next().context("no line")?;
+    let words: Vec<&str> = line.split(' ').collect();
+    let ["expired", address, mac] = words[..] else { anyhow::bail!("a strange line: {line}") };
+    caught_up(&server)?;
+    std::thread::sleep(Duration::from_millis(1500));
+    let found = holds(&site.state(), &["--address", address])?;
+    ensure!(found.len() == 1 && found[0]["ended_by"] == "expired" && found[0]["hw_address"] == mac, "{found:?}");
+    ensure!(found[0]["to"] == found[0]["expires_at"], "{found:?}");
+    let nobody = history(&site.state(), &["--address", address, "--at", &now_s().to_string()])?;
+    ensure!(nobody.status.code() == Some(1), "{nobody:?}");
     stop(server, site.server_end()).map(drop)
 }
 
