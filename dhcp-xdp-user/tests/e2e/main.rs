@@ -16,6 +16,7 @@ mod ledger;
 mod lifecycle;
 mod load;
 mod net;
+mod recall;
 mod relays;
 mod rings;
 mod site;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         hostile::tests(),
         lab::tests(),
         lifecycle::tests(),
+        recall::tests(),
         relays::tests(),
         rings::tests(),
         storm::tests(),

@@ -24,6 +24,7 @@ mod long_options;
 mod networks;
 mod policies;
 mod pools;
+mod recall;
 mod replies;
 mod reservations;
 mod selection;

@@ -217,7 +217,7 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
         Processor::new(Arc::new(config), leases.clone(), lanes.pop().unwrap(), shared, counters.clone());
     let mut random = Random(7);
     let mut chunks = vec![[0u8; CHUNK]; BATCH];
-    let mut longest = 0;
+    let mut longest = [0; 2];
     for round in 0..400 {
         let now_s = NOW_S + round * 20;
         let frames: Vec<Vec<u8>> = (0..BATCH).map(|_| any(&mut random, &leases, now_s)).collect();
@@ -235,11 +235,15 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
             leases.expire(now_s, 64);
         });
         assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "round {round}");
-        longest = longest.max(leases.iter(now_s).map(|binding| binding.client_id.len()).max().unwrap_or(0));
+        for binding in leases.iter(now_s) {
+            let lens = [binding.client_id.len(), binding.agent_info.len()];
+            longest = std::array::from_fn(|at| longest[at].max(lens[at]));
+        }
     }
     // All of it was there.
     let counts = counters.snapshot();
-    assert!(longest > 200 && longest <= ClientId::new().capacity(), "long identifiers were leased to: {longest}");
+    let is_long = |len: &usize| *len > 200 && *len <= ClientId::new().capacity();
+    assert!(longest.iter().all(is_long), "long identifiers, and option 82 with many, were leased to: {longest:?}");
     drop(processor);
     journal.stop().unwrap();
     counts
