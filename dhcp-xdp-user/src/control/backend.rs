@@ -4,7 +4,7 @@ use std::{
     net::Ipv4Addr,
     ops::ControlFlow,
     os::fd::AsFd as _,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,8 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::{
     clock::Clock,
     config::Config,
-    journal::{Lane, Ticket},
-    lease::{Binding, Lease, LeaseTable},
+    journal::{Lane, Places, Ticket},
+    lease::{Binding, Ended, LeaseTable},
     stats::Stats,
     wake::Wake,
 };
@@ -32,6 +32,9 @@ pub enum ReleaseError {
     /// Nobody has it.
     #[error("nobody has {0}: there is nothing to release")]
     NotLeased(Ipv4Addr),
+    /// The disk does not keep up; nothing was changed.
+    #[error("{0} is not released: the journal takes no record of it: see `journal` in `dhcp-xdp stats`")]
+    JournalFull(Ipv4Addr),
     /// The disk does not keep up; the address may be leased again after a restart.
     #[error("{0} is released, but its record is not on stable storage yet: see `journal` in `dhcp-xdp stats`")]
     NotDurable(Ipv4Addr),
@@ -84,18 +87,24 @@ impl ServerBackend {
         Self { config, leases, clock, stats, trouble, lane: Mutex::new(lane), wake }
     }
 
-    /// Hands a change over and waits until it is durable. The lock is held meanwhile: one operator's command at a time.
-    fn commit(&self, lease: &Lease, binding: &Binding) -> bool {
-        let deadline = Instant::now() + COMMIT_PATIENCE;
-        let mut lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
-        let ticket = loop {
-            match lane.submit(lease, &binding.hw, &binding.client_id) {
-                Ok(ticket) => break ticket,
-                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
-                Err(_) => return false,
+    /// The lane, once it has room for a change. It is held until the change is durable: one operator's command at a time.
+    fn lane_with_room(&self, deadline: Instant) -> Option<MutexGuard<'_, Lane>> {
+        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        while !lane.has_room() {
+            if Instant::now() >= deadline {
+                return None;
             }
-        };
-        !lane.parks() || self.wait_durable(&lane, ticket, deadline)
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Some(lane)
+    }
+
+    /// Hands a change over and waits until it is durable.
+    fn commit(&self, lane: &mut Lane, ended: &Ended, binding: &Binding, deadline: Instant) -> bool {
+        let places = Places { counted: &[], freed: &ended.freed };
+        let Ok(ticket) = lane.push_counted(&ended.lease, &binding.hw, &binding.client_id, places) else { return false };
+        lane.ring();
+        !lane.parks() || self.wait_durable(lane, ticket, deadline)
     }
 
     fn wait_durable(&self, lane: &Lane, ticket: Ticket, deadline: Instant) -> bool {
@@ -161,12 +170,16 @@ impl Backend for ServerBackend {
     }
 
     fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {
-        let now_s = self.clock.now_s();
         if !self.in_pool(address) {
             return Err(ReleaseError::NotInPool(address));
         }
-        let before = self.leases.get(address, now_s).ok_or(ReleaseError::NotLeased(address))?;
-        let lease = self.leases.release_address(address, now_s).ok_or(ReleaseError::NotLeased(address))?;
+        let before = self.lease(address).ok_or(ReleaseError::NotLeased(address))?;
+        let deadline = Instant::now() + COMMIT_PATIENCE;
+        // Before anything is changed: the table must not run ahead of the journal.
+        let mut lane = self.lane_with_room(deadline).ok_or(ReleaseError::JournalFull(address))?;
+        let now_s = self.clock.now_s();
+        let ended = self.leases.release_address(address, now_s).ok_or(ReleaseError::NotLeased(address))?;
+        let lease = &ended.lease;
         // The client may have changed between the look and the release; the slot tells whose binding ended, unless it has
         // gone to yet another client since, whose record is the newer one then.
         let binding = match self.leases.get(address, now_s) {
@@ -179,7 +192,11 @@ impl Backend for ServerBackend {
                 ..before
             },
         };
-        if self.commit(&lease, &binding) { Ok(binding) } else { Err(ReleaseError::NotDurable(address)) }
+        if self.commit(&mut lane, &ended, &binding, deadline) {
+            Ok(binding)
+        } else {
+            Err(ReleaseError::NotDurable(address))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         Access, AddressRange, ClassTable, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet,
         Reservations, Subnet, Subnets, Vrf,
     },
-    journal::{LaneFull, Ticket},
+    journal::{LaneFull, Places, Ticket},
     lease::{HwAddress, Lease, LeaseTable, LimitKey, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
@@ -119,6 +119,8 @@ pub(crate) struct FakeLane {
     pub(crate) records: Vec<(Lease, HwAddress, Vec<u8>)>,
     /// What each of them counts against.
     pub(crate) limits: Vec<Vec<LimitKey>>,
+    /// Places that each of them frees.
+    pub(crate) freed: Vec<Vec<LimitKey>>,
     pub(crate) full: bool,
     pub(crate) never_parks: bool,
     /// Records that are on the disk.
@@ -131,12 +133,13 @@ impl Recorder for FakeLane {
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
-        limits: &[LimitKey],
+        places: Places<'_>,
     ) -> Result<Ticket, LaneFull> {
         if self.full {
             return Err(LaneFull);
         }
-        self.limits.push(limits.to_vec());
+        self.limits.push(places.counted.to_vec());
+        self.freed.push(places.freed.to_vec());
         self.records.push((*lease, *hw, client_id.to_vec()));
         Ok(Ticket(self.records.len() as u64))
     }

@@ -16,10 +16,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::{
+    places::{self, Places},
     record::{self, Bytes, MAX_RECORDS},
     status::Shared,
 };
-use crate::lease::{HwAddress, Lease, LimitKey, Stamp};
+use crate::lease::{HwAddress, Lease, Stamp};
 
 /// Records of one lane on their way at a time: at most what a worker can have parked with the usual number of frames.
 const LANE_CAPACITY: u64 = 16_384;
@@ -51,21 +52,28 @@ impl Stopper {
 #[derive(Debug)]
 pub(super) struct Lanes {
     pub rings: Vec<Consumer<Bytes>>,
+    /// Of each lane, where leases are counted.
+    pub freed: Vec<places::Receiver>,
     pub bell: Receiver<()>,
 }
 
-/// Makes the lanes, one for each that `shared` has.
-pub(super) fn lanes(shared: &Arc<Shared>, parks: bool) -> (Stopper, Lanes, Vec<Lane>) {
+/// Makes the lanes, one for each that `shared` has; `counts` says that leases are counted.
+pub(super) fn lanes(shared: &Arc<Shared>, parks: bool, counts: bool) -> (Stopper, Lanes, Vec<Lane>) {
     let (bell, rung) = bounded(1);
-    let mut rings = Vec::new();
+    let (mut rings, mut ends_of_freed) = (Vec::new(), Vec::new());
     let mut lanes = Vec::new();
     for index in 0..shared.lanes() {
         let (ring, end) = RingBuffer::new(LANE_CAPACITY as usize);
         rings.push(end);
+        let freed = counts.then(|| {
+            let (freed, end) = places::channel(LANE_CAPACITY as usize);
+            ends_of_freed.push(end);
+            freed
+        });
         let (bell, shared) = (bell.clone(), Arc::clone(shared));
-        lanes.push(Lane { index, ring, bell, shared, submitted: 0, limit: LANE_CAPACITY, parks });
+        lanes.push(Lane { index, ring, freed, bell, shared, submitted: 0, limit: LANE_CAPACITY, parks });
     }
-    (Stopper(bell), Lanes { rings, bell: rung }, lanes)
+    (Stopper(bell), Lanes { rings, freed: ends_of_freed, bell: rung }, lanes)
 }
 
 /// One worker's way into the journal.
@@ -73,6 +81,7 @@ pub(super) fn lanes(shared: &Arc<Shared>, parks: bool) -> (Stopper, Lanes, Vec<L
 pub struct Lane {
     index: usize,
     ring: Producer<Bytes>,
+    freed: Option<places::Sender>,
     bell: Sender<()>,
     shared: Arc<Shared>,
     submitted: u64,
@@ -97,10 +106,10 @@ impl Lane {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn push(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        self.push_counted(lease, hw, client_id, &[])
+        self.push_counted(lease, hw, client_id, Places::default())
     }
 
-    /// As [`push`](Self::push), with what the lease counts against.
+    /// As [`push`](Self::push), with what it means to lease limits.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
@@ -109,11 +118,17 @@ impl Lane {
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
-        limits: &[LimitKey],
+        Places { counted: limits, freed }: Places<'_>,
     ) -> Result<Ticket, LaneFull> {
         let count = record::records_of(record::tail_len(client_id.len(), limits.len()));
         // Without its reader, nothing becomes durable any more.
         if self.room() < count as u64 || self.ring.is_abandoned() {
+            return Err(LaneFull);
+        }
+        // Before the record, so that they are there when it is durable.
+        if let Some(waiting) = self.freed.as_mut().filter(|_| !freed.is_empty())
+            && !waiting.send(self.submitted + 1, freed)
+        {
             return Err(LaneFull);
         }
         if count == 1 {

@@ -16,6 +16,7 @@ mod import;
 mod inspect;
 mod lane;
 mod mend;
+mod places;
 mod record;
 mod recovery;
 mod repair;
@@ -40,6 +41,7 @@ pub use disk::{DirectoryDisk, Disk, DiskEntry, DiskLock, SegmentFile, StoredFile
 pub use import::{Import, Imported, NotImported};
 pub use inspect::{Damage, DamageKind, Ignored, Inspection, Progress, SegmentView, inspect};
 pub use lane::{Lane, LaneFull, Ticket};
+pub use places::{OnFreed, Places};
 pub use recovery::RecoveryReport;
 pub use repair::{Repair, Repaired};
 pub use status::JournalStatus;
@@ -163,7 +165,7 @@ fn command(what: &str, segment: &str) -> String {
 const STOP_PATIENCE: Duration = if cfg!(test) { Duration::from_secs(2) } else { Duration::from_secs(10) };
 
 /// How a journal works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// When an ACK may leave.
     pub durability: Durability,
@@ -171,12 +173,20 @@ pub struct Options {
     pub compaction: CompactionPolicy,
     /// The clock whose time is kept with each group, for the next start.
     pub clock: Clock,
+    /// Where the configuration has lease limits: what is told of places that have become free.
+    pub on_freed: Option<OnFreed>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("durability", &self.durability).finish_non_exhaustive()
+    }
 }
 
 impl Options {
     /// The usual ones, with a clock of their own.
     pub fn new(durability: Durability) -> Self {
-        Self { durability, compaction: CompactionPolicy::default(), clock: Clock::start() }
+        Self { durability, compaction: CompactionPolicy::default(), clock: Clock::start(), on_freed: None }
     }
 }
 
@@ -249,16 +259,17 @@ impl Recovery {
     /// # Errors
     /// The new segment cannot be made, or a thread not be started.
     pub fn start(self, options: Options, wakes: Vec<Arc<Wake>>) -> Result<(Journal, Vec<Lane>), JournalError> {
-        let Options { durability, compaction, clock } = options;
+        let Options { durability, compaction, clock, on_freed } = options;
         let Self { disk, found, lock } = self;
         let shared = Arc::new(Shared::new(wakes));
-        let (stopper, ends, lanes) = lane::lanes(&shared, durability == Durability::Sync);
+        let (stopper, ends, lanes) = lane::lanes(&shared, durability == Durability::Sync, on_freed.is_some());
         let (closed, closings) = bounded(1);
         let setup = Setup {
             durability,
             moment: Box::new(move || clock.moment()),
             rotate_at: segment::ROTATE_AT,
             closed: Some(closed),
+            on_freed,
         };
         let writer = Writer::open(Arc::clone(&disk), &found, setup, Arc::clone(&shared), ends)?;
         let (end, ended) = bounded(1);

@@ -9,8 +9,8 @@ use std::net::Ipv4Addr;
 use arrayvec::ArrayVec;
 
 use super::{
-    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
-    RestoreError, Stamp,
+    BindError, Binding, BindingState, Bound, Client, ClientKey, Ended, Lease, LeaseTable, LimitKeys, LimitReached,
+    OfferError, RestoreError, Stamp,
     binding::is_current,
     index::{ClientIndex, Entered},
     limit,
@@ -365,7 +365,9 @@ impl LeaseTable {
             }
             if slack_s > 0 && self.covers(slot, &seen, client, expires_s, now_s) {
                 let lease = self.lease_of(slot, &seen, now_s);
-                return Ok(Bound { lease, released: None, must_record: false, stamp: seen.stamp });
+                let (freed, freed_by_leaving) = Default::default();
+                let stamp = seen.stamp;
+                return Ok(Bound { lease, released: None, must_record: false, stamp, freed, freed_by_leaving });
             }
             match self.bind_seen(client, slot, &seen, expires_s.saturating_add(slack_s), now_s) {
                 Ok(bound) => return Ok(bound),
@@ -414,8 +416,8 @@ impl LeaseTable {
         if seen.word.state() == BindingState::Free {
             self.used.mark(slot);
         }
-        let left = match self.point_to(client, slot, &claim, seen) {
-            Ok(left) => left,
+        let (left, freed) = match self.point_to(client, slot, &claim, seen, now_s) {
+            Ok(pointed) => pointed,
             Err(retry) => {
                 self.give_back(slot, claim);
                 return Err(retry);
@@ -427,19 +429,22 @@ impl LeaseTable {
         let (generation, state) = (seen.generation.wrapping_add(1), BindingState::Bound);
         let entry = Entry { state, generation, started_s: now_s, expires_s };
         let lease = self.write_and_publish(client, slot, claim, Stamp::UNSETTLED, entry);
-        let released = left.and_then(|(other, claim)| self.give_up(other, claim, now_s));
-        Ok(Bound { lease, released, must_record: true, stamp: Stamp::UNSETTLED })
+        let ended = left.and_then(|(other, claim)| self.give_up(other, claim, now_s));
+        let (released, freed_by_leaving) =
+            ended.map_or_else(Default::default, |ended| (Some(ended.lease), ended.freed));
+        Ok(Bound { lease, released, must_record: true, stamp: Stamp::UNSETTLED, freed, freed_by_leaving })
     }
 
     /// Makes a slot that the caller holds the client's, in the index and beside it; the slot that the client had before,
-    /// claimed. When that fails nothing was changed.
+    /// claimed, and what the slot counts against no more. When that fails nothing was changed.
     fn point_to<'a>(
         &'a self,
         client: &Client<'_>,
         slot: u32,
         claim: &Claim<'_>,
         seen: &Seen,
-    ) -> Result<Option<(u32, Claim<'a>)>, Retry> {
+        now_s: u32,
+    ) -> Result<(Option<(u32, Claim<'a>)>, LimitKeys), Retry> {
         let key = &client.key;
         self.forget_alike(key, slot, &seen.key);
         // Nearly always a renewal: looking is cheaper than entering.
@@ -453,47 +458,60 @@ impl LeaseTable {
                 Entered::Busy => return Err(Retry::Contended),
             },
         };
-        let from = left.as_ref().map(|(other, _)| *other);
-        if let Err(retry) = self.count_and_take_over(client, slot, from, claim, seen) {
-            match left {
-                Some((other, claim)) => {
-                    self.index.move_if_at(key, slot, other);
-                    self.give_back(other, claim);
+        let from = left.as_ref().map(|(other, claim)| (*other, claim.before().state_at(now_s)));
+        match self.count_and_take_over(client, slot, from, claim, seen) {
+            Ok(freed) => Ok((left, freed)),
+            Err(retry) => {
+                match left {
+                    Some((other, claim)) => {
+                        self.index.move_if_at(key, slot, other);
+                        self.give_back(other, claim);
+                    }
+                    None if at.is_none() => self.index.remove_if_at(key, slot),
+                    None => {}
                 }
-                None if at.is_none() => self.index.remove_if_at(key, slot),
-                None => {}
+                Err(retry)
             }
-            return Err(retry);
         }
-        Ok(left)
     }
 
     /// Counts the lease against the client's limits, and makes the slot's side data the client's. `left` is the slot that the
-    /// client leaves for it, claimed. When it fails nothing was changed.
+    /// client leaves for it, claimed, and its state. What the slot counts against no more; when it fails nothing was changed.
     fn count_and_take_over(
         &self,
         client: &Client<'_>,
         slot: u32,
-        left: Option<u32>,
+        left: Option<(u32, BindingState)>,
         claim: &Claim<'_>,
         seen: &Seen,
-    ) -> Result<(), Retry> {
-        let Some(limits) = &self.limits else { return self.take_over(client, slot, claim, Some(seen)) };
+    ) -> Result<LimitKeys, Retry> {
+        let Some(limits) = &self.limits else {
+            self.take_over(client, slot, claim, Some(seen))?;
+            return Ok(LimitKeys::new());
+        };
         let kept = match left {
             _ if !client.limits.is_empty() => LimitKeys::new(),
-            Some(left) => limits.keys(left),
+            Some((left, _)) => limits.keys(left),
             None if seen.key == client.key => limits.keys(slot),
             None => LimitKeys::new(),
         };
         let kept = limit::unlimited(kept.iter());
         let wanted = if client.limits.is_empty() { &kept[..] } else { client.limits };
+        let left = match left {
+            Some((left, BindingState::Bound)) => Some(left),
+            Some((left, _)) => {
+                // It is over by time, if it was a lease: its place is as good as anybody's.
+                limits.free(&limits.take(left));
+                None
+            }
+            None => None,
+        };
         limits.reserve(slot, left, wanted)?;
         if let Err(retry) = self.take_over(client, slot, claim, Some(seen)) {
-            limits.forget(slot, left, wanted);
+            limits.forget(slot, wanted);
             return Err(retry);
         }
-        limits.settle(slot, left, wanted);
-        Ok(())
+        Ok(limits.settle(slot, wanted))
     }
 
     /// Claims the slot that the client has, and moves its index entry to the slot that it gets, which the caller holds.
@@ -511,8 +529,8 @@ impl LeaseTable {
         Err(Retry::Changed)
     }
 
-    /// Frees the slot that a client left; the lease if there was one to release.
-    fn give_up(&self, slot: u32, claim: Claim<'_>, now_s: u32) -> Option<Lease> {
+    /// Frees the slot that a client left; its end if there was a lease to release.
+    fn give_up(&self, slot: u32, claim: Claim<'_>, now_s: u32) -> Option<Ended> {
         match claim.before().state_at(now_s) {
             BindingState::Bound => Some(self.end(slot, claim, BindingState::Released, now_s, now_s)),
             BindingState::Offered => {
@@ -527,11 +545,13 @@ impl LeaseTable {
     }
 
     /// Publishes a change of state that the journal records, and returns it.
-    fn end(&self, slot: u32, claim: Claim<'_>, state: BindingState, now_s: u32, expires_s: u32) -> Lease {
+    fn end(&self, slot: u32, claim: Claim<'_>, state: BindingState, now_s: u32, expires_s: u32) -> Ended {
+        let freed = self.limits.as_ref().map_or_else(LimitKeys::new, |limits| limits.take(slot));
         let generation = claim.generation().wrapping_add(1);
         claim.write_span(generation, now_s);
         self.publish(slot, claim, state, expires_s);
-        Lease { address: self.layout.address_of(slot).0, state, generation, started_s: now_s, expires_s }
+        let lease = Lease { address: self.layout.address_of(slot).0, state, generation, started_s: now_s, expires_s };
+        Ended { lease, freed }
     }
 
     /// Claims a slot if `wanted` says so of it, tried a few times over.
@@ -551,8 +571,8 @@ impl LeaseTable {
         true
     }
 
-    /// Releases `address` if this client has it bound; the client is remembered. The returned lease is to be journaled.
-    pub fn release(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Option<Lease> {
+    /// Releases `address` if this client has it bound; the client is remembered. What is returned is to be journaled.
+    pub fn release(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Option<Ended> {
         let (slot, _) = self.layout.slot_of(address)?;
         let theirs = |seen: &Seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound;
         let claim = self.claim_if(slot, theirs)?;
@@ -560,8 +580,8 @@ impl LeaseTable {
     }
 
     /// Puts `address` into quarantine until `until_s` if this client has it bound or offered; the client is forgotten. The
-    /// returned lease is to be journaled.
-    pub fn decline(&self, key: &ClientKey, address: Ipv4Addr, until_s: u32, now_s: u32) -> Option<Lease> {
+    /// returned end is to be journaled.
+    pub fn decline(&self, key: &ClientKey, address: Ipv4Addr, until_s: u32, now_s: u32) -> Option<Ended> {
         let (slot, _) = self.layout.slot_of(address)?;
         let theirs = |seen: &Seen| {
             let state = seen.word.state_at(now_s);
@@ -572,9 +592,9 @@ impl LeaseTable {
         Some(self.end(slot, claim, BindingState::Declined, now_s, until_s))
     }
 
-    /// Releases an address whoever has it, also out of quarantine (an operator's command). The returned lease is to be
+    /// Releases an address whoever has it, also out of quarantine (an operator's command). What is returned is to be
     /// journaled, with the client of [`get`](Self::get).
-    pub fn release_address(&self, address: Ipv4Addr, now_s: u32) -> Option<Lease> {
+    pub fn release_address(&self, address: Ipv4Addr, now_s: u32) -> Option<Ended> {
         let (slot, _) = self.layout.slot_of(address)?;
         let claim = self.claim_if(slot, |seen| !seen.word.is_takeable(now_s))?;
         Some(self.end(slot, claim, BindingState::Released, now_s, now_s))

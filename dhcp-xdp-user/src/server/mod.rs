@@ -25,8 +25,8 @@ pub use error::StartError;
 use crate::{
     clock::Clock,
     config::Config,
-    journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery},
-    lease::LeaseTable,
+    journal::{self, Journal, JournalError, JournalStatus, Lane, OnFreed, Recovery},
+    lease::{LeaseTable, LimitKey},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
     worker::ring::Options,
@@ -92,7 +92,12 @@ impl Server {
         let control_wake = Arc::new(Wake::new().map_err(StartError::Wake)?);
         let mut wakes: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.wake)).collect();
         wakes.push(Arc::clone(&control_wake));
-        let options = journal::Options { durability: config.durability, compaction: config.compaction, clock };
+        let (durability, compaction) = (config.durability, config.compaction);
+        let on_freed = leases.has_limits().then(|| {
+            let leases = Arc::clone(&leases);
+            Arc::new(move |keys: &[LimitKey]| leases.free(keys)) as OnFreed
+        });
+        let options = journal::Options { durability, compaction, clock, on_freed };
         let (journal, mut lanes) = journal.start(options, wakes)?;
         let control = lanes.pop().map(|lane| (lane, control_wake));
 

@@ -20,8 +20,8 @@ use crate::{
     class::{ClassSet, Packet},
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
-    journal::{Lane, LaneFull, Ticket},
-    lease::{Bound, HwAddress, Lease, LeaseTable, LimitKey, Stamp},
+    journal::{Lane, LaneFull, Places, Ticket},
+    lease::{Bound, HwAddress, Lease, LeaseTable, Stamp},
     wire::{
         dhcp::{Header, MessageType},
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
@@ -85,7 +85,7 @@ pub trait Recorder {
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
-        limits: &[LimitKey],
+        places: Places<'_>,
     ) -> Result<Ticket, LaneFull>;
     /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
     fn flush(&mut self) {}
@@ -105,9 +105,9 @@ impl Recorder for Lane {
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
-        limits: &[LimitKey],
+        places: Places<'_>,
     ) -> Result<Ticket, LaneFull> {
-        Lane::push_counted(self, lease, hw, client_id, limits)
+        Lane::push_counted(self, lease, hw, client_id, places)
     }
     fn flush(&mut self) {
         Lane::ring(self);
@@ -307,8 +307,8 @@ impl<R: Recorder> Processor<R> {
                 let until_s = told_s.min(bound.lease.expires_s);
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
-            Decision::Record(lease, reason) => {
-                self.record(&lease, read, &[])?;
+            Decision::Record(ended, reason) => {
+                self.record(&ended.lease, read, Places { counted: &[], freed: &ended.freed })?;
                 return Err(reason);
             }
             Decision::Drop(reason) => return Err(reason),
@@ -340,20 +340,20 @@ impl<R: Recorder> Processor<R> {
         }
         // The lease first: should a crash keep one of the two records only, the client has both addresses until they
         // expire, and nobody else gets the one that it may still use.
-        let limits = self.leases.limit_keys(&bound.lease);
-        let mut ticket = self.record(&bound.lease, read, &limits)?;
+        let counted = self.leases.limit_keys(&bound.lease);
+        let mut ticket = self.record(&bound.lease, read, Places { counted: &counted, freed: &bound.freed })?;
         self.leases.stamp(&bound.lease, self.recorder.stamp(ticket));
         if let Some(released) = bound.released {
-            ticket = self.record(&released, read, &[])?;
+            ticket = self.record(&released, read, Places { counted: &[], freed: &bound.freed_by_leaving })?;
         }
         Ok(Some(ticket))
     }
 
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try
-    /// is recorded again.
-    fn record(&mut self, lease: &Lease, read: &Parsed<'_>, limits: &[LimitKey]) -> Result<Ticket, DropReason> {
+    /// is recorded again. (What would have become free stays taken: on the disk it is.)
+    fn record(&mut self, lease: &Lease, read: &Parsed<'_>, places: Places<'_>) -> Result<Ticket, DropReason> {
         let identifier = read.request.identifier(read.place.identity);
-        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, limits);
+        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, places);
         submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 

@@ -40,7 +40,9 @@ pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_c
 pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};
-pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};
+pub use table::{
+    BindError, Bound, Client, Contended, Ended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts,
+};
 
 /// In place of `src/lease/sync.rs`.
 mod sync {

@@ -48,7 +48,9 @@ fn lease(binding: &Binding) -> Lease {
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) -> Ticket {
-    let ticket = lane.push_counted(&lease(binding), &binding.hw, &binding.client_id, &binding.limits).unwrap();
+    let ticket = lane
+        .push_counted(&lease(binding), &binding.hw, &binding.client_id, Places { counted: &binding.limits, freed: &[] })
+        .unwrap();
     lane.ring();
     ticket
 }
