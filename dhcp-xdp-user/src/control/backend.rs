@@ -205,8 +205,8 @@ mod tests {
     use super::*;
     use crate::{
         config::{self, AnyMachine, Durability},
-        journal::Journal,
-        lease::{BindingState, Client, HwAddress, PoolRange},
+        journal::{self, Journal, Recovery},
+        lease::{BindingState, Client, HwAddress, Limit, LimitKey, PoolRange},
         stats::{LeaseStats, Ledger, SCHEMA},
     };
 
@@ -221,9 +221,12 @@ mod tests {
             .zip(&config.subnets)
             .flat_map(|(subnet, s)| s.pools.iter().map(move |p| PoolRange { subnet, first: p.first, last: p.last }))
             .collect();
-        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]));
+        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]).with_limits(1));
         let wake = Arc::new(Wake::new().unwrap());
-        let (journal, mut lanes) = Journal::start(dir, Durability::Sync, vec![wake.clone()]).unwrap();
+        let counts = Arc::clone(&leases);
+        let on_freed: journal::OnFreed = Arc::new(move |keys: &[LimitKey]| counts.free(keys));
+        let options = journal::Options { on_freed: Some(on_freed), ..journal::Options::new(Durability::Sync) };
+        let (journal, mut lanes) = Recovery::open(dir).unwrap().start(options, vec![wake.clone()]).unwrap();
         let stats = || Stats {
             schema: SCHEMA,
             version: "0".into(),
@@ -238,11 +241,13 @@ mod tests {
         (backend, journal)
     }
 
+    const CIRCUIT: Limit = Limit { key: LimitKey([7, 7]), most: 2 };
+
     fn bind(backend: &ServerBackend, address: Ipv4Addr) -> HwAddress {
         let mut hw = HwAddress { htype: 1, hlen: 6, chaddr: [0; 16] };
         hw.chaddr[..4].copy_from_slice(&address.octets());
         let key = backend.leases.key(1, &hw, b"me");
-        let client = Client { key, subnet: 1, hw: &hw, client_id: b"me", limits: &[] };
+        let client = Client { key, subnet: 1, hw: &hw, client_id: b"me", limits: &[CIRCUIT] };
         let now_s = backend.clock.now_s();
         backend.leases.offer(&client, Some(address), now_s + 30, now_s).unwrap();
         backend.leases.bind(&client, address, now_s + 600, now_s).unwrap();
@@ -263,6 +268,7 @@ mod tests {
         let mut kept = Vec::new();
         Journal::read(dir.path(), |binding| kept.push(binding)).unwrap();
         assert_eq!(kept, [released]);
+        assert_eq!(backend.leases.limit_count(CIRCUIT.key), 0, "and its place under a lease limit is free");
         assert_eq!(backend.lease(address).unwrap().state, BindingState::Released);
         drop(backend);
         journal.stop().unwrap();

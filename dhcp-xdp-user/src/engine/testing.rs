@@ -429,6 +429,8 @@ pub(crate) struct Bed {
     pub(crate) port: Arc<SharedPort>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) now_s: u32,
+    /// Records whose places are free.
+    freed: usize,
 }
 
 impl Bed {
@@ -456,7 +458,7 @@ impl Bed {
             mtu: 1500,
         }));
         let processor = Processor::new(Arc::new(config), leases.clone(), lane, port.clone(), counters.clone());
-        Self { processor, leases, port, counters, now_s: START_S }
+        Self { processor, leases, port, counters, now_s: START_S, freed: 0 }
     }
 
     pub(crate) fn pass(&mut self, seconds: u32) {
@@ -533,6 +535,13 @@ impl Bed {
 
     pub(crate) fn limits(&self) -> &[Vec<LimitKey>] {
         &self.processor.recorder().limits
+    }
+
+    /// All records are durable: the places that they free are free.
+    pub(crate) fn free_places(&mut self) {
+        let freed = &self.processor.recorder().freed;
+        freed[self.freed..].iter().for_each(|keys| self.leases.free(keys));
+        self.freed = freed.len();
     }
 
     pub(crate) fn records(&self) -> &[(Lease, HwAddress, Vec<u8>)] {

@@ -16,6 +16,7 @@ mod layout;
 mod limit;
 mod memory;
 mod plan;
+mod restore;
 mod ring;
 mod side;
 mod slot;

@@ -22,6 +22,8 @@ mod layout;
 mod limit;
 #[path = "../../src/lease/plan.rs"]
 mod plan;
+#[path = "../../src/lease/restore.rs"]
+mod restore;
 #[path = "../../src/lease/ring.rs"]
 mod ring;
 #[path = "../../src/lease/side.rs"]

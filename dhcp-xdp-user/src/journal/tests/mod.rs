@@ -24,6 +24,7 @@ mod damage;
 mod disk;
 mod faults;
 mod import;
+mod places;
 mod repair;
 mod sim;
 
