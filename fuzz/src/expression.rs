@@ -206,8 +206,8 @@ pub fn seeds() -> Vec<Seed> {
             "longer-than-the-scratch",
             with_packet(&format!("length(concat({}option[60])) > 7", "hw_address, ".repeat(15))),
         ),
-        ("many-operands", with_packet(&vec!["known"; 1500].join(" or "))),
-        ("longest", with_packet(&format!("option[60] == '{}'", "a".repeat(16 * 1024 - 15)))),
+        ("many-operands", with_packet(&vec!["known"; 1000].join(" or "))),
+        ("longest", with_packet(&format!("option[60] == '{}'", "a".repeat(16 * 1024 - 16)))),
         ("too-long", with_packet(&format!("option[60] == '{}'", "a".repeat(16 * 1024)))),
     ]);
     seeds
