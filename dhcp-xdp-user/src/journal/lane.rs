@@ -16,11 +16,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::{
-    places::{self, Places},
+    places,
     record::{self, Bytes, MAX_RECORDS},
     status::Shared,
 };
-use crate::lease::{HwAddress, Lease, Stamp};
+use crate::lease::{HwAddress, Kept, Lease, LimitKey, Stamp};
 
 /// Records of one lane on their way at a time: at most what a worker can have parked with the usual number of frames.
 const LANE_CAPACITY: u64 = 16_384;
@@ -96,7 +96,21 @@ impl Lane {
     /// # Errors
     /// The lane has no room; nothing was handed over.
     pub fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        let ticket = self.push(lease, hw, client_id)?;
+        self.submit_with(lease, hw, client_id, Kept::default())
+    }
+
+    /// As [`submit`](Self::submit), with what else is kept of the lease.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_with(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        kept: Kept<'_>,
+    ) -> Result<Ticket, LaneFull> {
+        let ticket = self.push_with(lease, hw, client_id, kept)?;
         self.ring();
         Ok(ticket)
     }
@@ -106,21 +120,36 @@ impl Lane {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn push(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        self.push_counted(lease, hw, client_id, Places::default())
+        self.push_with(lease, hw, client_id, Kept::default())
     }
 
-    /// As [`push`](Self::push), with what it means to lease limits.
+    /// As [`push`](Self::push), with what else is kept of the lease.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
-    pub fn push_counted(
+    pub fn push_with(
         &mut self,
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
-        Places { counted: limits, freed }: Places<'_>,
+        kept: Kept<'_>,
     ) -> Result<Ticket, LaneFull> {
-        let count = record::records_of(record::tail_len(client_id.len(), limits.len()));
+        self.push_freeing(lease, hw, client_id, kept, &[])
+    }
+
+    /// As [`push_with`](Self::push_with), with places under lease limits that become free once the change is durable.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn push_freeing(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        kept: Kept<'_>,
+        freed: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
+        let count = record::records_of(record::tail_len(client_id.len(), &kept));
         // Without its reader, nothing becomes durable any more.
         if self.room() < count as u64 || self.ring.is_abandoned() {
             return Err(LaneFull);
@@ -133,12 +162,12 @@ impl Lane {
         }
         if count == 1 {
             let mut pushed = Ok(());
-            record::encode(lease, hw, client_id, limits, |bytes| pushed = self.ring.push(bytes));
+            record::encode(lease, hw, client_id, kept, |bytes| pushed = self.ring.push(bytes));
             pushed.map_err(|_| LaneFull)?;
         } else {
             // All at once: the reader never sees a part of a change.
             let mut records: ArrayVec<Bytes, MAX_RECORDS> = ArrayVec::new();
-            record::encode(lease, hw, client_id, limits, |bytes| records.push(bytes));
+            record::encode(lease, hw, client_id, kept, |bytes| records.push(bytes));
             self.ring.push_entire_slice(&records).map_err(|_| LaneFull)?;
         }
         self.submitted += count as u64;
@@ -193,6 +222,11 @@ impl Lane {
     /// The last ticket of this lane that is durable, or, where durability is not `sync`, written. One atomic load.
     pub fn durable(&self) -> Ticket {
         Ticket(self.durable_counter().load(Ordering::Acquire))
+    }
+
+    #[cfg(test)]
+    pub(super) fn submitted(&self) -> u64 {
+        self.submitted
     }
 
     fn durable_counter(&self) -> &AtomicU64 {

@@ -13,15 +13,6 @@ use crate::lease::{LimitKey, LimitKeys};
 /// What is told of places that have become free; called by the journal's thread.
 pub type OnFreed = Arc<dyn Fn(&[LimitKey]) + Send + Sync>;
 
-/// What a record means to lease limits.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Places<'a> {
-    /// What its lease counts against.
-    pub counted: &'a [LimitKey],
-    /// Places that become free once it is durable.
-    pub freed: &'a [LimitKey],
-}
-
 /// Places that wait.
 #[derive(Debug)]
 struct Waiting {

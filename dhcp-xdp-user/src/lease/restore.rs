@@ -67,11 +67,13 @@ impl LeaseTable {
             self.give_back(slot, claim);
             return Err(RestoreError::Contended);
         }
-        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[] };
+        let client =
+            Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[], agent_info: &[] };
         if self.take_over(&client, slot, &claim, None).is_err() {
             // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
             let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);
         }
+        self.side.write_agent_info(slot, &binding.agent_info);
         if let Some(limits) = &self.limits {
             limits.restore(slot, if state == BindingState::Bound { &binding.limits } else { &[] });
         }

@@ -25,7 +25,7 @@ pub use error::StartError;
 use crate::{
     clock::Clock,
     config::Config,
-    journal::{self, Journal, JournalError, JournalStatus, Lane, OnFreed, Recovery},
+    journal::{self, Journal, JournalError, JournalStatus, Lane, OnFreed, Recovery, keep_vrfs},
     lease::{LeaseTable, LimitKey},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
@@ -76,6 +76,7 @@ impl Server {
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
         state::prepare_dir(&config.state_dir)?;
         let journal = Recovery::open(&config.state_dir)?;
+        keep_vrfs(&config.state_dir, config.subnets.vrfs())?;
         let clock = state::resume_clock(&journal);
         let leases = Arc::new(state::recover(&config, &journal, clock.now_s())?);
 
@@ -97,7 +98,7 @@ impl Server {
             let leases = Arc::clone(&leases);
             Arc::new(move |keys: &[LimitKey]| leases.free(keys)) as OnFreed
         });
-        let options = journal::Options { durability, compaction, clock, on_freed };
+        let options = journal::Options { durability, compaction, clock, retain: None, on_freed };
         let (journal, mut lanes) = journal.start(options, wakes)?;
         let control = lanes.pop().map(|lane| (lane, control_wake));
 
@@ -252,7 +253,7 @@ impl Shared {
         }
         for interface in &self.interfaces {
             interface.log_events();
-            interface.follow(|address| self.config.leases_out(address));
+            interface.follow(|address| self.config.leases_out_on(interface.name(), address));
             interface.look_for_silence();
             if interface.lost_device() {
                 self.fail(format!("{}: the interface is gone", interface.name()));

@@ -20,8 +20,8 @@ use crate::{
     class::{ClassSet, Packet},
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
-    journal::{Lane, LaneFull, Places, Ticket},
-    lease::{Bound, HwAddress, Lease, LeaseTable, Stamp},
+    journal::{Lane, LaneFull, Ticket},
+    lease::{AgentInfo, Bound, HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
     wire::{
         dhcp::{Header, MessageType},
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
@@ -85,7 +85,8 @@ pub trait Recorder {
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
-        places: Places<'_>,
+        kept: Kept<'_>,
+        freed: &[LimitKey],
     ) -> Result<Ticket, LaneFull>;
     /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
     fn flush(&mut self) {}
@@ -105,9 +106,10 @@ impl Recorder for Lane {
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
-        places: Places<'_>,
+        kept: Kept<'_>,
+        freed: &[LimitKey],
     ) -> Result<Ticket, LaneFull> {
-        Lane::push_counted(self, lease, hw, client_id, places)
+        Lane::push_freeing(self, lease, hw, client_id, kept, freed)
     }
     fn flush(&mut self) {
         Lane::ring(self);
@@ -308,7 +310,7 @@ impl<R: Recorder> Processor<R> {
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
             Decision::Record(ended, reason) => {
-                self.record(&ended.lease, read, Places { counted: &[], freed: &ended.freed })?;
+                self.record(&ended.lease, read, &[], &ended.freed)?;
                 return Err(reason);
             }
             Decision::Drop(reason) => return Err(reason),
@@ -340,20 +342,29 @@ impl<R: Recorder> Processor<R> {
         }
         // The lease first: should a crash keep one of the two records only, the client has both addresses until they
         // expire, and nobody else gets the one that it may still use.
-        let counted = self.leases.limit_keys(&bound.lease);
-        let mut ticket = self.record(&bound.lease, read, Places { counted: &counted, freed: &bound.freed })?;
+        let limits = self.leases.limit_keys(&bound.lease);
+        let mut ticket = self.record(&bound.lease, read, &limits, &bound.freed)?;
         self.leases.stamp(&bound.lease, self.recorder.stamp(ticket));
         if let Some(released) = bound.released {
-            ticket = self.record(&released, read, Places { counted: &[], freed: &bound.freed_by_leaving })?;
+            ticket = self.record(&released, read, &[], &bound.freed_by_leaving)?;
         }
         Ok(Some(ticket))
     }
 
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try
     /// is recorded again. (What would have become free stays taken: on the disk it is.)
-    fn record(&mut self, lease: &Lease, read: &Parsed<'_>, places: Places<'_>) -> Result<Ticket, DropReason> {
+    fn record(
+        &mut self,
+        lease: &Lease,
+        read: &Parsed<'_>,
+        limits: &[LimitKey],
+        freed: &[LimitKey],
+    ) -> Result<Ticket, DropReason> {
         let identifier = read.request.identifier(read.place.identity);
-        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, places);
+        let known = if self.leases.has_agent_info() { self.leases.agent_info(lease) } else { Some(AgentInfo::new()) };
+        let agent_info = known.as_deref().unwrap_or_else(|| read.request.agent_info());
+        let kept = Kept { limits, agent_info };
+        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept, freed);
         submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 

@@ -15,10 +15,12 @@ mod ledger;
 mod lifecycle;
 mod load;
 mod net;
+mod relays;
 mod rings;
 mod site;
 mod storm;
 mod stress;
+mod vpns;
 mod xdp;
 
 use std::process::ExitCode;
@@ -41,9 +43,11 @@ fn main() -> ExitCode {
         hostile::tests(),
         lab::tests(),
         lifecycle::tests(),
+        relays::tests(),
         rings::tests(),
         storm::tests(),
         stress::tests(),
+        vpns::tests(),
         xdp::tests(),
     ];
     let threads = arguments.test_threads.or(Some(BESIDE_EACH_OTHER));

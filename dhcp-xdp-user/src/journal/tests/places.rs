@@ -24,8 +24,7 @@ fn start_counting(dir: &TempDir, durability: Durability, lanes: usize) -> (Journ
 
 fn submit_freeing(lane: &mut Lane, number: u32, freed: &[LimitKey]) -> Ticket {
     let binding = binding(number, 1, 100);
-    let places = Places { counted: &[], freed };
-    let ticket = lane.push_counted(&lease(&binding), &binding.hw, &binding.client_id, places).unwrap();
+    let ticket = lane.push_freeing(&lease(&binding), &binding.hw, &binding.client_id, binding.kept(), freed).unwrap();
     lane.ring();
     ticket
 }
@@ -73,11 +72,9 @@ fn a_full_lane_has_room_for_what_each_of_its_records_frees_and_refuses_both_toge
     let (journal, mut lanes, faults, freed) = start_counting(&dir, Durability::Sync, 1);
     faults.set(Some(Fault::Sync));
     let (mut submitted, one) = (0u64, binding(1, 1, 0));
-    let mut places = |key: &[LimitKey; 1]| {
-        let places = Places { counted: &[], freed: key };
-        lanes[0].push_counted(&lease(&one), &one.hw, &one.client_id, places)
-    };
-    while places(&[key(submitted)]).is_ok() {
+    let lane = &mut lanes[0];
+    let mut push = |key| lane.push_freeing(&lease(&one), &one.hw, &one.client_id, one.kept(), &[key]);
+    while push(key(submitted)).is_ok() {
         submitted += 1;
     }
     assert!(submitted > 10_000);
