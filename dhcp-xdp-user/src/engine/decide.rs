@@ -319,7 +319,7 @@ impl<'a> Case<'a> {
         let Some(address) = self.request.requested_address else { return Decision::Drop(DropReason::BadRequest) };
         let until_s = self.now_s.saturating_add(self.config.decline_quarantine_s);
         match self.leases.decline(&self.place.key, self.at(address), until_s, self.now_s) {
-            Some(lease) => Decision::Record(lease, DropReason::Declined),
+            Some(ended) => Decision::Record(ended, DropReason::Declined),
             None => Decision::Drop(DropReason::NotOwner),
         }
     }
@@ -333,7 +333,7 @@ impl<'a> Case<'a> {
             return Decision::Drop(DropReason::BadRequest);
         }
         match self.leases.release(&self.place.key, self.at(self.request.ciaddr), self.now_s) {
-            Some(lease) => Decision::Record(lease, DropReason::Released),
+            Some(ended) => Decision::Record(ended, DropReason::Released),
             None => Decision::Drop(DropReason::NotOwner),
         }
     }

@@ -31,7 +31,7 @@ pub use self::{
 pub use crate::worker::counters::DropReason;
 use crate::{
     config::{Config, Overlay},
-    lease::{Bound, Lease},
+    lease::{Bound, Ended},
     wire::dhcp::MessageType,
 };
 
@@ -53,7 +53,7 @@ pub struct Ingress<'a> {
 }
 
 /// What to do about a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Send a reply that changes no binding: OFFER, NAK, the ACK to an INFORM.
     Reply(Reply),
@@ -61,7 +61,7 @@ pub enum Decision {
     /// earlier record covers ([`Bound::must_record`]) needs none of its own.
     Commit(Reply, Bound),
     /// Send nothing; record the change (RELEASE, DECLINE). The reason names it in the statistics.
-    Record(Lease, DropReason),
+    Record(Ended, DropReason),
     /// Send nothing.
     Drop(DropReason),
 }

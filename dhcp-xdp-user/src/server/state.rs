@@ -240,11 +240,12 @@ mod tests {
                 std::thread::yield_now();
             }
             lanes[0].submit(&bound.lease, &hw, b"").unwrap();
-            for ended in bound
-                .released
-                .into_iter()
-                .chain((number % 7 == 0).then(|| live.release(&client.key, offer.address, at)).flatten())
-            {
+            for ended in bound.released.into_iter().chain(
+                (number % 7 == 0)
+                    .then(|| live.release(&client.key, offer.address, at))
+                    .flatten()
+                    .map(|ended| ended.lease),
+            ) {
                 lanes[0].submit(&ended, &hw, b"").unwrap();
             }
         }

@@ -93,7 +93,14 @@ pub trait Recorder {
     ///
     /// # Errors
     /// There was no room; nothing was handed over.
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull>;
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        kept: Kept<'_>,
+        freed: &[LimitKey],
+    ) -> Result<Ticket, LaneFull>;
     /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
     fn flush(&mut self) {}
     /// Whether an ACK must wait for its ticket.
@@ -107,8 +114,15 @@ pub trait Recorder {
 }
 
 impl Recorder for Lane {
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
-        Lane::push_with(self, lease, hw, client_id, kept)
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        kept: Kept<'_>,
+        freed: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
+        Lane::push_freeing(self, lease, hw, client_id, kept, freed)
     }
     fn flush(&mut self) {
         Lane::ring(self);
@@ -215,9 +229,9 @@ impl<R: Recorder> Processor<R> {
         let until_s = now_s.saturating_add(self.config.decline_quarantine_s);
         let declined = self.leases.decline_offered(address, until_s, now_s);
         // Else it is bound meanwhile, by the client that answered; or free, and probed for the next one.
-        if let (Some(lease), Some(offered)) = (declined, offered) {
+        if let (Some(ended), Some(offered)) = (declined, offered) {
             let kept = Kept { limits: &[], agent_info: &offered.agent_info };
-            let submitted = self.recorder.submit(&lease, &offered.hw, &offered.client_id, kept);
+            let submitted = self.recorder.submit(&ended.lease, &offered.hw, &offered.client_id, kept, &ended.freed);
             self.recorder.flush();
             if submitted.is_err() {
                 return DropReason::JournalFull;
@@ -361,8 +375,8 @@ impl<R: Recorder> Processor<R> {
                 self.remember(&bound.lease, place, now_s);
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
-            Decision::Record(lease, reason) => {
-                self.record(&lease, read, &[])?;
+            Decision::Record(ended, reason) => {
+                self.record(&ended.lease, read, &[], &ended.freed)?;
                 return Err(reason);
             }
             Decision::Drop(reason) => return Err(reason),
@@ -404,22 +418,28 @@ impl<R: Recorder> Processor<R> {
         // The lease first: should a crash keep one of the two records only, the client has both addresses until they
         // expire, and nobody else gets the one that it may still use.
         let limits = self.leases.limit_keys(&bound.lease);
-        let mut ticket = self.record(&bound.lease, read, &limits)?;
+        let mut ticket = self.record(&bound.lease, read, &limits, &bound.freed)?;
         self.leases.stamp(&bound.lease, self.recorder.stamp(ticket));
         if let Some(released) = bound.released {
-            ticket = self.record(&released, read, &[])?;
+            ticket = self.record(&released, read, &[], &bound.freed_by_leaving)?;
         }
         Ok(Some(ticket))
     }
 
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try
-    /// is recorded again.
-    fn record(&mut self, lease: &Lease, read: &Parsed<'_>, limits: &[LimitKey]) -> Result<Ticket, DropReason> {
+    /// is recorded again. (What would have become free stays taken: on the disk it is.)
+    fn record(
+        &mut self,
+        lease: &Lease,
+        read: &Parsed<'_>,
+        limits: &[LimitKey],
+        freed: &[LimitKey],
+    ) -> Result<Ticket, DropReason> {
         let identifier = read.request.identifier(read.place.identity);
         let known = if self.leases.has_agent_info() { self.leases.agent_info(lease) } else { Some(AgentInfo::new()) };
         let agent_info = known.as_deref().unwrap_or_else(|| read.request.agent_info());
         let kept = Kept { limits, agent_info };
-        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept);
+        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept, freed);
         submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 
