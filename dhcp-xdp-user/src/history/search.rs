@@ -93,6 +93,9 @@ pub struct Found {
     pub begins_s: Option<u32>,
 }
 
+/// Takes a line and where it begins.
+type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), SearchError> + 'a;
+
 /// A history to search.
 #[derive(Debug)]
 pub struct Search {
@@ -212,7 +215,7 @@ impl Search {
         name: &FileName,
         index: &Index,
         address: Ipv4Addr,
-        each: &mut dyn FnMut(u64, &[u8]) -> Result<(), SearchError>,
+        each: &mut Each<'_>,
     ) -> Result<(), SearchError> {
         let fail = |source| self.io(&name.lines(), source);
         let mut offsets = index.offsets(address).map_err(fail)?;

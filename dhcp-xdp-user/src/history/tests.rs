@@ -106,7 +106,7 @@ fn what_was_written_after_the_checkpoint_comes_again_and_is_there_once() {
     let mut writer = Writer::open(settings(dir.path()), true).unwrap();
     let checkpoint = writer.checkpoint().unwrap();
     assert_eq!((checkpoint.journal, checkpoint.expired_until_s), (position(64), 5));
-    assert_eq!(lines(dir.path()), [first.clone()]);
+    assert_eq!(lines(dir.path()), std::slice::from_ref(&first));
     writer.add(&second);
     writer.commit(position(128), 6, START + 1).unwrap();
     assert_eq!(lines(dir.path()), [first, second]);

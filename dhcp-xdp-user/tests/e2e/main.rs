@@ -16,6 +16,7 @@ mod ledger;
 mod lifecycle;
 mod load;
 mod net;
+mod probing;
 mod recall;
 mod relays;
 mod rings;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         hostile::tests(),
         lab::tests(),
         lifecycle::tests(),
+        probing::tests(),
         recall::tests(),
         relays::tests(),
         rings::tests(),
