@@ -21,6 +21,7 @@ pub mod events;
 pub mod history;
 pub mod journal;
 pub mod lease;
+pub mod ping;
 pub mod server;
 pub mod stats;
 pub mod wake;

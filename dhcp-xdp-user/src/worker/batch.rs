@@ -7,7 +7,7 @@
 //! (a reply when it is crafted). `sent` and `parked` belong to the ring loop, as do drops that it decides on
 //! ([`DropReason::ParkingFull`], [`DropReason::TxFull`]): only it knows what reached a ring.
 
-use std::{ops::Range, sync::Arc};
+use std::{net::Ipv4Addr, ops::Range, sync::Arc};
 
 use arrayvec::ArrayVec;
 use dhcp_xdp_ebpf::Role;
@@ -21,7 +21,8 @@ use crate::{
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
-    lease::{AgentInfo, Bound, HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{AgentInfo, Bound, HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
+    ping::{ClientTag, Recent},
     wire::{
         dhcp::{Header, MessageType},
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
@@ -69,6 +70,15 @@ pub enum Disposition {
         /// From then on it must not leave any more, seconds since 1970-01-01 UTC: the lease that it grants is over, or its
         /// client has long asked again and the later ACK is the one that counts.
         until_s: u32,
+    },
+    /// As `Send`, once a probe has shown that nobody uses the address that it offers; it may not be due, or not possible.
+    Probe {
+        /// Bytes from the start of the buffer.
+        len: usize,
+        /// The address.
+        address: Ipv4Addr,
+        /// Whom it is offered to.
+        client: ClientTag,
     },
     /// The frame is free. Counted already.
     Drop(DropReason),
@@ -124,6 +134,8 @@ pub struct Processor<R> {
     port_generation: u64,
     shared_port: Arc<SharedPort>,
     counters: Arc<Counters>,
+    /// Where a subnet has its addresses probed.
+    recent: Option<Arc<Recent>>,
     /// What the replies of a batch echo; they are written over the requests that it came in. Never grows.
     echoes: Vec<u8>,
     /// What requests of a batch have in parts, joined.
@@ -151,6 +163,8 @@ struct Answer {
     reply: Reply,
     /// What the reply waits for, and until when.
     wait: Option<(Ticket, u32)>,
+    /// For whom the address of the reply is probed first.
+    probe: Option<ClientTag>,
 }
 
 impl<R: Recorder> Processor<R> {
@@ -165,7 +179,35 @@ impl<R: Recorder> Processor<R> {
         let (port_generation, port) = shared_port.get();
         let echoes = Vec::with_capacity(BATCH * ECHO);
         let scratch = vec![0; SCRATCH].into_boxed_slice();
-        Self { config, leases, recorder, port, port_generation, shared_port, counters, echoes, scratch }
+        let recent = None;
+        Self { config, leases, recorder, port, port_generation, shared_port, counters, recent, echoes, scratch }
+    }
+
+    /// Tells the ping check which addresses clients are given.
+    pub fn remember_in(&mut self, recent: Arc<Recent>) {
+        self.recent = Some(recent);
+    }
+
+    /// Somebody answered at an address that was to be offered: it is quarantined as after a DECLINE. The reason for which its
+    /// OFFER is dropped.
+    pub fn found_in_use(&mut self, now_s: u32, address: Ipv4Addr) -> DropReason {
+        if !self.recorder.has_room() {
+            // The table must not run ahead of the journal: the address is probed again for the next one.
+            return DropReason::JournalFull;
+        }
+        let offered = self.leases.get(address, now_s);
+        let until_s = now_s.saturating_add(self.config.decline_quarantine_s);
+        let declined = self.leases.decline_offered(address, until_s, now_s);
+        // Else it is bound meanwhile, by the client that answered; or free, and probed for the next one.
+        if let (Some(lease), Some(offered)) = (declined, offered) {
+            let kept = Kept { limits: &[], agent_info: &offered.agent_info };
+            let submitted = self.recorder.submit(&lease, &offered.hw, &offered.client_id, kept);
+            self.recorder.flush();
+            if submitted.is_err() {
+                return DropReason::JournalFull;
+            }
+        }
+        DropReason::AddressInUse
     }
 
     /// The recorder: the ring loop asks its lane what is durable.
@@ -293,6 +335,7 @@ impl<R: Recorder> Processor<R> {
                 // What the client is told, not what the table holds.
                 let told_s = now_s.saturating_add(PARKED_AT_MOST_S.min(reply.lease_time_s.unwrap_or(PARKED_AT_MOST_S)));
                 let until_s = told_s.min(bound.lease.expires_s);
+                self.remember(&bound.lease, place, now_s);
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
             Decision::Record(lease, reason) => {
@@ -308,9 +351,18 @@ impl<R: Recorder> Processor<R> {
             relay_agent_info: request.relay_agent_info.map(|bytes| self.save_relay_agent_info(bytes, request)),
             virtual_subnet: engine::virtual_subnet_echo(request, &self.config).map(|bytes| self.save(bytes)),
             request: request.detached(),
+            probe: reply.probe.then(|| ClientTag::from(&place.key)),
             reply,
             wait,
         })
+    }
+
+    /// Tells the ping check, where there is one, who has an address now.
+    fn remember(&self, lease: &Lease, place: &Place, now_s: u32) {
+        // None of a VPN is probed.
+        if let Some(recent) = self.recent.as_ref().filter(|_| lease.space == Space::GLOBAL) {
+            recent.given(lease.address, ClientTag::from(&place.key), now_s);
+        }
     }
 
     /// Whether a subnet of this one's network may bind an address at once.
@@ -382,9 +434,10 @@ impl<R: Recorder> Processor<R> {
                 if answer.reply.reserved_in_use {
                     self.counters.notice(Notice::ReservedInUse);
                 }
-                match answer.wait {
-                    Some((ticket, until_s)) => Disposition::Park { len, ticket, until_s },
-                    None => Disposition::Send { len },
+                match (answer.wait, answer.probe) {
+                    (Some((ticket, until_s)), _) => Disposition::Park { len, ticket, until_s },
+                    (None, Some(client)) => Disposition::Probe { len, address: answer.reply.your_address, client },
+                    (None, None) => Disposition::Send { len },
                 }
             }
             None => Disposition::Drop(DropReason::ReplyTooLong),

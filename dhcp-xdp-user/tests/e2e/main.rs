@@ -15,6 +15,7 @@ mod ledger;
 mod lifecycle;
 mod load;
 mod net;
+mod probing;
 mod relays;
 mod rings;
 mod site;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         hostile::tests(),
         lab::tests(),
         lifecycle::tests(),
+        probing::tests(),
         relays::tests(),
         rings::tests(),
         storm::tests(),
