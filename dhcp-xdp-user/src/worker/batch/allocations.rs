@@ -247,7 +247,7 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
     let mut begun = 0;
     let mut random = Random(7);
     let mut chunks = vec![[0u8; CHUNK]; BATCH];
-    let mut longest = 0;
+    let mut longest = [0; 2];
     for round in 0..400 {
         let now_s = NOW_S + round * 20;
         let frames: Vec<Vec<u8>> = (0..BATCH).map(|_| any(&mut random, &leases, now_s)).collect();
@@ -273,15 +273,19 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
             }
         });
         assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "round {round}");
-        longest = longest.max(leases.iter(now_s).map(|binding| binding.client_id.len()).max().unwrap_or(0));
+        for binding in leases.iter(now_s) {
+            let lens = [binding.client_id.len(), binding.agent_info.len()];
+            longest = std::array::from_fn(|at| longest[at].max(lens[at]));
+        }
     }
     // All of it was there.
     assert_eq!(begun, desk.map_or(0, |(desk, _)| desk.waiting()));
     assert!(begun > 100 || processor.config.ping_check.is_none(), "{begun} addresses were to be probed");
     let counts = counters.snapshot();
+    let is_long = |len: &usize| *len > 200 && *len <= ClientId::new().capacity();
+    assert!(longest.iter().all(is_long), "long identifiers, and option 82 with many, were leased to: {longest:?}");
     let last_s = NOW_S + 400 * 20;
     assert!(leases.iter(last_s).filter(|lease| lease.space == Space(1)).count() > 5, "leases in a VPN");
-    assert!(longest > 200 && longest <= ClientId::new().capacity(), "long identifiers were leased to: {longest}");
     drop(processor);
     journal.stop().unwrap();
     counts
