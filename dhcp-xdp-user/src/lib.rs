@@ -12,6 +12,7 @@
 //!
 //! The modules are rooms with one idea each; the first lines of each say who may call it.
 
+pub mod capture;
 pub mod class;
 pub mod clock;
 pub mod config;

@@ -40,15 +40,37 @@ pub(super) fn compile(
     wanted: &mut Wanted,
     names: &Names<'_>,
 ) -> Result<Compiled, Vec<Fault>> {
+    compile_with(node, wanted, names, |compiler| compiler.expect(node, wanted_type)).map(|(compiled, _)| compiled)
+}
+
+/// Compiles an expression of whatever type, which is told.
+///
+/// # Errors
+/// As [`compile`].
+pub(super) fn compile_any(
+    node: &Node,
+    wanted: &mut Wanted,
+    names: &Names<'_>,
+) -> Result<(Compiled, Type), Vec<Fault>> {
+    let (compiled, found) = compile_with(node, wanted, names, |compiler| compiler.value(node))?;
+    found.map(|found| (compiled, found)).ok_or_else(Vec::new)
+}
+
+fn compile_with<T>(
+    node: &Node,
+    wanted: &mut Wanted,
+    names: &Names<'_>,
+    compile: impl FnOnce(&mut Compiler<'_>) -> T,
+) -> Result<(Compiled, T), Vec<Fault>> {
     let mut compiler =
         Compiler { compiled: Compiled::default(), wanted, names, faults: Vec::new(), depth: 0, deepest: 0 };
-    compiler.expect(node, wanted_type);
+    let result = compile(&mut compiler);
     let length = compiler.compiled.program.instructions.len();
     if compiler.faults.is_empty() && (compiler.deepest > MAX_STACK || length > MAX_INSTRUCTIONS) {
         compiler.fault::<()>(&node.span, "too large an expression; expected parts of it as classes, used by member(…)");
     }
     compiler.faults.sort_by_key(|fault| fault.span.start);
-    if compiler.faults.is_empty() { Ok(compiler.compiled) } else { Err(compiler.faults) }
+    if compiler.faults.is_empty() { Ok((compiler.compiled, result)) } else { Err(compiler.faults) }
 }
 
 struct Compiler<'a> {

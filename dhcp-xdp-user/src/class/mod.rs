@@ -14,6 +14,7 @@ mod compile;
 mod fault;
 mod lex;
 mod names;
+mod operands;
 mod packet;
 mod parse;
 mod program;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use classes::{Class, ClassFault, ClassSource, Classes, Part};
 pub use fault::Fault;
+pub use operands::Shown;
 pub use packet::Packet;
 pub use parse::MAX_TEXT;
 pub use program::SCRATCH;

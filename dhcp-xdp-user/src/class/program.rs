@@ -121,7 +121,7 @@ pub(super) struct Program {
 
 /// A value of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Value<'v> {
+pub(super) enum Value<'v> {
     Bool(bool),
     /// Addresses too. `None`: there is no such number.
     Number(Option<u64>),
@@ -129,7 +129,7 @@ enum Value<'v> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bytes<'v> {
+pub(super) enum Bytes<'v> {
     Slice(&'v [u8]),
     Scratch(Stretch),
 }
@@ -153,6 +153,18 @@ impl<'v> Machine<'v> {
         self.run(program, packet, found, is);
         let bytes = self.pop_bytes();
         self.slice(bytes)
+    }
+
+    /// The value of any expression.
+    pub fn value(
+        &mut self,
+        program: &'v Program,
+        packet: &Packet<'v>,
+        found: &Found<'v>,
+        is: &ClassSet,
+    ) -> Option<Value<'v>> {
+        self.run(program, packet, found, is);
+        self.stack.pop()
     }
 
     fn run(&mut self, program: &'v Program, packet: &Packet<'v>, found: &Found<'v>, is: &ClassSet) {
@@ -275,7 +287,7 @@ impl<'v> Machine<'v> {
     }
 
     /// The bytes themselves; missing ones are empty.
-    fn slice(&self, bytes: Option<Bytes<'v>>) -> &[u8] {
+    pub fn slice(&self, bytes: Option<Bytes<'v>>) -> &[u8] {
         match bytes {
             Some(Bytes::Slice(slice)) => slice,
             Some(Bytes::Scratch(stretch)) => stretch.of(&self.scratch),

@@ -47,7 +47,7 @@ pub fn locate(
     if config.load_balance.as_ref().is_some_and(|balance| !balance::is_ours(request, balance)) {
         return Err(DropReason::OtherServersBucket);
     }
-    let subnet = subnet_of(request, ingress, config).ok_or(DropReason::NoSubnet)?;
+    let (subnet, _) = subnet_of(request, ingress, config).map_err(|_| DropReason::NoSubnet)?;
     let subnet = claimed_of_network(subnet, request, config);
     let found = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?;
     let source = server_id(found, ingress).ok_or(DropReason::NoServerId)?;
@@ -57,10 +57,14 @@ pub fn locate(
     }
     let key = leases.key(subnet, &request.hw, request.identifier(identity));
     let network = config.subnets.network_of(subnet);
-    let client = Named { request, flex_id: flex_id(network, request, ingress, config) };
-    let found = config.reservations.find(network, &client);
+    let found = named_reservation(network, request, ingress, config);
     let reservation = found.or_else(|| believed_reservation(network, &key, request, now_s, config, leases));
     Ok(Place { subnet, key, reservation, identity, server_id: request.routing.server_id.unwrap_or(source), source })
+}
+
+/// What is reserved in a network for the client that a message names.
+pub fn named_reservation(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<u32> {
+    config.reservations.find(network, &Named { request, flex_id: flex_id(network, request, ingress, config) })
 }
 
 /// What is reserved for a client whose message came past the relay agents and does not say which circuit it is from: who has an
@@ -98,7 +102,8 @@ struct Named<'a> {
     flex_id: Option<FlexId>,
 }
 
-type FlexId = ArrayVec<u8, MAX_OPTION_DATA>;
+/// A client's flexible identifier.
+pub type FlexId = ArrayVec<u8, MAX_OPTION_DATA>;
 
 impl Identified for Named<'_> {
     fn id(&self, kind: IdKind) -> Option<&[u8]> {
@@ -116,7 +121,7 @@ impl Identified for Named<'_> {
 }
 
 /// The client's flexible identifier, where a reservation could match it; none of a value that no reservation can have.
-fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<FlexId> {
+pub fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<FlexId> {
     let expression = config.flex_id.as_ref().filter(|_| config.reservations.uses(network, IdKind::FlexId))?;
     let header = Header::new_checked(request.message).or_else(|_| Header::without_options(request.message)).ok()?;
     let (interface, destination, vlans) = (ingress.name, request.destination, ingress.vlans);
@@ -136,30 +141,57 @@ fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &
 ///   names none. A broadcast never leads to a subnet elsewhere, whatever `ciaddr` says: the client is on this link now.
 ///
 /// It stands for all subnets of its network.
-fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<u16> {
+fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Result<(u16, Ground), Ground> {
     let subnets = &config.subnets;
     let chosen = subnet_selection(request, config);
     if request.is_relayed() {
-        let vrf = virtual_subnet(request, config)?;
-        let index = match request.routing.link_selection.or(chosen) {
-            Some(link) => subnets.index_of(link)?,
-            None => {
+        let vrf = virtual_subnet(request, config).ok_or(Ground::UnknownVpn)?;
+        let (index, ground) = match (request.routing.link_selection, chosen) {
+            (Some(link), _) => (subnets.index_of(link), Ground::LinkSelection(link)),
+            (None, Some(link)) => (subnets.index_of(link), Ground::SubnetSelection(link)),
+            (None, None) => {
                 let relay = |index: &u16| is_host(&subnets[usize::from(*index)].prefix, request.giaddr);
-                subnets.index_of(request.giaddr).filter(relay)?
+                (subnets.index_of(request.giaddr).filter(relay), Ground::RelayAgent(request.giaddr))
             }
         };
-        return (subnets[usize::from(index)].vrf == vrf).then_some(index);
+        let index = index.ok_or(ground)?;
+        return if subnets[usize::from(index)].vrf == vrf { Ok((index, ground)) } else { Err(Ground::OtherVpn(index)) };
     }
     if let Some(link) = chosen {
-        return subnets.index_of(link);
+        let ground = Ground::SubnetSelection(link);
+        return subnets.index_of(link).map(|index| (index, ground)).ok_or(ground);
     }
     if !request.destination.is_broadcast()
         && !request.ciaddr.is_unspecified()
         && let Some(index) = subnets.index_of(request.ciaddr)
     {
-        return Some(index);
+        return Ok((index, Ground::Ciaddr(request.ciaddr)));
     }
-    subnets.on_link(ingress.name, ingress.vlans)
+    subnets.on_link(ingress.name, ingress.vlans).map(|index| (index, Ground::Link)).ok_or(Ground::Link)
+}
+
+/// What decides on a request's subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The link that the relay agent names (RFC 3527).
+    LinkSelection(Ipv4Addr),
+    /// The subnet that the client names (RFC 3011).
+    SubnetSelection(Ipv4Addr),
+    /// `giaddr`.
+    RelayAgent(Ipv4Addr),
+    /// `ciaddr` of a unicast.
+    Ciaddr(Ipv4Addr),
+    /// The interface and the VLAN tags that it came with.
+    Link,
+    /// A VPN that no subnet is in (RFC 6607).
+    UnknownVpn,
+    /// The subnet that was named, which is in another VPN than the request.
+    OtherVpn(u16),
+}
+
+/// What decides on a request's subnet, and whether it leads to one: for who explains [`locate`].
+pub fn ground(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Result<Ground, Ground> {
+    subnet_of(request, ingress, config).map(|(_, ground)| ground)
 }
 
 /// The subnet that a client chooses itself, where it may (RFC 3011).

@@ -97,6 +97,8 @@ pub trait Recorder {
     fn stamp(&self, ticket: Ticket) -> Stamp;
     /// Whether an ACK that needs no more than this record may leave.
     fn is_settled(&self, stamp: Stamp) -> bool;
+    /// What was decided about a request, for who explains it; a lane does not look.
+    fn decided(&mut self, _place: &Place, _classes: &Classified, _decision: &Decision) {}
 }
 
 impl Recorder for Lane {
@@ -298,6 +300,7 @@ impl<R: Recorder> Processor<R> {
         }
         let ingress = ingress(&self.port, *vlans);
         let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
+        self.recorder.decided(place, classes, &decision);
         let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
             Decision::Commit(reply, bound) => {

@@ -54,6 +54,7 @@ fn with_overlays(list: &[u8], overlays: Vec<Overlay>) -> Vec<(u8, String)> {
     let mut memory = [];
     let request = Request::parse(&payload, SERVER, &mut Scratch::new(&mut memory)).unwrap();
     let reply = Reply {
+        lease_time_from: Default::default(),
         message_type: MessageType::Offer,
         subnet: 0,
         your_address: lan(10),
