@@ -218,6 +218,7 @@ pub(super) fn check(
         client_subnet_selection: form.client_subnet_selection,
         load_balance: load_balance(&mut checker, form),
         overlays,
+        definitions: levels.into_definitions(),
     };
     let total = config.address_count();
     if total > MAX_ADDRESSES {

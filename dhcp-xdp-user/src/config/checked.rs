@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
 
-use super::{Access, ClassTable, Reservations, Subnets, index::both_tags};
+use super::{Access, ClassTable, Definitions, Reservations, Subnets, index::both_tags};
 use crate::{class::Classes, journal::CompactionPolicy, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
@@ -40,6 +40,8 @@ pub struct Config {
     pub load_balance: Option<LoadBalance>,
     /// Settings that are laid over those of a subnet or pool when a request calls for them; see [`Overlay`].
     pub overlays: Vec<Overlay>,
+    /// Options that the file defines: for who names them.
+    pub definitions: Definitions,
 }
 
 /// The share of the clients that this server answers (RFC 3074).
@@ -374,8 +376,26 @@ pub struct OptionSet {
     blobs: Vec<OptionBlob>,
 }
 
+/// Where an option of a configuration is set; the later ones over the earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// It follows from the subnet's prefix.
+    Prefix,
+    /// `[defaults.options]`
+    Global,
+    /// A network.
+    Network,
+    /// A subnet.
+    #[default]
+    Subnet,
+    /// A pool.
+    Pool,
+    /// A class or a reservation.
+    Overlay,
+}
+
 /// One option's encoded value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OptionBlob {
     /// Option code, 1 to 254.
     pub code: u8,
@@ -383,6 +403,8 @@ pub struct OptionBlob {
     pub data: Vec<u8>,
     /// Send it even to a client that did not ask for it.
     pub always: bool,
+    /// Where it is set.
+    pub level: Level,
 }
 
 impl OptionSet {

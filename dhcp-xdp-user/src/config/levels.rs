@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use super::{
-    AddressRange, OptionBlob, OptionSet, PoolOptions,
+    AddressRange, Level, OptionBlob, OptionSet, PoolOptions,
     check::Checker,
     file::{DefinitionForm, FileForm, NetworkForm, Options, SubnetForm, Text},
     options::Definitions,
@@ -35,13 +35,18 @@ impl Levels {
         for spanned in &form.option_definitions {
             define(checker, spanned, &mut definitions);
         }
-        let global = compile(checker, &form.defaults.options, &definitions);
+        let global = compile(checker, &form.defaults.options, &definitions, Level::Global);
         Self { definitions, global }
     }
 
     /// The options that a class or a reservation gives.
     pub fn overlay(&self, checker: &mut Checker<'_>, given: &Options) -> OptionSet {
-        OptionSet::new(compile(checker, given, &self.definitions).into_values())
+        OptionSet::new(compile(checker, given, &self.definitions, Level::Overlay).into_values())
+    }
+
+    /// The definitions, once all is read.
+    pub fn into_definitions(self) -> Definitions {
+        self.definitions
     }
 
     /// The code of an option by its name, that of the registry or of a definition.
@@ -63,7 +68,7 @@ impl Levels {
         prefix: Ipv4Net,
         pools: &[AddressRange],
     ) -> (OptionSet, Vec<PoolOptions>) {
-        let derived = |code, address: Ipv4Addr, always| OptionBlob { code, data: address.octets().to_vec(), always };
+        let derived = |code, address: Ipv4Addr, always| OptionBlob { code, data: address.octets().to_vec(), always, level: Level::Prefix, ..OptionBlob::default() };
         let mut all = Compiled::from([(code::SUBNET_MASK, derived(code::SUBNET_MASK, prefix.netmask(), true))]);
         if prefix.prefix_len() < 31 {
             let broadcast = derived(code::BROADCAST_ADDRESS, prefix.broadcast(), false);
@@ -72,15 +77,15 @@ impl Levels {
         all.extend(self.global.clone());
         let none = Options::new();
         let of_network = network.map_or(&none, |network| &network.options);
-        all.extend(compile(checker, of_network, &self.definitions));
-        all.extend(compile(checker, &given.options, &self.definitions));
+        all.extend(compile(checker, of_network, &self.definitions, Level::Network));
+        all.extend(compile(checker, &given.options, &self.definitions, Level::Subnet));
         let tables = [&given.options, of_network, &form.defaults.options];
         self.check(checker, &tables, given, prefix, pools, &all);
         let mut own = Vec::new();
         for pool in given.pool.iter().map(Spanned::get_ref).filter(|pool| !pool.options.is_empty()) {
             let Some(range) = pool.range.as_ref().and_then(|text| ranges::parse(text.get_ref()).ok()) else { continue };
             let mut options = all.clone();
-            options.extend(compile(checker, &pool.options, &self.definitions));
+            options.extend(compile(checker, &pool.options, &self.definitions, Level::Pool));
             self.check(checker, &[&pool.options], given, prefix, pools, &options);
             own.push(PoolOptions { range, options: OptionSet::new(options.into_values()) });
         }
@@ -147,7 +152,7 @@ fn define(checker: &mut Checker<'_>, spanned: &Spanned<DefinitionForm>, definiti
 }
 
 /// Encodes an `options` table, by code.
-fn compile(checker: &mut Checker<'_>, given: &Options, definitions: &Definitions) -> Compiled {
+fn compile(checker: &mut Checker<'_>, given: &Options, definitions: &Definitions, level: Level) -> Compiled {
     let mut compiled = Compiled::new();
     for (key, value) in given {
         let code = match definitions.code_of(key.get_ref()) {
@@ -159,7 +164,7 @@ fn compile(checker: &mut Checker<'_>, given: &Options, definitions: &Definitions
         };
         match definitions.encode(code, value.get_ref()) {
             Ok(blob) => {
-                if compiled.insert(code, blob).is_some() {
+                if compiled.insert(code, OptionBlob { level, ..blob }).is_some() {
                     checker.error(key.span(), format!("{} is set twice in this table", definitions.name_of(code)));
                 }
             }

@@ -29,7 +29,7 @@ struct Defined {
 
 /// The definitions of the file: options, and sub-options of vendors' spaces.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Definitions {
+pub struct Definitions {
     options: Vec<Defined>,
     spaces: HashMap<String, Vec<Defined>>,
 }
@@ -112,7 +112,8 @@ impl Definitions {
         Err(format!("no option is known by the name `{name}`; {advice}"))
     }
 
-    fn kind_of(&self, code: u8) -> Option<&Kind> {
+    /// What the data of an option is, as far as that is known.
+    pub fn kind_of(&self, code: u8) -> Option<&Kind> {
         let defined = || self.options.iter().find(|option| option.code == code).map(|option| &option.kind);
         registry::by_code(code).map(|option| &option.kind).or_else(defined)
     }
@@ -136,7 +137,7 @@ impl Definitions {
             let expected = own.map_or("bytes".into(), Kind::expected);
             return Err(format!("is empty; expected {expected}"));
         }
-        Ok(OptionBlob { code, data, always })
+        Ok(OptionBlob { code, data, always, ..OptionBlob::default() })
     }
 
     /// Encodes a value of an option or sub-option whose own type, if it has one, is `own`.

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Collision, Gives, IdKind, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
+    Collision, Gives, IdKind, Level, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
     check::Checker,
     file::{FileForm, MOST_BYTES, ReservationForm, ReservationsForm, Text},
     levels::Levels,
@@ -446,7 +446,7 @@ fn host_name(checker: &mut Checker<'_>, text: &Text) -> Option<OptionBlob> {
         checker.error(text.span(), format!("found `{name}`; expected a host's name as \"cpe-17\""));
         return None;
     }
-    Some(OptionBlob { code: code::HOST_NAME, data: name.clone().into_bytes(), always: false })
+    Some(OptionBlob { code: code::HOST_NAME, data: name.clone().into_bytes(), level: Level::Overlay, ..OptionBlob::default() })
 }
 
 fn one_line(error: &csv::Error) -> String {

@@ -23,7 +23,8 @@ use arrayvec::ArrayVec;
 pub use self::{
     classes::Classified,
     decide::{decide, decide_at},
-    reply::{DEFAULT_MESSAGE_SIZE, envelope, write_reply},
+    layers::Origin,
+    reply::{DEFAULT_MESSAGE_SIZE, envelope, origin, write_reply},
     request::Request,
     subnet::{
         FlexId, Ground, Place, flex_id, ground, locate, named_reservation, takes_out_vss_control, virtual_subnet_echo,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use dhcp_xdp_ebpf::walk::{CLIENT_PORT, SERVER_PORT};
 
-use super::{Reply, Request, layers::Layers, subnet::subnet_selection};
+use super::{Reply, Request, layers::{Layers, Origin}, subnet::subnet_selection};
 use crate::{
     config::{Config, Subnet},
     wire::{
@@ -78,6 +78,12 @@ pub fn write_reply(request: &Request<'_>, reply: &Reply, config: &Config, messag
         write_parameters(request.parameter_request_list, &layers, &mut writer);
     }
     Some(writer.finish(relay_agent_info.map(|data| (code::RELAY_AGENT_INFO, data))))
+}
+
+/// Where an option of a reply is from; `None`: the server set it by itself.
+pub fn origin(request: &Request<'_>, reply: &Reply, config: &Config, code: u8) -> Option<Origin> {
+    let subnet = config.subnets.get(usize::from(reply.subnet)).filter(|_| !PROTOCOL_OPTIONS.contains(&code))?;
+    Layers::new(reply, request.ciaddr, subnet, config).origin(code, reply.overlays.indices())
 }
 
 /// The most bytes that the client takes. A BOOTP client may take no more than the 64 of its vendor area unless it says so

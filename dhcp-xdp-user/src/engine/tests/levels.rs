@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn text(code: u8, text: &str) -> OptionBlob {
-    OptionBlob { code, data: text.into(), always: false }
+    OptionBlob { code, data: text.into(), always: false, ..OptionBlob::default() }
 }
 
 // Pools

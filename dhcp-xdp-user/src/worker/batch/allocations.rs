@@ -199,7 +199,7 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
         for subnet in &mut subnets {
             (subnet.rapid_commit, subnet.bootp_lease_s, subnet.auto_configure) = (true, Some(600), Some(false));
             (subnet.lease.jitter_permille, subnet.lease.scarce_permille, subnet.vrf) = (100, 500, Vrf::GLOBAL);
-            let long = OptionBlob { code: 224, data: vec![7; 600], always: false };
+            let long = OptionBlob { code: 224, data: vec![7; 600], always: false, ..OptionBlob::default() };
             subnet.options = OptionSet::new(subnet.options.iter().cloned().chain([long]));
         }
         subnets
