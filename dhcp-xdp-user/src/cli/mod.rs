@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod explain;
+mod explanation;
 mod export;
 mod failure;
 mod import;
