@@ -33,7 +33,9 @@ pub enum CaptureError {
     #[error("{0} is neither a pcap nor a pcapng file")]
     NoCapture(String),
     /// There is no client message in it.
-    #[error("{file} has no DHCP client message in whole Ethernet frames ({packets} packets, {left_out} left out){damage}")]
+    #[error(
+        "{file} has no DHCP client message in whole Ethernet frames ({packets} packets, {left_out} left out){damage}"
+    )]
     NoMessage {
         /// Its name.
         file: String,

@@ -104,7 +104,8 @@ impl Classes {
             let names = Names { option, class: &|name| find(name, &names, sources) };
             let compiled = parse(text?).and_then(|node: Node| {
                 let compiled = compile(&node, expected, &mut wanted, &names)?;
-                let of_condition = if part == Part::Condition { operands(&node, &mut wanted, &names) } else { Vec::new() };
+                let of_condition =
+                    if part == Part::Condition { operands(&node, &mut wanted, &names) } else { Vec::new() };
                 Ok(Read { compiled, text: node.to_string(), operands: of_condition })
             });
             compiled

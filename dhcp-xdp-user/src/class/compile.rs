@@ -47,11 +47,7 @@ pub(super) fn compile(
 ///
 /// # Errors
 /// As [`compile`].
-pub(super) fn compile_any(
-    node: &Node,
-    wanted: &mut Wanted,
-    names: &Names<'_>,
-) -> Result<(Compiled, Type), Vec<Fault>> {
+pub(super) fn compile_any(node: &Node, wanted: &mut Wanted, names: &Names<'_>) -> Result<(Compiled, Type), Vec<Fault>> {
     let (compiled, found) = compile_with(node, wanted, names, |compiler| compiler.value(node))?;
     found.map(|found| (compiled, found)).ok_or_else(Vec::new)
 }

@@ -24,6 +24,7 @@ mod tests;
 
 pub use classes::{Class, ClassFault, ClassSource, Classes, Part};
 pub use fault::Fault;
+pub(crate) use names::relay_sub_option;
 pub use operands::Shown;
 pub use packet::Packet;
 pub use parse::MAX_TEXT;

@@ -81,3 +81,8 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
 /// Names that begin a value and are no field: they take a key, or a name behind a dot.
 pub(super) const ROOTS: &[&str] =
     &["option", "relay", "vendor", "vendor-class", "flags", "vlan", "message_type", "true", "false"];
+
+/// The name of a sub-option of option 82.
+pub(crate) fn relay_sub_option(code: u8) -> Option<&'static str> {
+    RELAY_SUB_OPTIONS.iter().find(|(_, known)| *known == code).map(|(name, _)| *name)
+}

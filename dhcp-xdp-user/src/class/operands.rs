@@ -50,8 +50,8 @@ pub(super) fn operands(node: &Node, wanted: &mut Wanted, names: &Names<'_>) -> V
 
 fn collect(node: &Node, add: &mut dyn FnMut(&Node)) {
     match &node.kind {
-        Kind::Name(name, None) if name == "true" || name == "false" || NUMBERS.iter().any(|(known, _)| known == name) => {
-        }
+        Kind::Name(name, None)
+            if name == "true" || name == "false" || NUMBERS.iter().any(|(known, _)| known == name) => {}
         Kind::Attribute(base, name, None) if name == "exists" => collect(base, add),
         Kind::Name(..) | Kind::Attribute(..) => add(node),
         Kind::Call(name, arguments) => match name.as_str() {

@@ -25,13 +25,14 @@ pub(super) struct Check {
     explanation: Explanation,
 }
 
-const EXAMPLE: &str = "Example:
+const EXAMPLE: &str =
+    "Exit codes: 0 the file is good, and each message of the capture is explained, answered or not; 1 the file has
+errors, or the capture cannot be read; 2 wrong usage.
+
+Example:
   dhcp-xdp check /etc/dhcp-xdp.toml
   dhcp-xdp check /etc/dhcp-xdp.toml --explain monday.pcap --interface eth1
-  dhcp-xdp check --schema
-
-Exit codes: 0 the file is good, and each message of the capture is explained, answered or not; 1 the file has errors, or the
-capture cannot be read; 2 wrong usage.";
+  dhcp-xdp check --schema";
 
 impl Check {
     pub fn run(self) -> Done {
@@ -42,7 +43,7 @@ impl Check {
         };
         let config = tell(config::load(&file, &ThisMachine))?;
         if self.explanation.is_wanted() {
-            return self.explanation.run(&file, config);
+            return self.explanation.run(&file, config, &mut out);
         }
         out.line(format!("{}: good: {}", file.display(), summary(&config)))?;
         for subnet in &config.subnets {

@@ -13,7 +13,7 @@ use dhcp_xdp::{
     config::{Config, InterfaceState, Machine as _, ThisMachine},
     control::now_s,
     engine::Request,
-    explain::{self, Class, Explainer, Reply, Reservation, Story},
+    explain::{self, Class, Explainer, Reply, Reservation, Setting, Story},
     wire::{link::Datagram, options::Scratch},
     worker::port::Port,
 };
@@ -30,7 +30,7 @@ use super::{
 pub(super) struct Explanation {
     /// Say for each client message of a capture (pcap, pcapng) which subnet, class, reservation, pool and options would serve
     /// it, and why; nothing is sent, and nothing changed
-    #[arg(long, value_name = "CAPTURE", requires = "file")]
+    #[arg(long, value_name = "CAPTURE", requires = "file", conflicts_with = "schema")]
     explain: Option<PathBuf>,
     /// The interface that the messages come in on; the first of the configuration unless given
     #[arg(long, value_name = "NAME", requires = "explain")]
@@ -86,7 +86,7 @@ impl Explanation {
         self.explain.is_some()
     }
 
-    pub fn run(&self, file: &Path, config: Config) -> Done {
+    pub fn run(&self, file: &Path, config: Config, out: &mut Output) -> Done {
         let Some(capture_file) = &self.explain else { return Ok(()) };
         let (index, name) = self.interface(&config)?;
         let capture = Capture::read(capture_file).map_err(Failure::of)?;
@@ -94,14 +94,19 @@ impl Explanation {
         let start_s = now_s();
         let leases = explain::lease_table(&config, self.state_dir.as_deref(), start_s).map_err(Failure::of)?;
         let others = config.interfaces.len() > 1 && self.interface.is_none();
-        let port = Port { interface: index, name: name.clone(), addresses: addresses.clone(), mac: [2, 0, 0, 0, 0, 1], mtu: 1500 };
+        let port = Port {
+            interface: index,
+            name: name.clone(),
+            addresses: addresses.clone(),
+            mac: [2, 0, 0, 0, 0, 1],
+            mtu: 1500,
+        };
         let mut explainer = Explainer::new(Arc::new(config), leases, port);
         let told = capture.times_ns().into_iter().enumerate().map(|(at, ns)| {
             let now_s = start_s.saturating_add(u32::try_from(ns / 1_000_000_000).unwrap_or(u32::MAX));
             let story = explainer.explain(now_s, capture.frame(at));
             Told { packet: capture.packet(at), at_s: ns as f64 / 1e9, story }
         });
-        let mut out = Output::new();
         if self.json {
             let mut others: BTreeMap<&'static str, u64> =
                 capture.others().map(|(verdict, count)| (verdict.name(), count)).collect();
@@ -125,7 +130,10 @@ impl Explanation {
             return out.flush();
         }
         out.line(head(capture_file, &capture))?;
-        out.line(format!("  in on {name}{}", if others { ", the first interface of several (--interface)" } else { "" }))?;
+        out.line(format!(
+            "  in on {name}{}",
+            if others { ", the first interface of several (--interface)" } else { "" }
+        ))?;
         out.line(format!("  {}", server(&addresses, &from)))?;
         out.line(match &self.state_dir {
             Some(dir) => format!("  with the leases of {}", dir.display()),
@@ -133,7 +141,7 @@ impl Explanation {
         })?;
         for told in told {
             out.line("")?;
-            tell(&mut out, &told)?;
+            tell(out, &told)?;
         }
         out.flush()
     }
@@ -171,7 +179,9 @@ impl Explanation {
             let mut memory = vec![0; frame.len()];
             let Ok(datagram) = Datagram::new_checked(frame, Role::Server, false) else { continue };
             let mut scratch = Scratch::new(&mut memory);
-            let Ok(request) = Request::parse(datagram.payload(frame), datagram.destination, &mut scratch) else { continue };
+            let Ok(request) = Request::parse(datagram.payload(frame), datagram.destination, &mut scratch) else {
+                continue;
+            };
             named.extend(Some(request.destination).filter(|destination| !destination.is_broadcast()));
             named.extend(request.server_id);
         }
@@ -222,7 +232,8 @@ fn server(addresses: &[Ipv4Addr], from: &From) -> String {
 fn tell(out: &mut Output, told: &Told) -> Done {
     let story = &told.story;
     let Some(asked) = &story.asked else {
-        let why = story.dropped.as_ref().map_or_else(String::new, |dropped| format!("{}: {}", dropped.reason, dropped.words));
+        let why =
+            story.dropped.as_ref().map_or_else(String::new, |dropped| format!("{}: {}", dropped.reason, dropped.words));
         return out.line(format!("packet {} at {:.3} s: dropped, {why}", told.packet, told.at_s));
     };
     let fields: String = asked.fields.iter().map(|(name, value)| format!(", {name} {value}")).collect();
@@ -308,11 +319,104 @@ fn reply_lines(out: &mut Output, reply: &Reply) -> Done {
         out.line(format!("    T1, T2       {t1} s, {t2} s: {why}"))?;
     }
     out.line(format!("    sent to      {}", reply.sent_to))?;
-    for (name, value) in &reply.header {
-        out.line(format!("    {name:<12} {value}"))?;
+    for Setting { name, value, from } in &reply.header {
+        out.line(format!("    {name:<12} {value} ({from})"))?;
     }
     for option in &reply.options {
         out.line(format!("    option       {} = {} ({})", option.name, option.value, option.from))?;
     }
     reply.left_out.iter().try_for_each(|left_out| out.line(format!("    left out     {left_out}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+    use dhcp_xdp::config::{self, AnyMachine};
+
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/explain.md");
+
+    #[derive(Parser)]
+    struct Words {
+        file: PathBuf,
+        #[arg(long)]
+        schema: bool,
+        #[command(flatten)]
+        explanation: Explanation,
+    }
+
+    /// What a command of the document prints; its paths are from the project's root.
+    fn printed(words: &[&str]) -> Result<String, Failure> {
+        let rooted: Vec<String> = words
+            .iter()
+            .map(|word| if word.starts_with("examples/") { format!("../{word}") } else { (*word).into() })
+            .collect();
+        let Words { file, explanation, .. } = Words::parse_from(rooted.iter().map(String::as_str));
+        let text = fs::read_to_string(&file).unwrap();
+        let config = config::parse("f", &text, &AnyMachine).unwrap().config;
+        let to = tempfile::NamedTempFile::new().unwrap();
+        let mut out = Output::to(to.reopen().unwrap());
+        explanation.run(&file, config, &mut out)?;
+        Ok(fs::read_to_string(to.path()).unwrap().replace("../examples/", "examples/"))
+    }
+
+    #[test]
+    fn the_output_in_the_document_is_the_real_one() {
+        let mut count = 0;
+        for block in DOCUMENT.split("```text\n$ dhcp-xdp ").skip(1) {
+            let block = block.split("```").next().unwrap();
+            let (command, expected) = block.split_once('\n').unwrap();
+            let (command, filter) = command.split_once(" | ").unwrap_or((command, ""));
+            let text = printed(&command.split_whitespace().collect::<Vec<_>>()).unwrap();
+            // `| head -NN`
+            let lines = filter.strip_prefix("head -").map_or(usize::MAX, |lines| lines.parse().unwrap());
+            let text: String = text.lines().take(lines).flat_map(|line| [line, "\n"]).collect();
+            if text != expected {
+                let made = std::env::temp_dir().join("explained.txt");
+                fs::write(&made, &text).unwrap();
+                panic!("docs/explain.md: `{command}` prints another text: see {}", made.display());
+            }
+            count += 1;
+        }
+        assert!(count >= 3, "{count}");
+    }
+
+    #[test]
+    fn json_has_each_message_with_its_story() {
+        let text = printed(&["check", "examples/cable.toml", "--explain", "examples/cable.pcap", "--json"]).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let messages = report["messages"].as_array().unwrap();
+        assert_eq!((report["schema"].as_u64(), messages.len()), (Some(1), 3));
+        assert_eq!(messages[0]["classes"][0]["name"], "modem");
+        assert_eq!(messages[2]["reply"]["message_type"], "ACK");
+        assert_eq!(messages[2]["reply"]["options"][0]["from"], "the subnet's prefix");
+    }
+
+    #[test]
+    fn the_server_of_the_capture_is_taken_for_ours_where_the_interface_is_not_here() {
+        let text = printed(&["check", "examples/hotel.toml", "--explain", "examples/hotel.pcap"]).unwrap();
+        assert!(
+            text.contains("  the server is 10.20.0.1 (named in the capture; --address says otherwise)\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_explained_is_one_line() {
+        for (words, part) in [
+            (["check", "examples/ftth.toml", "--explain", "/nowhere.pcap"], "cannot read /nowhere.pcap: No such file"),
+            (["check", "examples/ftth.toml", "--explain", "examples/ftth.toml"], "is neither a pcap nor a pcapng file"),
+            (["check", "examples/ftth.toml", "--explain", "/"], "cannot read /: is a directory"),
+        ] {
+            let Failure::Failed(message) = printed(&words).unwrap_err() else { panic!("{words:?}") };
+            assert!(message.contains(part) && !message.contains('\n'), "{message}");
+        }
+        let words = ["check", "examples/ftth.toml", "--explain", "examples/ftth.pcap", "--interface", "eth9"];
+        assert!(matches!(printed(&words), Err(Failure::Told { usage: true })));
+        let words = ["check", "examples/ftth.toml", "--explain", "examples/ftth.pcap", "--state-dir", "/nowhere"];
+        assert!(matches!(printed(&words), Err(Failure::Failed(_))));
+    }
 }

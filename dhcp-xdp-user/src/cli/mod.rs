@@ -170,6 +170,10 @@ mod tests {
             "dhcp-xdp leases list --state busy",
             "dhcp-xdp load",
             "dhcp-xdp check",
+            "dhcp-xdp check f.toml --json",
+            "dhcp-xdp check f.toml --interface eth1",
+            "dhcp-xdp check --explain f.pcap",
+            "dhcp-xdp check --schema --explain f.pcap",
         ] {
             let error = Cli::try_parse_from(words.split(' ')).expect_err(words);
             assert_eq!(error.exit_code(), 2, "{words}");

@@ -68,7 +68,13 @@ impl Levels {
         prefix: Ipv4Net,
         pools: &[AddressRange],
     ) -> (OptionSet, Vec<PoolOptions>) {
-        let derived = |code, address: Ipv4Addr, always| OptionBlob { code, data: address.octets().to_vec(), always, level: Level::Prefix, ..OptionBlob::default() };
+        let derived = |code, address: Ipv4Addr, always| OptionBlob {
+            code,
+            data: address.octets().to_vec(),
+            always,
+            level: Level::Prefix,
+            ..OptionBlob::default()
+        };
         let mut all = Compiled::from([(code::SUBNET_MASK, derived(code::SUBNET_MASK, prefix.netmask(), true))]);
         if prefix.prefix_len() < 31 {
             let broadcast = derived(code::BROADCAST_ADDRESS, prefix.broadcast(), false);

@@ -31,8 +31,8 @@ mod vlan;
 
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
-    AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, Level, LoadBalance, OptionBlob, OptionSet,
-    Overlay, PoolOptions, Subnet, VlanRange, Vlans, Vrf, XdpMode,
+    AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, Level, LoadBalance, OptionBlob,
+    OptionSet, Overlay, PoolOptions, Subnet, VlanRange, Vlans, Vrf, XdpMode,
 };
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};

@@ -446,7 +446,12 @@ fn host_name(checker: &mut Checker<'_>, text: &Text) -> Option<OptionBlob> {
         checker.error(text.span(), format!("found `{name}`; expected a host's name as \"cpe-17\""));
         return None;
     }
-    Some(OptionBlob { code: code::HOST_NAME, data: name.clone().into_bytes(), level: Level::Overlay, ..OptionBlob::default() })
+    Some(OptionBlob {
+        code: code::HOST_NAME,
+        data: name.clone().into_bytes(),
+        level: Level::Overlay,
+        ..OptionBlob::default()
+    })
 }
 
 fn one_line(error: &csv::Error) -> String {

@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom, locate, subnet::server_id};
+use super::{
+    Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom, locate, subnet::server_id,
+};
 use crate::{
     config::{Access, Config, LeaseTimes, Reservation, Subnet},
     lease::{BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError},

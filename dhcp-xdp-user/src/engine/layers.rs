@@ -37,11 +37,16 @@ impl<'c> Layers<'c> {
         self.overlays.iter().find_map(|overlay| overlay.options.get(code)).or_else(|| self.base.get(code))
     }
 
-    /// Which layer an option is from.
+    /// Which layer an option is from; `overlays` are the indices of the reply's.
     pub fn origin(&self, code: u8, overlays: &[u32]) -> Option<Origin> {
-        let laid_over = self.overlays.iter().zip(overlays).find(|(overlay, _)| overlay.options.get(code).is_some());
         let of_base = || self.base.get(code).map(|blob| Origin::Level(blob.level));
-        laid_over.map(|(_, index)| Origin::Overlay(*index)).or_else(of_base)
+        self.first(overlays, |overlay| overlay.options.get(code).is_some()).or_else(of_base)
+    }
+
+    /// The first overlay that has something.
+    pub fn first(&self, overlays: &[u32], has: impl Fn(&Overlay) -> bool) -> Option<Origin> {
+        let found = self.overlays.iter().zip(overlays).find(|(overlay, _)| has(overlay));
+        found.map(|(_, index)| Origin::Overlay(*index))
     }
 
     /// All options; of a code that is set in several layers the one that counts comes first.

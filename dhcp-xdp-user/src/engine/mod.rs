@@ -24,7 +24,7 @@ pub use self::{
     classes::Classified,
     decide::{decide, decide_at},
     layers::Origin,
-    reply::{DEFAULT_MESSAGE_SIZE, envelope, origin, write_reply},
+    reply::{DEFAULT_MESSAGE_SIZE, envelope, header_origin, origin, write_reply},
     request::Request,
     subnet::{
         FlexId, Ground, Place, flex_id, ground, locate, named_reservation, takes_out_vss_control, virtual_subnet_echo,

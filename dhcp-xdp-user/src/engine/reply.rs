@@ -4,9 +4,13 @@ use std::net::Ipv4Addr;
 
 use dhcp_xdp_ebpf::walk::{CLIENT_PORT, SERVER_PORT};
 
-use super::{Reply, Request, layers::{Layers, Origin}, subnet::subnet_selection};
+use super::{
+    Reply, Request,
+    layers::{Layers, Origin},
+    subnet::subnet_selection,
+};
 use crate::{
-    config::{Config, Subnet},
+    config::{Config, Level, Overlay, Subnet},
     wire::{
         dhcp::{BOOTREPLY, HTYPE_ETHERNET, HeaderMut, MIN_MESSAGE_LEN, MessageType, field},
         link::{Datagram, ETHERNET_BROADCAST, Envelope, REPLY_IP_UDP_LEN},
@@ -84,6 +88,13 @@ pub fn write_reply(request: &Request<'_>, reply: &Reply, config: &Config, messag
 pub fn origin(request: &Request<'_>, reply: &Reply, config: &Config, code: u8) -> Option<Origin> {
     let subnet = config.subnets.get(usize::from(reply.subnet)).filter(|_| !PROTOCOL_OPTIONS.contains(&code))?;
     Layers::new(reply, request.ciaddr, subnet, config).origin(code, reply.overlays.indices())
+}
+
+/// Where a setting of a reply's header is from; `has` tells whether an overlay has it.
+pub fn header_origin(reply: &Reply, config: &Config, has: impl Fn(&Overlay) -> bool) -> Option<Origin> {
+    let subnet = config.subnets.get(usize::from(reply.subnet))?;
+    let layers = Layers::new(reply, Ipv4Addr::UNSPECIFIED, subnet, config);
+    layers.first(reply.overlays.indices(), has).or(Some(Origin::Level(Level::Subnet)))
 }
 
 /// The most bytes that the client takes. A BOOTP client may take no more than the 64 of its vendor area unless it says so

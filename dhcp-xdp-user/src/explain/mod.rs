@@ -16,8 +16,10 @@ use std::{cell::RefCell, net::Ipv4Addr, rc::Rc, sync::Arc};
 use arrayvec::ArrayVec;
 use dhcp_xdp_ebpf::Role;
 
+pub use story::{
+    Address, Asked, Class, Dropped, LeaseTime, OptionSent, Pool, Reply, Reservation, Setting, Story, Subnet,
+};
 pub use table::{TableError, lease_table};
-pub use story::{Address, Asked, Class, Dropped, LeaseTime, OptionSent, Pool, Reply, Reservation, Story, Subnet};
 
 use crate::{
     class::{ClassSet, Packet},
@@ -160,13 +162,7 @@ impl Explainer {
 }
 
 impl Telling<'_> {
-    fn story(
-        &self,
-        disposition: Disposition,
-        buffer: &[u8],
-        decision: Option<Decision>,
-        records: &[Lease],
-    ) -> Story {
+    fn story(&self, disposition: Disposition, buffer: &[u8], decision: Option<Decision>, records: &[Lease]) -> Story {
         let mut story = Story {
             asked: Some(self.asked()),
             subnet: self.subnet(),

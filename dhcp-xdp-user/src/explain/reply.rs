@@ -6,11 +6,12 @@ use dhcp_xdp_ebpf::Role;
 
 use super::{
     Telling,
-    story::{Address, LeaseTime, OptionSent, Reply},
+    story::{Address, LeaseTime, OptionSent, Reply, Setting},
     why::{self, seconds},
 };
 use crate::{
-    config::{IdKind, Level},
+    class::relay_sub_option,
+    config::{IdKind, Level, Overlay},
     engine::{self, Origin, TimeFrom},
     lease::BindingState,
     wire::{
@@ -39,7 +40,7 @@ impl Telling<'_> {
             renewal_why: reply.renewal_times_s.and_then(|_| self.renewal_why(reply)),
             server_id: reply.server_id,
             sent_to: self.sent_to(&datagram, frame, reply),
-            header: self.header_fields(header),
+            header: self.header_fields(reply, header),
             left_out: if is_nak { Vec::new() } else { self.left_out(reply, &codes) },
             options,
         })
@@ -117,7 +118,7 @@ impl Telling<'_> {
         Some(match times.jitter_permille {
             0 => base,
             jitter => format!(
-                "{base}, both shortened by up to {} %: by how much is each client's own, and another after each start of the server",
+                "{base}, less up to {} %, which differs from client to client and from start to start",
                 part(jitter)
             ),
         })
@@ -145,21 +146,25 @@ impl Telling<'_> {
         format!("{to}, Ethernet {}: {why}", crate::control::colons(&mac))
     }
 
-    fn header_fields(&self, header: Header<'_>) -> Vec<(&'static str, String)> {
-        let mut fields = Vec::new();
-        if !header.siaddr().is_unspecified() {
-            fields.push(("next server", header.siaddr().to_string()));
-        }
+    fn header_fields(&self, reply: &engine::Reply, header: Header<'_>) -> Vec<Setting> {
         // Where options lie in them, they are no names.
         let overload = Area::new(header.options()).flatten().find(|option| option.code == code::OVERLOAD);
         let overload = overload.and_then(|option| option.data.first().copied()).unwrap_or(0);
-        for (name, bit, bytes) in [("server name", 2, header.sname()), ("boot file", 1, header.file())] {
+        let text = |bit: u8, bytes: &[u8]| {
             let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-            if overload & bit == 0 && !text.is_empty() {
-                fields.push((name, shown::bytes(text)));
-            }
-        }
-        fields
+            (overload & bit == 0 && !text.is_empty()).then(|| shown::bytes(text))
+        };
+        let next_server = (!header.siaddr().is_unspecified()).then(|| header.siaddr().to_string());
+        let fields: [(&'static str, Option<String>, fn(&Overlay) -> bool); 3] = [
+            ("next server", next_server, |overlay| overlay.next_server.is_some()),
+            ("server name", text(2, header.sname()), |overlay| overlay.server_name.is_some()),
+            ("boot file", text(1, header.file()), |overlay| overlay.boot_file.is_some()),
+        ];
+        let set = |(name, value, has): (_, Option<String>, fn(&Overlay) -> bool)| {
+            let from = engine::header_origin(reply, self.config, has).map(|origin| self.origin(reply, origin));
+            Some(Setting { name, value: value?, from: from.unwrap_or_default() })
+        };
+        fields.into_iter().filter_map(set).collect()
     }
 
     fn options(&self, reply: &engine::Reply, header: Header<'_>) -> Vec<OptionSent> {
@@ -172,7 +177,9 @@ impl Telling<'_> {
                 code::MESSAGE_TYPE => data.first().map_or_else(String::new, |kind| why::message_type((*kind).into())),
                 code::RELAY_AGENT_INFO => {
                     let parts = RelayAgentInfo::new(data).iter();
-                    parts.map(|(code, data)| format!("{code} = {}", shown::bytes(data))).collect::<Vec<_>>().join(", ")
+                    let name = |code: u8| relay_sub_option(code).map_or_else(|| code.to_string(), str::to_owned);
+                    let parts = parts.map(|(code, data)| format!("{} {}", name(code), shown::bytes(data)));
+                    parts.collect::<Vec<_>>().join(", ")
                 }
                 code => shown::show(definitions.kind_of(code), data),
             };
@@ -225,9 +232,9 @@ impl Telling<'_> {
     fn left_out(&self, reply: &engine::Reply, sent: &[u8]) -> Vec<String> {
         let routes = sent.contains(&code::CLASSLESS_ROUTE);
         let list = self.request.parameter_request_list.iter();
-        let missing = list.copied().filter(|code| {
-            !sent.contains(code) && engine::origin(self.request, reply, self.config, *code).is_some()
-        });
+        let missing = list
+            .copied()
+            .filter(|code| !sent.contains(code) && engine::origin(self.request, reply, self.config, *code).is_some());
         let name = |code| self.config.definitions.name_of(code);
         missing
             .map(|code| match code {

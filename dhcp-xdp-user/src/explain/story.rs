@@ -140,7 +140,7 @@ pub struct Reply {
     /// Where it goes, and why.
     pub sent_to: String,
     /// `siaddr`, `sname` and `file`, those that are set.
-    pub header: Vec<(&'static str, String)>,
+    pub header: Vec<Setting>,
     /// All options in the order of their codes.
     pub options: Vec<OptionSent>,
     /// What was configured, wanted, and left out: it did not fit.
@@ -165,6 +165,17 @@ pub struct LeaseTime {
     pub seconds: u32,
     /// Where it is from.
     pub why: String,
+}
+
+/// A field of a reply's header.
+#[derive(Clone, Debug, Serialize)]
+pub struct Setting {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Where it is set.
+    pub from: String,
 }
 
 /// An option of a reply.

@@ -87,7 +87,11 @@ impl Telling<'_> {
         let hw = colons(request.hw.bytes());
         Asked {
             message_type: message_type(request.message_type),
-            hw_address: if request.hw.htype == HTYPE_ETHERNET { hw } else { format!("{hw} (type {})", request.hw.htype) },
+            hw_address: if request.hw.htype == HTYPE_ETHERNET {
+                hw
+            } else {
+                format!("{hw} (type {})", request.hw.htype)
+            },
             xid: format!("0x{:08x}", request.xid),
             fields: fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
         }
@@ -101,9 +105,10 @@ impl Telling<'_> {
             return found.is_err().then_some(Subnet { prefix: None, network: None, why, client: None });
         };
         let subnet = self.config.subnets.get(usize::from(place.subnet))?;
-        let claimed = self.request.claimed_address().filter(|address| {
-            self.config.subnets.network(place.subnet).len() > 1 && subnet.prefix.contains(address)
-        });
+        let claimed = self
+            .request
+            .claimed_address()
+            .filter(|address| self.config.subnets.network(place.subnet).len() > 1 && subnet.prefix.contains(address));
         let why = match claimed {
             Some(address) => format!("{why}; of its network the one that {address}, which the client names, is in"),
             None => why,
@@ -260,7 +265,8 @@ impl Telling<'_> {
     /// Why the client is admitted, or why not.
     fn access(&self, access: &Access) -> Result<String, String> {
         let names = |set: &ClassSet| {
-            let names = set.iter().filter_map(|class| self.config.classes.compiled.get(class)).map(|class| class.name());
+            let names =
+                set.iter().filter_map(|class| self.config.classes.compiled.get(class)).map(|class| class.name());
             names.collect::<Vec<_>>().join(", ")
         };
         let mut rules = Vec::new();
@@ -295,7 +301,15 @@ impl Telling<'_> {
             DropReason::NoSubnet if request.is_relayed() => {
                 "a subnet with that address in it, or link selection by the relay agent".into()
             }
-            DropReason::NoSubnet => format!("a subnet with interface = \"{}\"", self.ingress.name),
+            DropReason::NoSubnet => {
+                let [outer, inner] = self.ingress.vlans;
+                let vlan = match (outer, inner) {
+                    (Some(outer), Some(inner)) => format!(" and vlan = \"{outer}.{inner}\""),
+                    (Some(outer), None) => format!(" and vlan = {outer}"),
+                    (None, _) => " and no vlan".to_owned(),
+                };
+                format!("a subnet with interface = \"{}\"{vlan}", self.ingress.name)
+            }
             DropReason::NoServerId => {
                 format!("an address on {}, or server_id; here --address says which it has", self.ingress.name)
             }

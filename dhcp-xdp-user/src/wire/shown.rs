@@ -195,9 +195,17 @@ mod tests {
             (Kind::U16s, &[0, 68, 5, 220], "68, 1500"),
             (Kind::Text, b"a\"b\x1b", "\"a\\\"b\\x1b\""),
             (Kind::Texts, b"\x02ab\x01c", "\"ab\", \"c\""),
-            (Kind::Routes, &[25, 10, 229, 0, 128, 10, 229, 0, 1, 0, 10, 0, 0, 1], "10.229.0.128/25 via 10.229.0.1, 0.0.0.0/0 via 10.0.0.1"),
+            (
+                Kind::Routes,
+                &[25, 10, 229, 0, 128, 10, 229, 0, 1, 0, 10, 0, 0, 1],
+                "10.229.0.128/25 via 10.229.0.1, 0.0.0.0/0 via 10.0.0.1",
+            ),
             // The example of RFC 3397 section 2.
-            (Kind::SearchList, b"\x03eng\x05apple\x03com\x00\x09marketing\xc0\x04", "eng.apple.com, marketing.apple.com"),
+            (
+                Kind::SearchList,
+                b"\x03eng\x05apple\x03com\x00\x09marketing\xc0\x04",
+                "eng.apple.com, marketing.apple.com",
+            ),
             (Kind::SipServers, b"\x00\x01s\x01x\x00", "s.x"),
             (Kind::Suboptions, b"\x01\x01u\x02\x02\x00\x05", "1 = \"u\", 2 = 0x0005"),
             (Kind::Hex, b"\x01\x04", "0x0104"),

@@ -124,7 +124,8 @@ fn rapid_commit_never_runs_ahead_of_a_full_journal() {
 fn with_v6only(ipv6_only: bool) -> Bed {
     Bed::with(|config| {
         config.subnets[0].ipv6_only = ipv6_only;
-        let wait = OptionBlob { code: 108, data: 1800u32.to_be_bytes().to_vec(), always: true, ..OptionBlob::default() };
+        let wait =
+            OptionBlob { code: 108, data: 1800u32.to_be_bytes().to_vec(), always: true, ..OptionBlob::default() };
         config.subnets[0].options = OptionSet::new([wait]);
     })
 }
