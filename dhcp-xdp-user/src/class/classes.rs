@@ -101,7 +101,7 @@ impl Classes {
         let mut wanted = Wanted::default();
         let mut parts = |class: usize, part: Part, text: Option<&str>, faults: &mut Vec<ClassFault>| {
             let expected = if part == Part::Spawn { Type::Bytes } else { Type::Condition };
-            let names = Names { option, class: &|name| find(name, &names, sources) };
+            let names = Names { option, class: &|name| find(name, &names, sources), has_reply: false };
             let compiled = parse(text?).and_then(|node: Node| {
                 let compiled = compile(&node, expected, &mut wanted, &names)?;
                 let of_condition =

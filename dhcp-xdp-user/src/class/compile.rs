@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, ops::Range};
 use super::{
     ast::{Comparison, Item, Key, Kind, Node},
     fault::Fault,
-    names::{ATTRIBUTES, FIELDS, FUNCTIONS, NUMBERS, RELAY_SUB_OPTIONS, ROOTS, Type},
+    names::{ATTRIBUTES, FIELDS, FUNCTIONS, NUMBERS, RELAY_SUB_OPTIONS, ROOTS, Type, YOUR_ADDRESS},
     packet::{MAX_CODES, Wanted},
     program::{Field, Instruction, MAX_INSTRUCTIONS, MAX_STACK, Order, Program, Stretch},
     set::ClassId,
@@ -28,6 +28,8 @@ pub(super) struct Names<'a> {
     pub option: &'a dyn Fn(&str) -> Result<u8, String>,
     /// Finds a class by its name.
     pub class: &'a dyn Fn(&str) -> Result<ClassId, String>,
+    /// There is a reply, whose address may be named.
+    pub has_reply: bool,
 }
 
 /// Compiles an expression that must be of type `wanted_type`.
@@ -209,6 +211,13 @@ impl Compiler<'_> {
                 self.emit(Instruction::Bool(name == "true"), 0);
                 Some(Type::Condition)
             }
+            (YOUR_ADDRESS, None) if self.names.has_reply => {
+                self.emit(Instruction::YourAddress, 0);
+                Some(Type::Address)
+            }
+            (YOUR_ADDRESS, None) => {
+                self.fault(&node.span, "only a computed option can have `your_address`: there is no reply yet")
+            }
             ("option", None) => self.fault(&node.span, "found `option`; expected which one, as option[60]"),
             ("vendor" | "vendor-class", None) => {
                 let message = format!("found `{name}`; expected whose, by enterprise number, as {name}[4491]");
@@ -233,7 +242,7 @@ impl Compiler<'_> {
             self.emit(Instruction::Field(*field), 0);
             return Some(*found);
         }
-        let known = FIELDS.iter().map(|(name, ..)| *name);
+        let known = FIELDS.iter().map(|(name, ..)| *name).chain(self.names.has_reply.then_some(YOUR_ADDRESS));
         let functions = FUNCTIONS.iter().map(|(name, _)| *name);
         let all: Vec<&str> =
             known.chain(ROOTS.iter().copied()).chain(NUMBERS.iter().map(|n| n.0)).chain(functions).collect();
@@ -377,6 +386,11 @@ impl Compiler<'_> {
                 self.emit(Instruction::Concat(arguments.len() as u8), good);
                 (good == arguments.len()).then_some(Type::Bytes)
             }
+            ("dotted", [value]) => self.converted(value, Type::Address, Instruction::AddressText(b'.')),
+            ("dashed", [value]) => self.converted(value, Type::Address, Instruction::AddressText(b'-')),
+            ("hex", [value]) => self.converted(value, Type::Bytes, Instruction::HexText),
+            ("decimal", [value]) => self.converted(value, Type::Number, Instruction::DecimalText),
+            ("has_u16", [value, numbers @ ..]) if !numbers.is_empty() => self.has_u16(value, numbers),
             ("length", [value]) => self.unary(value, Instruction::Length, Type::Number),
             ("lower", [value]) => self.unary(value, Instruction::Lower, Type::Bytes),
             ("upper", [value]) => self.unary(value, Instruction::Upper, Type::Bytes),
@@ -388,6 +402,33 @@ impl Compiler<'_> {
                 self.fault(&node.span, message)
             }
         }
+    }
+
+    /// A value as text.
+    fn converted(&mut self, value: &Node, from: Type, instruction: Instruction) -> Found {
+        self.expect(value, from)?;
+        self.emit(instruction, 1);
+        Some(Type::Bytes)
+    }
+
+    fn has_u16(&mut self, value: &Node, numbers: &[Node]) -> Found {
+        let is_bytes = self.expect(value, Type::Bytes);
+        let start = self.compiled.program.ranges.len() as u16;
+        let mut good = 0;
+        for node in numbers {
+            match node.kind {
+                Kind::Number(number) if let Ok(number) = u16::try_from(number) => {
+                    self.compiled.program.ranges.push((number.into(), number.into()));
+                    good += 1;
+                }
+                _ => {
+                    self.fault::<()>(&node.span, format!("found `{node}`; expected a number from 0 to 65535"));
+                }
+            }
+        }
+        is_bytes?;
+        self.emit(Instruction::HasU16(Stretch { start, len: good }), 1);
+        (usize::from(good) == numbers.len()).then_some(Type::Condition)
     }
 
     fn unary(&mut self, value: &Node, instruction: Instruction, gives: Type) -> Found {

@@ -11,6 +11,7 @@
 mod ast;
 mod classes;
 mod compile;
+mod expression;
 mod fault;
 mod lex;
 mod names;
@@ -23,6 +24,7 @@ mod set;
 mod tests;
 
 pub use classes::{Class, ClassFault, ClassSource, Classes, Part};
+pub use expression::{Expression, Scope, Shape};
 pub use fault::Fault;
 pub(crate) use names::relay_sub_option;
 pub use operands::Shown;

@@ -75,8 +75,16 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
     ("starts_with", "starts_with(value, beginning)"),
     ("ends_with", "ends_with(value, end)"),
     ("contains", "contains(value, part)"),
+    ("dotted", "dotted(address)"),
+    ("dashed", "dashed(address)"),
+    ("hex", "hex(value)"),
+    ("decimal", "decimal(number)"),
+    ("has_u16", "has_u16(value, number, …)"),
     ("member", "member(\"class\")"),
 ];
+
+/// The address of the reply, for expressions about one.
+pub(super) const YOUR_ADDRESS: &str = "your_address";
 
 /// Names that begin a value and are no field: they take a key, or a name behind a dot.
 pub(super) const ROOTS: &[&str] =

@@ -55,7 +55,9 @@ fn collect(node: &Node, add: &mut dyn FnMut(&Node)) {
         Kind::Attribute(base, name, None) if name == "exists" => collect(base, add),
         Kind::Name(..) | Kind::Attribute(..) => add(node),
         Kind::Call(name, arguments) => match name.as_str() {
-            "substring" | "concat" | "lower" | "upper" | "member" => add(node),
+            "substring" | "concat" | "lower" | "upper" | "member" | "dotted" | "dashed" | "hex" | "decimal" => {
+                add(node)
+            }
             _ => arguments.iter().for_each(|argument| collect(argument, add)),
         },
         Kind::Compare(_, left, right) => {

@@ -40,7 +40,7 @@ pub(super) fn reservations(
     checker: &mut Checker<'_>,
     form: &FileForm,
     subnets: &Subnets,
-    levels: &Levels,
+    levels: &Levels<'_>,
     overlays: &mut Vec<Overlay>,
 ) -> Reservations {
     let mut reader =
@@ -80,7 +80,7 @@ enum Home {
 struct Reader<'a> {
     form: &'a FileForm,
     subnets: &'a Subnets,
-    levels: &'a Levels,
+    levels: &'a Levels<'a>,
     overlays: &'a mut Vec<Overlay>,
     all: Reservations,
     /// By reservation: the file (0 is the configuration itself) and where in it.

@@ -27,7 +27,7 @@ const MAX_JITTER: f64 = 0.5;
 const NEVER_SCARCE: u16 = 1001;
 
 /// All subnets, in the order of the file, and the VPNs that they are in.
-pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> (Vec<Subnet>, Vec<Vec<u8>>) {
+pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels<'_>) -> (Vec<Subnet>, Vec<Vec<u8>>) {
     if form.subnets.is_empty() {
         checker.error(0..0, "no subnet to serve; expected a [[subnet]] table with prefix = \"192.0.2.0/24\" and pools");
     }
@@ -79,7 +79,7 @@ fn subnet(
     network: Option<(&str, &NetworkForm)>,
     given: &SubnetForm,
     prefix: Ipv4Net,
-    levels: &Levels,
+    levels: &Levels<'_>,
     vrfs: &mut Vec<Vec<u8>>,
 ) -> Subnet {
     let (name, network) = network.unzip();

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::{MAX_OVERLAYS, Reply};
+use super::{Architectures, MAX_OVERLAYS, Reply};
 use crate::config::{Config, Level, OptionBlob, OptionSet, Overlay, Subnet};
 
 /// The layers of one reply. Without classes and reservations, all is in one set that was made when the configuration was
@@ -62,8 +62,8 @@ impl<'c> Layers<'c> {
         self.overlays.iter().find_map(|overlay| overlay.server_name.as_deref()).unwrap_or(&self.subnet.server_name)
     }
 
-    pub fn boot_file(&self, architecture: Option<u16>) -> &'c [u8] {
+    pub fn boot_file(&self, architectures: Architectures) -> &'c [u8] {
         let laid_over = self.overlays.iter().find_map(|overlay| overlay.boot_file.as_deref());
-        laid_over.unwrap_or_else(|| self.subnet.boot_file_of(architecture))
+        laid_over.unwrap_or_else(|| self.subnet.boot_file_of(architectures.iter()))
     }
 }

@@ -6,6 +6,7 @@
 
 mod balance;
 mod classes;
+mod computed;
 mod decide;
 mod layers;
 mod reply;
@@ -22,10 +23,11 @@ use arrayvec::ArrayVec;
 
 pub use self::{
     classes::Classified,
+    computed::{Computed, MAX_COMPUTED, compute},
     decide::{decide, decide_at},
     layers::Origin,
-    reply::{DEFAULT_MESSAGE_SIZE, envelope, header_origin, origin, write_reply},
-    request::Request,
+    reply::{DEFAULT_MESSAGE_SIZE, configured, envelope, header_origin, origin, write_reply},
+    request::{Architectures, Request},
     subnet::{
         FlexId, Ground, Place, flex_id, ground, locate, named_reservation, takes_out_vss_control, virtual_subnet_echo,
     },

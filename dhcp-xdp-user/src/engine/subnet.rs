@@ -9,7 +9,7 @@ use crate::{
     class::{ClassSet, Packet},
     config::{Config, IdKind, Identified, Identity, Subnet, Vrf},
     lease::{BindingState, ClientKey, HwAddress, LeaseTable},
-    wire::{dhcp::Header, options::MAX_OPTION_DATA},
+    wire::options::MAX_OPTION_DATA,
 };
 
 /// A request's subnet, client and server identifier.
@@ -123,11 +123,8 @@ impl Identified for Named<'_> {
 /// The client's flexible identifier, where a reservation could match it; none of a value that no reservation can have.
 pub fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<FlexId> {
     let expression = config.flex_id.as_ref().filter(|_| config.reservations.uses(network, IdKind::FlexId))?;
-    let header = Header::new_checked(request.message).or_else(|_| Header::without_options(request.message)).ok()?;
-    let (interface, destination, vlans) = (ingress.name, request.destination, ingress.vlans);
-    let packet = Packet { header, interface, destination, vlans, known: false };
-    let value = |bytes: &[u8]| FlexId::try_from(bytes).ok().filter(|id| !id.is_empty());
-    expression.with_value(0, &packet, &ClassSet::EMPTY, value)?
+    let packet = Packet::new(request.message, ingress.name, request.destination, ingress.vlans, false)?;
+    expression.value(&packet, &ClassSet::EMPTY, None, |bytes| FlexId::try_from(bytes).ok())?
 }
 
 /// The subnet of a request, as an index (RFC 2131 4.3.1 and 4.3.2).

@@ -27,7 +27,7 @@ use crate::{
     engine::{self, Classified, Decision, Ingress, Place, Request},
     journal::{LaneFull, Ticket},
     lease::{BindingState, HwAddress, Lease, LeaseTable, LimitKey, Stamp},
-    wire::{dhcp::Header, link::Datagram, options::Scratch},
+    wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
         counters::{Counters, DropReason},
@@ -132,14 +132,8 @@ impl Explainer {
             None => (place, Classified::default(), None),
         };
         let ingress = self.ingress(datagram.vlans(frame));
-        let header = Header::new_checked(request.message).or_else(|_| Header::without_options(request.message)).ok();
-        let packet = header.map(|header| Packet {
-            header,
-            interface: &self.port.name,
-            destination: datagram.destination,
-            vlans: ingress.vlans,
-            known: place.is_some_and(|place| place.reservation.is_some()),
-        });
+        let known = place.is_some_and(|place| place.reservation.is_some());
+        let packet = Packet::new(request.message, &self.port.name, datagram.destination, ingress.vlans, known);
         let (config, leases) = (&*self.config, &*self.leases);
         let telling = Telling { config, leases, request, ingress, had, place, classes, packet };
         telling.story(disposition, &buffer, decision, &records)

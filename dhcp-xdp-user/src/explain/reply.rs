@@ -184,16 +184,29 @@ impl Telling<'_> {
                 code => shown::show(definitions.kind_of(code), data),
             };
             let from = engine::origin(self.request, reply, self.config, code);
-            let from = from.map_or_else(|| self.set_by_server(code), |origin| self.origin(reply, origin));
+            let from = from.map_or_else(
+                || self.set_by_server(code),
+                |origin| match self.expression(reply, code) {
+                    Some(text) => format!("{}: {text}", self.origin(reply, origin)),
+                    None => self.origin(reply, origin),
+                },
+            );
             Some(OptionSent { code, name: definitions.name_of(code), value, data: shown::hex(data), from })
         };
         (1..255).filter_map(of).collect()
+    }
+
+    /// What an option is computed by.
+    fn expression(&self, reply: &engine::Reply, code: u8) -> Option<String> {
+        let blob = engine::configured(self.request, reply, self.config, code)?;
+        blob.computed.as_ref().map(|expression| expression.text().to_owned())
     }
 
     fn set_by_server(&self, code: u8) -> String {
         let echoed = match code {
             code::CLIENT_ID => "RFC 6842",
             code::RELAY_AGENT_INFO => "RFC 3046",
+            code::CLIENT_MACHINE_ID => "RFC 4578",
             code::SUBNET_SELECTION => "RFC 3011",
             code::VIRTUAL_SUBNET_SELECTION => "RFC 6607",
             _ => return "the server".into(),
@@ -241,7 +254,10 @@ impl Telling<'_> {
                 code::ROUTER | code::STATIC_ROUTE if routes => {
                     format!("{}: classless routes make it superfluous (RFC 3442)", name(code))
                 }
-                code => format!("{}: it does not fit into the message", name(code)),
+                code => match self.expression(reply, code) {
+                    Some(text) => format!("{}: {text} has no value here, or it does not fit", name(code)),
+                    None => format!("{}: it does not fit into the message", name(code)),
+                },
             })
             .collect()
     }

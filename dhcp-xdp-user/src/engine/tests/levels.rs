@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     config::{AddressRange, Overlay, PoolOptions},
     engine::{
-        Overlays, Reply, Request,
+        Computed, Overlays, Reply, Request,
         testing::{START_S, config},
         write_reply,
     },
@@ -69,7 +69,7 @@ fn with_overlays(list: &[u8], overlays: Vec<Overlay>) -> Vec<(u8, String)> {
         note: "",
     };
     let mut message = vec![0; 1400];
-    let len = write_reply(&request, &reply, &config, &mut message).unwrap();
+    let len = write_reply(&request, &reply, Computed::default(), &config, &mut message).unwrap();
     let text = |data: Vec<u8>| String::from_utf8_lossy(&data).into_owned();
     let options = read_options(&message[240..len]).into_iter();
     options.filter(|(code, _)| ![53, 54, 51].contains(code)).map(|(code, data)| (code, text(data))).collect()

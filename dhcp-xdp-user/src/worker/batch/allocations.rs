@@ -93,6 +93,7 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
     }
     match random.below(6) {
         0 | 1 => msg = msg.option(code::PARAMETER_REQUEST_LIST, &[1, 3, 6, 15, 51, 58]),
+        3 => msg = msg.option(code::CLIENT_MACHINE_ID, &[0x5a; 17]).option(code::CLIENT_ARCHITECTURE, &[0, 7, 0, 9]),
         2 => msg = msg.option(code::PARAMETER_REQUEST_LIST, &[108, 121, 224]).option(code::MAX_MESSAGE_SIZE, &[5, 0]),
         _ => {}
     }
@@ -183,6 +184,31 @@ fn classes_and_lease_limits_allocate_nothing_either() {
     for reason in [DropReason::LeaseLimit, DropReason::ClassIgnored] {
         assert!(counts.drops[reason as usize] > 30, "{reason:?}: {counts:?}");
     }
+}
+
+#[test]
+fn computed_options_allocate_nothing_either() {
+    let text = r#"
+        [[interface]]
+        name = "lan0"
+        [[subnet]]
+        prefix = "192.0.2.0/24"
+        pools = ["192.0.2.10"]
+        [subnet.options]
+        host-name = { computed = "concat('h-', dashed(your_address), '-', hex(substring(hw_address, 3, all)))", always = true }
+        domain-name = { computed = "concat(lower(option[61]), decimal(secs), dotted(giaddr), relay[1])", always = true }
+        routers = { computed = "giaddr", always = true }
+    "#;
+    let read = crate::config::parse("test", text, &crate::config::AnyMachine).unwrap().config;
+    serve_without_allocating(|config| {
+        assert!(read.computes_options() && !config.computes_options());
+        let mut subnets = config.subnets.to_vec();
+        for subnet in &mut subnets {
+            let computed = read.subnets[0].options.iter().cloned();
+            subnet.options = OptionSet::new(subnet.options.iter().cloned().chain(computed));
+        }
+        config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().to_vec());
+    });
 }
 
 /// Serves all kinds of messages, and counts what is allocated in the meantime: nothing.
