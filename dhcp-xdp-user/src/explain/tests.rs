@@ -5,9 +5,9 @@ use std::{fs, path::PathBuf};
 use super::*;
 use crate::{
     config::{self, AnyMachine, Durability},
-    engine::testing::{Checksum, Msg, SERVER, discover, message, request},
+    engine::testing::{self, Bed, Checksum, Msg, SERVER, discover, message, request},
     journal::Journal,
-    wire::{dhcp::MessageType, options::code},
+    wire::{dhcp::MessageType, options::code, shown},
 };
 
 const NOW_S: u32 = 1_900_000_000;
@@ -155,6 +155,50 @@ fn a_discover_and_its_request_live_in_one_table() {
 }
 
 #[test]
+fn the_story_is_that_of_the_worker_message_by_message() {
+    let config = || testing::config();
+    let mut bed = Bed::new();
+    let port = bed.port.get().1;
+    let mut server = Explainer::new(Arc::new(config()), config().lease_table([1, 2]), port);
+    let kinds = [MessageType::Inform, MessageType::Release, MessageType::Decline, MessageType::Bootp];
+    let mut replies = 0;
+    for n in 1..=14u8 {
+        let offered = Ipv4Addr::new(192, 0, 2, 9 + n);
+        let far = Ipv4Addr::new(10, 0, 0, 9 + n);
+        let mut messages = vec![
+            discover(n),
+            discover(n).option(code::PARAMETER_REQUEST_LIST, &LIST).relayed(),
+            request(n).address(code::SERVER_ID, SERVER).address(code::REQUESTED_ADDRESS, offered),
+            request(n).address(code::REQUESTED_ADDRESS, far).relayed(),
+            request(n).address(code::REQUESTED_ADDRESS, offered),
+            request(n).unicast(offered),
+        ];
+        messages.extend(kinds.map(|kind| message(kind, n).address(code::REQUESTED_ADDRESS, offered).unicast(offered)));
+        for msg in messages {
+            let story = server.explain(bed.now_s, &msg.frame());
+            match bed.send(&msg) {
+                Err(reason) => assert_eq!(story.dropped.map(|dropped| dropped.reason), Some(reason.name()), "{msg:?}"),
+                Ok(answer) => {
+                    let told = story.reply.unwrap_or_else(|| panic!("{msg:?}"));
+                    assert_eq!(told.message_type, format!("{:?}", answer.message_type()).to_uppercase());
+                    let address = told.address.map_or(Ipv4Addr::UNSPECIFIED, |address| address.address);
+                    assert_eq!(address, answer.yiaddr());
+                    assert!(told.sent_to.starts_with(&format!("{} port {},", answer.destination, answer.port)));
+                    let mut sent = answer.options.clone();
+                    sent.sort();
+                    let told: Vec<_> = told.options.into_iter().map(|option| (option.code, option.data)).collect();
+                    let sent: Vec<_> = sent.into_iter().map(|(code, data)| (code, shown::hex(&data))).collect();
+                    assert_eq!(told, sent);
+                    replies += 1;
+                }
+            }
+        }
+        bed.pass(3);
+    }
+    assert!(replies > 60, "{replies}");
+}
+
+#[test]
 fn the_pool_that_is_used_up_is_told_with_what_would_help() {
     let mut server = explainer(&small(""));
     for n in 1..=2 {
@@ -235,6 +279,40 @@ fn a_reservation_is_told_by_its_identifier_or_with_those_that_were_looked_for() 
             ("remote_id".to_owned(), "the message has none".to_owned())
         ]
     );
+}
+
+#[test]
+fn an_option_that_is_computed_is_told_with_its_expression() {
+    let options = "[subnet.options]\nhost-name = { computed = \"concat('h-', dashed(your_address))\" }\n\
+                   domain-name = { computed = \"option[77]\" }\n";
+    let msg = discover(1).option(code::PARAMETER_REQUEST_LIST, &LIST);
+    let reply = explainer(&small(options)).explain(NOW_S, &msg.frame()).reply.unwrap();
+    let name = reply.options.iter().find(|option| option.code == code::HOST_NAME).unwrap();
+    assert_eq!(
+        (name.value.as_str(), name.from.as_str()),
+        ("\"h-192-0-2-10\"", "subnet 192.0.2.0/24: concat(\"h-\", dashed(your_address))")
+    );
+    assert_eq!(reply.left_out, ["domain-name (15): option[77] has no value here, or it does not fit"]);
+}
+
+/// What fuzzers do, in short: every frame of the captures cut off everywhere, and with each byte changed.
+#[test]
+fn no_frame_panics_and_each_has_a_reply_or_a_reason() {
+    for (text, packets) in [(FTTH, ftth()), (CABLE, cable()), (HOTEL, hotel())] {
+        let mut server = explainer(text);
+        for (_, frame) in packets.into_iter().take(3) {
+            let cut = (0..frame.len()).map(|len| frame[..len].to_vec());
+            let changed = (0..frame.len()).map(|at| {
+                let mut frame = frame.clone();
+                frame[at] ^= 0x11;
+                frame
+            });
+            for frame in cut.chain(changed) {
+                let story = server.explain(NOW_S, &frame);
+                assert!(story.reply.is_some() != story.dropped.is_some(), "{story:?}");
+            }
+        }
+    }
 }
 
 #[test]
