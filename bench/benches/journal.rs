@@ -18,7 +18,7 @@ use dhcp_xdp::{
     clock::Clock,
     config::Durability,
     journal::{CompactionPolicy, Journal, Lane, Options, Recovery, Ticket},
-    lease::{Client, HwAddress, Lease, LeaseTable, PoolRange},
+    lease::{Client, HwAddress, Lease, LeaseTable, PoolRange, Space},
     wake::Wake,
 };
 use hdrhistogram::Histogram;
@@ -121,7 +121,7 @@ impl Engine {
     fn bind(&mut self, lane: &mut Lane) -> Ticket {
         let (hw, id) = (hw(self.next), client_id(self.next));
         let key = self.table.key(0, &hw, &id);
-        let client = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &[] };
+        let client = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &[], agent_info: &[] };
         let address = Ipv4Addr::from(FIRST + self.next);
         self.next += 1;
         if self.next == self.clients {
@@ -368,7 +368,8 @@ fn write_journal(dir: &Path, leases: u32) -> Result<()> {
             // In no order of addresses.
             let client = (u64::from(client) * 7_919 % u64::from(leases)) as u32;
             let (address, state) = (Ipv4Addr::from(FIRST + client), dhcp_xdp::lease::BindingState::Bound);
-            let lease = Lease { address, state, generation, started_s: NOW_S, expires_s: NOW_S + 3600 };
+            let lease =
+                Lease { space: Space::GLOBAL, address, state, generation, started_s: NOW_S, expires_s: NOW_S + 3600 };
             if !lane.has_room() {
                 lane.ring();
                 sleep_until(&wake, &lane, Ticket(last.0 - 8000));

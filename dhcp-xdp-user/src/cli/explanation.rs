@@ -243,8 +243,9 @@ fn tell(out: &mut Output, told: &Told) -> Done {
     ))?;
     if let Some(subnet) = &story.subnet {
         let prefix = subnet.prefix.as_deref().unwrap_or("none");
+        let vpn = subnet.vpn.as_ref().map_or_else(String::new, |name| format!(", VPN {name}"));
         let network = subnet.network.as_ref().map_or_else(String::new, |name| format!(", network {name}"));
-        out.line(format!("  subnet       {prefix}{network}: {}", subnet.why))?;
+        out.line(format!("  subnet       {prefix}{vpn}{network}: {}", subnet.why))?;
         if let Some(client) = &subnet.client {
             out.line(format!("  client       {client}"))?;
         }

@@ -1,4 +1,4 @@
-//! Leases without a running server: the newest record of each address in the journal.
+//! Leases without a running server: the newest record of each address of each VPN in the journal.
 //!
 //! A journal has them in the order in which they came, and maybe more than fit into memory. So it is read once to count the
 //! addresses, then once for each part of them that fits.
@@ -11,8 +11,9 @@ use std::{
 };
 
 use dhcp_xdp::{
-    journal::{Addresses, Journal, JournalError},
-    lease::{Binding, BindingState, HwAddress, is_current},
+    config::Vrfs,
+    journal::{Addresses, Journal, JournalError, known_vrfs},
+    lease::{Binding, BindingState, HwAddress, SpacedAddress, is_current},
 };
 
 /// Leases that are held in memory at a time, about: some 120 bytes each.
@@ -26,14 +27,17 @@ struct Kept {
     expires_s: u32,
     hw: HwAddress,
     client_id: Box<[u8]>,
+    agent_info: Box<[u8]>,
 }
 
 /// The journal of a state directory.
 pub(super) struct Offline {
     dir: PathBuf,
-    /// Ranges of addresses that are read one at a time.
-    parts: Vec<RangeInclusive<u32>>,
+    /// Ranges of addresses' [numbers](SpacedAddress::number) that are read one at a time.
+    parts: Vec<RangeInclusive<u64>>,
     count: u64,
+    /// The VPNs that were ever configured.
+    pub vrfs: Vrfs,
 }
 
 impl Offline {
@@ -41,14 +45,14 @@ impl Offline {
     pub fn read(dir: &Path) -> Result<Option<Self>, JournalError> {
         let mut addresses = Addresses::default();
         let report = Journal::read(dir, |binding| {
-            addresses.insert(binding.address);
+            addresses.insert(binding.at());
         })?;
         if report.segments == 0 {
             return Ok(None);
         }
-        let (mut parts, mut in_part, mut count) = (Vec::<RangeInclusive<u32>>::new(), 0, 0);
+        let (mut parts, mut in_part, mut count) = (Vec::<RangeInclusive<u64>>::new(), 0, 0);
         for (block, of_block) in addresses.counts() {
-            let (first, last) = (u32::from(block) << 16, u32::from(block) << 16 | 0xffff);
+            let (first, last) = (u64::from(block) << 16, u64::from(block) << 16 | 0xffff);
             count += u64::from(of_block);
             in_part += u64::from(of_block);
             match parts.last_mut() {
@@ -59,7 +63,7 @@ impl Offline {
                 }
             }
         }
-        Ok(Some(Self { dir: dir.to_owned(), parts, count }))
+        Ok(Some(Self { dir: dir.to_owned(), parts, count, vrfs: known_vrfs(dir)? }))
     }
 
     /// How many addresses it has.
@@ -71,8 +75,8 @@ impl Offline {
     /// has expired.
     pub fn each(&self, now_s: u32, each: &mut dyn FnMut(Binding) -> ControlFlow<()>) -> Result<(), JournalError> {
         for part in &self.parts {
-            for (address, kept) in self.part(part)? {
-                if each(kept.binding(address, now_s)).is_break() {
+            for (at, kept) in self.read_those(|at| part.contains(&at.number()))? {
+                if each(kept.binding(at, now_s)).is_break() {
                     return Ok(());
                 }
             }
@@ -80,19 +84,21 @@ impl Offline {
         Ok(())
     }
 
-    /// What it has of one address.
-    pub fn find(&self, address: Ipv4Addr, now_s: u32) -> Result<Option<Binding>, JournalError> {
-        let number = u32::from(address);
-        let found = self.part(&(number..=number))?.pop_first();
-        Ok(found.map(|(address, kept)| kept.binding(address, now_s)))
+    /// What it has of one address, in each VPN that has it.
+    pub fn find(&self, address: Ipv4Addr, now_s: u32) -> Result<Vec<Binding>, JournalError> {
+        let found = self.read_those(|at| at.address == address)?;
+        Ok(found.into_iter().map(|(at, kept)| kept.binding(at, now_s)).collect())
     }
 
-    fn part(&self, part: &RangeInclusive<u32>) -> Result<BTreeMap<Ipv4Addr, Kept>, JournalError> {
-        let mut found: BTreeMap<Ipv4Addr, Kept> = BTreeMap::new();
+    fn read_those(
+        &self,
+        wanted: impl Fn(SpacedAddress) -> bool,
+    ) -> Result<BTreeMap<SpacedAddress, Kept>, JournalError> {
+        let mut found: BTreeMap<SpacedAddress, Kept> = BTreeMap::new();
         Journal::read(&self.dir, |binding| {
             let is_outdated = |kept: &Kept| !is_current(binding.generation, kept.generation);
-            if part.contains(&u32::from(binding.address)) && !found.get(&binding.address).is_some_and(is_outdated) {
-                found.insert(binding.address, Kept::of(&binding));
+            if wanted(binding.at()) && !found.get(&binding.at()).is_some_and(is_outdated) {
+                found.insert(binding.at(), Kept::of(&binding));
             }
         })?;
         Ok(found)
@@ -108,13 +114,15 @@ impl Kept {
             expires_s: binding.expires_s,
             hw: binding.hw,
             client_id: binding.client_id.as_slice().into(),
+            agent_info: binding.agent_info.as_slice().into(),
         }
     }
 
-    fn binding(&self, address: Ipv4Addr, now_s: u32) -> Binding {
+    fn binding(&self, at: SpacedAddress, now_s: u32) -> Binding {
         let overdue = self.state == BindingState::Bound && self.expires_s != u32::MAX && self.expires_s <= now_s;
         Binding {
-            address,
+            space: at.space,
+            address: at.address,
             state: if overdue { BindingState::Expired } else { self.state },
             generation: self.generation,
             started_s: self.started_s,
@@ -122,16 +130,20 @@ impl Kept {
             hw: self.hw,
             client_id: self.client_id.iter().copied().take(255).collect(),
             limits: Default::default(),
+            agent_info: self.agent_info.iter().copied().take(255).collect(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use dhcp_xdp::lease::Space;
+
     use super::*;
 
     fn binding(last: u8, generation: u32, state: BindingState) -> Binding {
         Binding {
+            space: Space::GLOBAL,
             address: Ipv4Addr::new(192, 0, 2, last),
             state,
             generation,
@@ -140,6 +152,7 @@ mod tests {
             hw: HwAddress::default(),
             client_id: Default::default(),
             limits: Default::default(),
+            agent_info: Default::default(),
         }
     }
 
@@ -148,17 +161,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wake = std::sync::Arc::new(dhcp_xdp::wake::Wake::new().unwrap());
         let (journal, mut lanes) = Journal::start(dir.path(), dhcp_xdp::config::Durability::Sync, vec![wake]).unwrap();
-        for Binding { address, state, generation, started_s, expires_s, hw, client_id, .. } in bindings.iter().cloned()
-        {
-            let lease = dhcp_xdp::lease::Lease { address, state, generation, started_s, expires_s };
-            lanes[0].submit(&lease, &hw, &client_id).unwrap();
+        for binding in bindings {
+            lanes[0].submit(&binding.lease(), &binding.hw, &binding.client_id).unwrap();
         }
         drop(lanes);
         journal.stop().unwrap();
         let offline = Offline::read(dir.path()).unwrap().unwrap();
         let mut found = Vec::new();
         let collect = &mut |binding: Binding| {
-            assert_eq!(offline.find(binding.address, now_s).unwrap(), Some(binding.clone()));
+            assert!(offline.find(binding.address, now_s).unwrap().contains(&binding));
             found.push((binding.address.octets()[3], binding.state));
             ControlFlow::Continue(())
         };
@@ -170,6 +181,7 @@ mod tests {
     #[test]
     fn more_than_fits_into_memory_comes_in_parts_in_the_order_of_addresses() {
         let far = |block: u8, last| Binding {
+            space: Space::GLOBAL,
             address: Ipv4Addr::new(10, block, 0, last),
             ..binding(last, 1, BindingState::Released)
         };
@@ -177,6 +189,14 @@ mod tests {
             [(7, 8), (3, 4), (5, 5), (3, 3), (9, 12), (7, 7), (3, 2)].map(|(block, last)| far(block, last)).into();
         let found = read(&all, 0);
         assert_eq!(found.iter().map(|(last, _)| *last).collect::<Vec<_>>(), [2, 3, 4, 5, 7, 8, 12]);
+    }
+
+    #[test]
+    fn an_address_of_two_vpns_is_two_leases() {
+        let red = |generation, state| Binding { space: Space(7), ..binding(9, generation, state) };
+        use BindingState::{Bound, Released};
+        let all = [binding(9, 5, Bound), red(2, Bound), binding(8, 1, Bound), red(3, Released)];
+        assert_eq!(read(&all, 0), [(8, Bound), (9, Bound), (9, Released)]);
     }
 
     #[test]

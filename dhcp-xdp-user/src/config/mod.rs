@@ -28,15 +28,16 @@ mod table;
 mod tests;
 mod values;
 mod vlan;
+mod vrfs;
 
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
     AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, Level, LoadBalance, OptionBlob,
-    OptionSet, Overlay, PoolOptions, Subnet, VlanRange, Vlans, Vrf, XdpMode,
+    OptionSet, Overlay, PoolOptions, Subnet, VlanRange, Vlans, XdpMode,
 };
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
-pub use index::Subnets;
+pub use index::{Anywhere, Subnets};
 pub use json_schema::json_schema;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
 pub use options::Definitions;
@@ -44,3 +45,4 @@ pub(crate) use options::nearest;
 pub use quick::QuickFlags;
 pub use reservations::{Collision, Gives, IdKind, Identified, Reservation, Reservations, Scope};
 pub use source::{Finding, Place, Rejected, Severity};
+pub use vrfs::{GLOBAL_NAME, Vrf, Vrfs, own_number};

@@ -10,10 +10,10 @@ use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, U
 use crate::{
     config::{
         Access, AddressRange, ClassTable, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet,
-        Reservations, Subnet, Subnets, Vrf,
+        Reservations, Subnet, Subnets,
     },
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -66,7 +66,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
             renewal_slack_permille: 0,
         },
         authoritative: false,
-        vrf: Vrf::GLOBAL,
+        space: Space::GLOBAL,
         identity: Identity::ClientId,
         min_secs: 0,
         rapid_commit: false,
@@ -120,6 +120,8 @@ pub(crate) struct FakeLane {
     pub(crate) records: Vec<(Lease, HwAddress, Vec<u8>)>,
     /// What each of them counts against.
     pub(crate) limits: Vec<Vec<LimitKey>>,
+    /// The relay agent information of each.
+    pub(crate) agent_info: Vec<Vec<u8>>,
     pub(crate) full: bool,
     pub(crate) never_parks: bool,
     /// Records that are on the disk.
@@ -127,17 +129,12 @@ pub(crate) struct FakeLane {
 }
 
 impl Recorder for FakeLane {
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        limits: &[LimitKey],
-    ) -> Result<Ticket, LaneFull> {
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
         if self.full {
             return Err(LaneFull);
         }
-        self.limits.push(limits.to_vec());
+        self.limits.push(kept.limits.to_vec());
+        self.agent_info.push(kept.agent_info.to_vec());
         self.records.push((*lease, *hw, client_id.to_vec()));
         Ok(Ticket(self.records.len() as u64))
     }
@@ -442,7 +439,7 @@ impl Bed {
     pub(crate) fn with_lane(change: impl FnOnce(&mut Config), lane: FakeLane) -> Self {
         let mut config = config();
         change(&mut config);
-        config.subnets = Subnets::new(config.subnets.to_vec()).with_vrfs(config.subnets.vrfs().to_vec());
+        config.subnets = Subnets::new(config.subnets.to_vec()).with_vrfs(config.subnets.vrfs().clone());
         let leases = Arc::new(config.lease_table([1, 2]));
         let counters = Arc::new(Counters::default());
         let port = Arc::new(SharedPort::new(Port {

@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Request},
     journal::{LaneFull, Ticket},
-    lease::{BindingState, HwAddress, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{BindingState, HwAddress, Kept, Lease, LeaseTable, Stamp},
     wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
@@ -50,7 +50,7 @@ struct Seen {
 struct Watch(Rc<RefCell<Seen>>);
 
 impl Recorder for Watch {
-    fn submit(&mut self, lease: &Lease, _: &HwAddress, _: &[u8], _: &[LimitKey]) -> Result<Ticket, LaneFull> {
+    fn submit(&mut self, lease: &Lease, _: &HwAddress, _: &[u8], _: Kept<'_>) -> Result<Ticket, LaneFull> {
         self.0.borrow_mut().records.push(*lease);
         Ok(Ticket::default())
     }

@@ -51,6 +51,9 @@ pub struct Subnet {
     /// Its prefix; none when it belongs to none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
+    /// The VPN that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpn: Option<String>,
     /// The network that it shares with others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<String>,

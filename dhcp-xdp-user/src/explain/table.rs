@@ -34,7 +34,7 @@ pub fn lease_table(config: &Config, state_dir: Option<&Path>, now_s: u32) -> Res
     let table = config.lease_table([0x6578_706c, 0x6169_6e65]);
     let Some(dir) = state_dir else { return Ok(table) };
     let report = Journal::read(dir, |binding| {
-        if let Some(subnet) = config.subnets.index_of(binding.address) {
+        if let Some(subnet) = config.subnets.index_of(binding.at()) {
             // What is in no pool now is nobody's.
             let _ = table.restore(&binding, subnet, now_s);
         }

@@ -7,6 +7,7 @@ use crate::{
     config::{self, AnyMachine, Durability},
     engine::testing::{self, Bed, Checksum, Msg, SERVER, discover, message, request},
     journal::Journal,
+    lease::Space,
     wire::{dhcp::MessageType, options::code, shown},
 };
 
@@ -234,6 +235,25 @@ fn what_decides_on_a_subnet_is_told_whether_it_leads_to_one_or_not() {
 }
 
 #[test]
+fn a_subnet_in_a_vpn_is_told_with_its_name() {
+    let vpn = |name: &str| {
+        format!(
+            "[[subnet]]\nprefix = \"10.0.0.0/24\"\nvrf = \"{name}\"\npools = [\"10.0.0.10-10.0.0.19\"]\nserver_id = \"192.0.2.1\"\n"
+        )
+    };
+    let mut server = explainer(&small(&(vpn("red") + &vpn("blue"))));
+    let msg = |id: &[u8]| discover(1).option(82, &[&[151, id.len() as u8][..], id].concat()).relayed();
+    let subnet = server.explain(NOW_S, &msg(b"\0blue").frame()).subnet.unwrap();
+    assert_eq!((subnet.vpn.as_deref(), subnet.prefix.as_deref()), (Some("blue"), Some("10.0.0.0/24")));
+    let subnet = server.explain(NOW_S, &msg(b"\0green").frame()).subnet.unwrap();
+    assert_eq!(subnet.why, "its VPN (virtual subnet selection) is that of no subnet (RFC 6607)");
+    let unicast = message(MessageType::Request, 1).unicast(Ipv4Addr::new(10, 0, 0, 10));
+    let story = server.explain(NOW_S, &unicast.frame());
+    assert_eq!(story.subnet.unwrap().why, "unicast, and ciaddr 10.0.0.10 is in subnets of several VPNs");
+    assert!(story.dropped.unwrap().otherwise.unwrap().contains("virtual subnet selection"));
+}
+
+#[test]
 fn a_class_is_told_with_the_values_that_made_it_so() {
     let mut server = explainer(CABLE);
     let packets = cable();
@@ -406,8 +426,8 @@ fn leases_of_a_state_directory_count_and_are_left_alone() {
     let wake = Arc::new(crate::wake::Wake::new().unwrap());
     let (journal, mut lanes) = Journal::start(dir.path(), Durability::Sync, vec![wake]).unwrap();
     let address = Ipv4Addr::new(192, 0, 2, 11);
-    let lease =
-        Lease { address, state: BindingState::Bound, generation: 1, started_s: NOW_S - 9, expires_s: NOW_S + 900 };
+    let (state, started_s, expires_s) = (BindingState::Bound, NOW_S - 9, NOW_S + 900);
+    let lease = Lease { space: Space::GLOBAL, address, state, generation: 1, started_s, expires_s };
     let mut chaddr = [0; 16];
     chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
     lanes[0].submit(&lease, &HwAddress { htype: 1, hlen: 6, chaddr }, b"").unwrap();

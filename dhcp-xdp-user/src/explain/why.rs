@@ -11,7 +11,7 @@ use crate::{
     config::{Access, IdKind, Identity},
     control::colons,
     engine::{self, Ground, Place},
-    lease::{BindingState, Lease, LimitKey},
+    lease::{BindingState, Lease, LimitKey, Space},
     wire::{
         dhcp::{HTYPE_ETHERNET, MessageType},
         shown,
@@ -102,7 +102,7 @@ impl Telling<'_> {
         let why = self.ground(found.unwrap_or_else(|ground| ground), found.is_ok());
         let Some(place) = self.place else {
             // Refused before a subnet was looked for, or for want of one.
-            return found.is_err().then_some(Subnet { prefix: None, network: None, why, client: None });
+            return found.is_err().then_some(Subnet { prefix: None, vpn: None, network: None, why, client: None });
         };
         let subnet = self.config.subnets.get(usize::from(place.subnet))?;
         let claimed = self
@@ -115,6 +115,7 @@ impl Telling<'_> {
         };
         Some(Subnet {
             prefix: Some(subnet.prefix.to_string()),
+            vpn: (subnet.space != Space::GLOBAL).then(|| self.config.subnets.vrfs().name_of(subnet.space)),
             network: subnet.network.clone(),
             why,
             client: Some(self.client(&place)),
@@ -158,10 +159,7 @@ impl Telling<'_> {
                 format!("{came} ({why}){}", if found { "" } else { ", where no subnet is" })
             }
             Ground::UnknownVpn => "its VPN (virtual subnet selection) is that of no subnet (RFC 6607)".into(),
-            Ground::OtherVpn(index) => {
-                let prefix = self.config.subnets.get(usize::from(index)).map(|subnet| subnet.prefix.to_string());
-                format!("{} is in another VPN than the message (RFC 6607)", prefix.unwrap_or_default())
-            }
+            Ground::Ambiguous(ciaddr) => format!("unicast, and ciaddr {ciaddr} is in subnets of several VPNs"),
         }
     }
 
@@ -297,6 +295,14 @@ impl Telling<'_> {
             DropReason::TooEarly => {
                 let least = subnet.map_or(0, |subnet| subnet.min_secs);
                 format!("secs is {}: from {least} on (min_secs{}) it is answered", request.secs, prefix())
+            }
+            DropReason::NoSubnet
+                if matches!(
+                    engine::ground(request, &self.ingress, self.config),
+                    Err(Ground::UnknownVpn | Ground::Ambiguous(_))
+                ) =>
+            {
+                "a relay agent that says which VPN it is (virtual subnet selection), and a subnet in that one".into()
             }
             DropReason::NoSubnet if request.is_relayed() => {
                 "a subnet with that address in it, or link selection by the relay agent".into()

@@ -4,10 +4,13 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::LimitKeys;
+use super::{LimitKey, LimitKeys, Space, SpacedAddress};
 
 /// A client identifier's bytes (RFC 2132 9.14: opaque, 2 to 255 bytes; longer than 255 cannot be in one option).
 pub type ClientId = ArrayVec<u8, 255>;
+
+/// Relay agent information (option 82, RFC 3046) as it came: sub-options, at most 255 bytes of them.
+pub type AgentInfo = ArrayVec<u8, 255>;
 
 /// A hardware address as in `htype`, `hlen` and `chaddr`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,6 +65,8 @@ impl BindingState {
 /// What a decision needs of a binding: a slot without its client, small enough to pass by value on the hot path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
+    /// The address space.
+    pub space: Space,
     /// The address.
     pub address: Ipv4Addr,
     /// What it is.
@@ -77,6 +82,8 @@ pub struct Lease {
 /// One address and its client: what the journal keeps and listings show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
+    /// The address space.
+    pub space: Space,
     /// The address.
     pub address: Ipv4Addr,
     /// What it is.
@@ -93,15 +100,32 @@ pub struct Binding {
     pub client_id: ClientId,
     /// What it counts against while it is bound.
     pub limits: LimitKeys,
+    /// The relay agent information of the client's last message that had any; empty when none did.
+    pub agent_info: AgentInfo,
+}
+
+/// What the journal keeps of a lease beside its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept<'a> {
+    /// See [`Binding::limits`].
+    pub limits: &'a [LimitKey],
+    /// See [`Binding::agent_info`]; at most 255 bytes.
+    pub agent_info: &'a [u8],
 }
 
 impl Lease {
+    /// What it is of.
+    pub const fn at(&self) -> SpacedAddress {
+        SpacedAddress::new(self.space, self.address)
+    }
+
     /// The lease together with its client, as the journal keeps it. An identifier longer than 255 bytes cannot come from the
     /// wire; it would be cut.
     pub fn of(&self, hw: &HwAddress, client_id: &[u8]) -> Binding {
         let mut id = ClientId::new();
         let _ = id.try_extend_from_slice(&client_id[..client_id.len().min(id.capacity())]);
         Binding {
+            space: self.space,
             address: self.address,
             state: self.state,
             generation: self.generation,
@@ -110,7 +134,26 @@ impl Lease {
             hw: *hw,
             client_id: id,
             limits: LimitKeys::new(),
+            agent_info: AgentInfo::new(),
         }
+    }
+}
+
+impl Binding {
+    /// What it is of.
+    pub const fn at(&self) -> SpacedAddress {
+        SpacedAddress::new(self.space, self.address)
+    }
+
+    /// Without its client.
+    pub const fn lease(&self) -> Lease {
+        let Self { space, address, state, generation, started_s, expires_s, .. } = *self;
+        Lease { space, address, state, generation, started_s, expires_s }
+    }
+
+    /// What else the journal keeps of it.
+    pub fn kept(&self) -> Kept<'_> {
+        Kept { limits: &self.limits, agent_info: &self.agent_info }
     }
 }
 

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 
 use super::{
     BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
-    RestoreError, Stamp,
+    RestoreError, SpacedAddress, Stamp,
     binding::is_current,
     index::{ClientIndex, Entered},
     limit,
@@ -143,6 +143,7 @@ impl LeaseTable {
         let is_there = self.index.get_holding(&client.key, &self.slots, slot, &seen.key) == Some(slot);
         // Else it moved to another address between the two looks.
         let ready = if is_there { self.write_side(client, slot, Some(&seen)) } else { Err(Retry::Changed) };
+        let ready = ready.inspect(|()| self.note_agent_info(client, slot, true));
         if let Err(retry) = ready {
             self.give_back(slot, claim);
             return Err(retry);
@@ -213,6 +214,14 @@ impl LeaseTable {
         Ok(self.side.write(slot, client.hw, client.client_id)?)
     }
 
+    /// Puts down what a client's message says of its relay agent in the slot, which the caller holds. What was there of its
+    /// `own` stays when it says nothing.
+    fn note_agent_info(&self, client: &Client<'_>, slot: u32, own: bool) {
+        if !(own && client.agent_info.is_empty()) {
+            self.side.write_agent_info(slot, client.agent_info);
+        }
+    }
+
     fn take_free(
         &self,
         client: &Client<'_>,
@@ -275,6 +284,7 @@ impl LeaseTable {
         let (former, was_used) = (claim.key(), claim.before().state() != BindingState::Free);
         let same = was_used && former == client.key;
         self.write_side(client, slot, seen.filter(|_| same))?;
+        self.note_agent_info(client, slot, same);
         if was_used && !same && !ClientIndex::are_alike(&former, &client.key) {
             self.index.remove_if_at(&former, slot);
         }
@@ -300,7 +310,8 @@ impl LeaseTable {
     ) -> Lease {
         claim.write(&Body { key: client.key, generation, stamp, started_s, hw: HwHead::of(client.hw) });
         self.publish(slot, claim, state, expires_s);
-        Lease { address: self.layout.address_of(slot).0, state, generation, started_s, expires_s }
+        let SpacedAddress { space, address } = self.layout.address_of(slot).0;
+        Lease { space, address, state, generation, started_s, expires_s }
     }
 
     /// Binds `address` to the client until `expires_s`, or as long as it has it already if that is longer. An offer that the
@@ -386,6 +397,7 @@ impl LeaseTable {
         let is_same = seen.hw == HwHead::of(client.hw) && seen.hw.hlen <= 8;
         is_bound
             && is_same
+            && (client.agent_info.is_empty() || self.side.has_agent_info(slot, client.agent_info))
             && expires_s <= seen.word.expires_s()
             && self.index.get(&client.key, &self.slots) == Some(slot)
             && self.limits.as_ref().is_none_or(|limits| {
@@ -397,7 +409,7 @@ impl LeaseTable {
     /// Notes where the record of a lease is on its way to the disk, as a later renewal that it covers has to know. Nothing
     /// happens when the lease is another one by now.
     pub fn stamp(&self, lease: &Lease, stamp: Stamp) {
-        if let Some((slot, _)) = self.layout.slot_of(lease.address) {
+        if let Some((slot, _)) = self.layout.slot_of(lease.at()) {
             self.slots[slot as usize].stamp(lease.generation, stamp);
         }
     }
@@ -465,6 +477,9 @@ impl LeaseTable {
             }
             return Err(retry);
         }
+        if let Some(other) = from.filter(|_| client.agent_info.is_empty()) {
+            self.side.copy_agent_info(other, slot);
+        }
         Ok(left)
     }
 
@@ -531,7 +546,8 @@ impl LeaseTable {
         let generation = claim.generation().wrapping_add(1);
         claim.write_span(generation, now_s);
         self.publish(slot, claim, state, expires_s);
-        Lease { address: self.layout.address_of(slot).0, state, generation, started_s: now_s, expires_s }
+        let SpacedAddress { space, address } = self.layout.address_of(slot).0;
+        Lease { space, address, state, generation, started_s: now_s, expires_s }
     }
 
     /// Claims a slot if `wanted` says so of it, tried a few times over.
@@ -551,18 +567,18 @@ impl LeaseTable {
         true
     }
 
-    /// Releases `address` if this client has it bound; the client is remembered. The returned lease is to be journaled.
-    pub fn release(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Option<Lease> {
-        let (slot, _) = self.layout.slot_of(address)?;
+    /// Releases an address if this client has it bound; the client is remembered. The returned lease is to be journaled.
+    pub fn release(&self, key: &ClientKey, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(at.into())?;
         let theirs = |seen: &Seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound;
         let claim = self.claim_if(slot, theirs)?;
         Some(self.end(slot, claim, BindingState::Released, now_s, now_s))
     }
 
-    /// Puts `address` into quarantine until `until_s` if this client has it bound or offered; the client is forgotten. The
+    /// Puts an address into quarantine until `until_s` if this client has it bound or offered; the client is forgotten. The
     /// returned lease is to be journaled.
-    pub fn decline(&self, key: &ClientKey, address: Ipv4Addr, until_s: u32, now_s: u32) -> Option<Lease> {
-        let (slot, _) = self.layout.slot_of(address)?;
+    pub fn decline(&self, key: &ClientKey, at: impl Into<SpacedAddress>, until_s: u32, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(at.into())?;
         let theirs = |seen: &Seen| {
             let state = seen.word.state_at(now_s);
             seen.key == *key && matches!(state, BindingState::Bound | BindingState::Offered)
@@ -574,8 +590,8 @@ impl LeaseTable {
 
     /// Releases an address whoever has it, also out of quarantine (an operator's command). The returned lease is to be
     /// journaled, with the client of [`get`](Self::get).
-    pub fn release_address(&self, address: Ipv4Addr, now_s: u32) -> Option<Lease> {
-        let (slot, _) = self.layout.slot_of(address)?;
+    pub fn release_address(&self, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(at.into())?;
         let claim = self.claim_if(slot, |seen| !seen.word.is_takeable(now_s))?;
         Some(self.end(slot, claim, BindingState::Released, now_s, now_s))
     }
@@ -639,11 +655,13 @@ impl LeaseTable {
             self.give_back(slot, claim);
             return Err(RestoreError::Contended);
         }
-        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[] };
+        let client =
+            Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[], agent_info: &[] };
         if self.take_over(&client, slot, &claim, None).is_err() {
             // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
             let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);
         }
+        self.side.write_agent_info(slot, &binding.agent_info);
         if let Some(limits) = &self.limits {
             limits.restore(slot, if state == BindingState::Bound { &binding.limits } else { &[] });
         }

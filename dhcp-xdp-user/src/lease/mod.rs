@@ -19,14 +19,16 @@ mod plan;
 mod ring;
 mod side;
 mod slot;
+mod space;
 mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
 mod wheel;
 
-pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
+pub use binding::{AgentInfo, Binding, BindingState, ClientId, HwAddress, Kept, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};
+pub use space::{Space, SpacedAddress};
 pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};

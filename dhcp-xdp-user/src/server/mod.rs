@@ -26,7 +26,7 @@ pub(crate) use state::expect_room;
 use crate::{
     clock::Clock,
     config::Config,
-    journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery},
+    journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery, keep_vrfs},
     lease::LeaseTable,
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
@@ -77,6 +77,7 @@ impl Server {
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
         state::prepare_dir(&config.state_dir)?;
         let journal = Recovery::open(&config.state_dir)?;
+        keep_vrfs(&config.state_dir, config.subnets.vrfs())?;
         let clock = state::resume_clock(&journal);
         let leases = Arc::new(state::recover(&config, &journal, clock.now_s())?);
 
@@ -93,7 +94,8 @@ impl Server {
         let control_wake = Arc::new(Wake::new().map_err(StartError::Wake)?);
         let mut wakes: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.wake)).collect();
         wakes.push(Arc::clone(&control_wake));
-        let options = journal::Options { durability: config.durability, compaction: config.compaction, clock };
+        let options =
+            journal::Options { durability: config.durability, compaction: config.compaction, clock, retain: None };
         let (journal, mut lanes) = journal.start(options, wakes)?;
         let control = lanes.pop().map(|lane| (lane, control_wake));
 
@@ -248,7 +250,7 @@ impl Shared {
         }
         for interface in &self.interfaces {
             interface.log_events();
-            interface.follow(|address| self.config.leases_out(address));
+            interface.follow(|address| self.config.leases_out_on(interface.name(), address));
             interface.look_for_silence();
             if interface.lost_device() {
                 self.fail(format!("{}: the interface is gone", interface.name()));

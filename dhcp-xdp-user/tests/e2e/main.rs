@@ -20,6 +20,7 @@ mod rings;
 mod site;
 mod storm;
 mod stress;
+mod vpns;
 mod xdp;
 
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         rings::tests(),
         storm::tests(),
         stress::tests(),
+        vpns::tests(),
         xdp::tests(),
     ];
     let threads = arguments.test_threads.or(Some(BESIDE_EACH_OTHER));

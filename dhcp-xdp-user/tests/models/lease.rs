@@ -28,6 +28,8 @@ mod ring;
 mod side;
 #[path = "../../src/lease/slot.rs"]
 mod slot;
+#[path = "../../src/lease/space.rs"]
+mod space;
 #[path = "../../src/lease/table.rs"]
 mod table;
 #[path = "../../src/lease/wheel.rs"]
@@ -36,10 +38,11 @@ mod wheel;
 mod parts;
 mod whole;
 
-pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
+pub use binding::{AgentInfo, Binding, BindingState, ClientId, HwAddress, Kept, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};
+pub use space::{Space, SpacedAddress};
 pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};
 
 /// In place of `src/lease/sync.rs`.

@@ -8,6 +8,7 @@ mod networks;
 mod odd_files;
 mod protocol;
 mod reservations;
+mod vrfs;
 
 /// A machine with eth1 at 192.0.2.1.
 struct Lab;

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod agent_info;
 mod free_map;
 mod limit_table;
 mod limits;
@@ -17,6 +18,7 @@ mod model;
 mod reserved;
 mod ring;
 mod side;
+mod spaces;
 mod stress;
 mod threads;
 
@@ -62,7 +64,14 @@ impl Who {
     }
 
     fn in_subnet<'a>(&'a self, table: &LeaseTable, subnet: u16) -> Client<'a> {
-        Client { key: table.key(subnet, &self.hw, &self.id), subnet, hw: &self.hw, client_id: &self.id, limits: &[] }
+        Client {
+            key: table.key(subnet, &self.hw, &self.id),
+            subnet,
+            hw: &self.hw,
+            client_id: &self.id,
+            limits: &[],
+            agent_info: &[],
+        }
     }
 }
 
@@ -401,7 +410,7 @@ fn restoring_ignores_older_records_and_foreign_addresses() {
     let table = table(4);
     let hw = Who::new(1).hw;
     let record = |generation, state, expires_s| {
-        Lease { address: ip(1), state, generation, started_s: NOW, expires_s }.of(&hw, &[])
+        Lease { space: Space::GLOBAL, address: ip(1), state, generation, started_s: NOW, expires_s }.of(&hw, &[])
     };
     table.restore(&record(5, BindingState::Released, NOW), 0, NOW).unwrap();
     table.restore(&record(4, BindingState::Bound, NOW + TERM), 0, NOW).unwrap();
@@ -420,8 +429,15 @@ fn a_client_restored_with_two_bindings_keeps_both_from_others() {
         let table = table(2);
         let who = Who::new(1);
         let record = |address, started_s| {
-            Lease { address, state: BindingState::Bound, generation: 1, started_s, expires_s: NOW + TERM }
-                .of(&who.hw, &who.id)
+            Lease {
+                space: Space::GLOBAL,
+                address,
+                state: BindingState::Bound,
+                generation: 1,
+                started_s,
+                expires_s: NOW + TERM,
+            }
+            .of(&who.hw, &who.id)
         };
         let mut records = [record(ip(1), NOW - 20), record(ip(2), NOW - 10)];
         if flipped {
@@ -477,7 +493,7 @@ fn a_client_whose_identifier_finds_no_room_is_refused_and_nothing_is_changed() {
         table.release(&long(n).of(&table).key, ip(n.into()), NOW).unwrap();
         table.bind(&Who::new(4 * u32::from(n)).of(&table), ip(n.into()), NOW + TERM, NOW).unwrap();
         table.release(&Who::new(4 * u32::from(n)).of(&table).key, ip(n.into()), NOW).unwrap();
-        held.extend(std::iter::from_fn(|| table.side.pool.pop()));
+        held.extend(std::iter::from_fn(|| table.side.clients.pool.pop()));
     }
     let before: Vec<Binding> = table.iter(NOW).collect();
     let client = long(9);
@@ -496,7 +512,7 @@ fn a_client_whose_identifier_finds_no_room_is_refused_and_nothing_is_changed() {
         Some((ip(1), BindingState::Bound))
     );
     // Room again, and it is served.
-    held.into_iter().for_each(|chunk| table.side.pool.push(chunk));
+    held.into_iter().for_each(|chunk| table.side.clients.pool.push(chunk));
     assert_eq!(table.bind(&moved, ip(3), NOW + TERM, NOW).unwrap().released.unwrap().address, ip(1));
     assert!(table.offer(&client.of(&table), None, NOW + HOLD, NOW).is_ok());
 }
@@ -525,7 +541,7 @@ fn two_clients_whose_index_entries_look_alike_are_told_apart() {
     let table = table(3);
     let key = |n: u64| ClientKey([n, 7 << 32 | n]);
     let hw = HwAddress::default();
-    let client = |n| Client { key: key(n), subnet: 0, hw: &hw, client_id: &[], limits: &[] };
+    let client = |n| Client { key: key(n), subnet: 0, hw: &hw, client_id: &[], limits: &[], agent_info: &[] };
     for n in 1..=3 {
         assert_eq!(table.find(&key(n), NOW), None);
         table.bind(&client(n), ip(n as u32), NOW + TERM, NOW).unwrap();

@@ -27,8 +27,13 @@ impl Who {
         table.key(0, &self.0, &[])
     }
     fn of(&self, table: &LeaseTable) -> Client<'_> {
-        Client { key: self.key(table), subnet: 0, hw: &self.0, client_id: &[], limits: &[] }
+        Client { key: self.key(table), subnet: 0, hw: &self.0, client_id: &[], limits: &[], agent_info: &[] }
     }
+}
+
+/// In a function of its own: a model's threads have small stacks, and a binding is large.
+fn state(table: &LeaseTable, now_s: u32) -> BindingState {
+    table.get(address(1), now_s).unwrap().state
 }
 
 #[test]
@@ -85,12 +90,11 @@ fn a_lease_that_is_renewed_while_it_expires_is_the_clients_or_free() {
         });
         let renewed = table.bind(&Who::new(1).of(&table), address(1), NOW + 20, NOW + 9);
         keeper.join().unwrap();
-        let now = table.get(address(1), NOW + 10).unwrap();
-        assert_eq!(now.state, if renewed.is_ok() { BindingState::Bound } else { BindingState::Expired });
+        assert_eq!(state(&table, NOW + 10), if renewed.is_ok() { BindingState::Bound } else { BindingState::Expired });
         assert!(renewed.is_ok() || renewed == Err(BindError::Contended));
         // The wheel has not lost it.
         table.expire(NOW + 20, 10);
-        assert_eq!(table.get(address(1), NOW + 20).unwrap().state, BindingState::Expired);
+        assert_eq!(state(&table, NOW + 20), BindingState::Expired);
         assert_eq!(table.counts().bound, 0);
         assert!(table.offer(&Who::new(2).of(&table), None, NOW + 30, NOW + 20).is_ok());
     });
@@ -112,5 +116,26 @@ fn an_address_that_is_released_while_another_asks_goes_to_it_or_stays_to_be_had(
         goes.join().unwrap();
         let late = table.offer(&Who::new(3).of(&table), None, NOW + 9, NOW);
         assert!(offered.is_ok() != late.is_ok(), "{offered:?} {late:?}");
+    });
+}
+
+#[test]
+fn a_reader_never_sees_what_the_relay_agent_said_of_another_client() {
+    model(2, || {
+        let table = Arc::new(table(1));
+        // Longer than a record: one goes on where the other did.
+        let bind = |table: &LeaseTable, n: u8| {
+            let (who, agent_info) = (Who::new(n), [n; 40]);
+            table.bind(&Client { agent_info: &agent_info, ..who.of(table) }, address(1), NOW + 9, NOW)
+        };
+        bind(&table, 1).unwrap();
+        table.release(&Who::new(1).key(&table), address(1), NOW).unwrap();
+        let other = thread::spawn({
+            let table = table.clone();
+            move || bind(&table, 2).unwrap()
+        });
+        let seen = table.get(address(1), NOW).expect("somebody has it, or had it");
+        assert_eq!(seen.agent_info[..], [seen.hw.chaddr[0]; 40]);
+        other.join().unwrap();
     });
 }
