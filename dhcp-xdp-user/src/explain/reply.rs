@@ -155,16 +155,16 @@ impl Telling<'_> {
             (overload & bit == 0 && !text.is_empty()).then(|| shown::bytes(text))
         };
         let next_server = (!header.siaddr().is_unspecified()).then(|| header.siaddr().to_string());
-        let fields: [(&'static str, Option<String>, fn(&Overlay) -> bool); 3] = [
-            ("next server", next_server, |overlay| overlay.next_server.is_some()),
-            ("server name", text(2, header.sname()), |overlay| overlay.server_name.is_some()),
-            ("boot file", text(1, header.file()), |overlay| overlay.boot_file.is_some()),
-        ];
-        let set = |(name, value, has): (_, Option<String>, fn(&Overlay) -> bool)| {
+        let set = |name, value: Option<String>, has: fn(&Overlay) -> bool| {
             let from = engine::header_origin(reply, self.config, has).map(|origin| self.origin(reply, origin));
             Some(Setting { name, value: value?, from: from.unwrap_or_default() })
         };
-        fields.into_iter().filter_map(set).collect()
+        let fields = [
+            set("next server", next_server, |overlay| overlay.next_server.is_some()),
+            set("server name", text(2, header.sname()), |overlay| overlay.server_name.is_some()),
+            set("boot file", text(1, header.file()), |overlay| overlay.boot_file.is_some()),
+        ];
+        fields.into_iter().flatten().collect()
     }
 
     fn options(&self, reply: &engine::Reply, header: Header<'_>) -> Vec<OptionSent> {

@@ -222,7 +222,7 @@ impl Telling<'_> {
                 "the message has no option 82; the client is believed, because it has {} bound",
                 self.request.ciaddr
             )),
-            None if reservations.len() == 0 => Some("there are none".into()),
+            None if reservations.is_empty() => Some("there are none".into()),
             None if looked_for.is_empty() => Some("there are none that hold in this network".into()),
             _ => None,
         };
