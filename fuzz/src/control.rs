@@ -76,6 +76,7 @@ impl Backend for Fake {
             interfaces: vec![],
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            events: Default::default(),
         }
     }
     fn trouble(&self) -> Option<String> {

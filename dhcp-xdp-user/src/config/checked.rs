@@ -38,6 +38,8 @@ pub struct Config {
     pub client_subnet_selection: bool,
     /// The clients that this server is to answer; `None` is all.
     pub load_balance: Option<LoadBalance>,
+    /// What is done with lease events.
+    pub events: crate::events::Settings,
     /// Settings that are laid over those of a subnet or pool when a request calls for them; see [`Overlay`].
     pub overlays: Vec<Overlay>,
     /// Options that the file defines: for who names them.

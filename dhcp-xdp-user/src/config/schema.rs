@@ -109,6 +109,15 @@ const POOL: Keys = &[
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
 const VRF: Keys = &[("name", Text), ("number", Integer)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
+const HISTORY: Keys = &[
+    ("directory", Text),
+    ("rotate_mib", Integer),
+    ("rotate_h", Integer),
+    ("keep_days", Integer),
+    ("max_lag_mib", Integer),
+];
+const HOOK: Keys =
+    &[("command", Text), ("events", Texts), ("rate_per_s", Integer), ("timeout_s", Integer), ("queue", Integer)];
 const CLASS: Keys = &[
     ("name", Text),
     ("match", Text),
@@ -145,6 +154,8 @@ pub(super) const FILE: &[Keys] = &[&[
     ("max_hops", Integer),
     ("client_subnet_selection", Bool),
     ("load_balance", Table(&[LOAD_BALANCE])),
+    ("history", Table(&[HISTORY])),
+    ("hook", Table(&[HOOK])),
     ("option_definition", Tables(&[OPTION_DEFINITION])),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
@@ -327,6 +338,8 @@ mod tests {
             ("subnet = [{ pool = [{ zz = 1 }] }]", &[POOL]),
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
+            ("history = { zz = 1 }", &[HISTORY]),
+            ("hook = { zz = 1 }", &[HOOK]),
         ] {
             let known: BTreeSet<String> =
                 lists.iter().flat_map(|list| list.iter()).map(|(name, _)| (*name).to_owned()).collect();

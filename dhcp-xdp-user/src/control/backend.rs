@@ -223,6 +223,7 @@ mod tests {
             interfaces: vec![],
             journal: Default::default(),
             leases: LeaseStats::default(),
+            events: Default::default(),
         };
         let lane = (lanes.pop().unwrap(), wake);
         let backend = ServerBackend::new(config, leases, Clock::start(), Box::new(stats), Arc::default(), lane);

@@ -149,6 +149,14 @@ fn the_example_file_is_clean_and_shows_the_defaults_truly() {
     assert_eq!((all.max_hops, all.client_subnet_selection), (given.max_hops, given.client_subnet_selection));
     assert_eq!((all.subnets[0].auto_configure, given.subnets[0].auto_configure), (Some(false), None));
     assert_eq!((given.load_balance.is_none(), all.load_balance.map(|b| b.after_secs)), (true, Some(10)));
+    assert_eq!(given.events, Default::default());
+    let (history, hook) = (all.events.history.unwrap(), all.events.hook.unwrap());
+    let least = "history = {}\nhook = { command = \"/x\" }\n".to_owned() + text;
+    let least = parse("f", &least, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}")).config.events;
+    let (default, default_hook) = (least.history.unwrap(), least.hook.unwrap());
+    assert_eq!(crate::events::HistorySettings { directory: None, ..history }, default);
+    let (command, events) = (default_hook.command.clone(), default_hook.events.clone());
+    assert_eq!(crate::events::Hook { command, events, ..hook }, default_hook);
     let interval = Durability::Interval(std::time::Duration::from_millis(100));
     let text = text.replace("durability = \"sync\"", "durability = \"interval\"");
     assert_eq!(parse("f", &text, &AnyMachine).unwrap().config.durability, interval);
