@@ -10,6 +10,7 @@
 
 mod ast;
 mod classes;
+mod compare;
 mod compile;
 mod expression;
 mod fault;
