@@ -23,6 +23,7 @@ pub mod explain;
 pub mod history;
 pub mod journal;
 pub mod lease;
+pub mod ping;
 pub mod server;
 pub mod stats;
 pub mod wake;

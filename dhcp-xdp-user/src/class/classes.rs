@@ -179,7 +179,7 @@ impl Classes {
         if order.is_empty() {
             return;
         }
-        let found = Found::new(packet.header, &self.wanted);
+        let found = Found::new(packet, &self.wanted);
         let mut machine = Machine::default();
         for id in order {
             let Some(class) = self.classes.get(usize::from(*id)) else { continue };
@@ -198,7 +198,7 @@ impl Classes {
     /// What the condition of a class looks at in a packet, with its values.
     pub fn looked_at(&self, class: ClassId, packet: &Packet<'_>, members: &ClassSet) -> Vec<(String, Shown)> {
         let Some(class) = self.get(class) else { return Vec::new() };
-        let found = Found::new(packet.header, &self.wanted);
+        let found = Found::new(packet, &self.wanted);
         class.operands.iter().map(|operand| operand.show(packet, &found, members)).collect()
     }
 
@@ -211,7 +211,7 @@ impl Classes {
         each: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
         let spawn = self.classes.get(usize::from(class))?.spawn.as_ref()?;
-        let found = Found::new(packet.header, &self.wanted);
+        let found = Found::new(packet, &self.wanted);
         Some(each(Machine::default().bytes(spawn, packet, &found, members)))
     }
 }

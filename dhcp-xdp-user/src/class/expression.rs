@@ -82,7 +82,7 @@ impl Expression {
         your_address: Option<Ipv4Addr>,
         each: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
-        let found = Found::new(packet.header, &self.wanted);
+        let found = Found::new(packet, &self.wanted);
         let mut machine = Machine::of_reply(your_address);
         match (machine.value(&self.program, packet, &found, is)?, self.shape) {
             (Value::Bytes(bytes), _) => Some(machine.slice(bytes)).filter(|bytes| !bytes.is_empty()).map(each),

@@ -51,7 +51,7 @@ fn table(stats: &Stats) -> String {
             ("  left to the kernel", ledger.passed),
             ("  redirected", ledger.redirected),
             ("    answered", ledger.answered),
-            ("    waiting for the disk", ledger.parked),
+            ("    waiting for disk or probe", ledger.parked),
             ("    dropped for a reason", ledger.dropped),
             ("    lost by the rings", ledger.ring_losses),
             ("    not read yet", ledger.in_rings),
@@ -69,10 +69,26 @@ fn table(stats: &Stats) -> String {
             ("declined", leases.declined),
         ],
     );
+    if leases.agent_info_left_out > 0 {
+        let _ = writeln!(text, "  {:<28}{:>14}", "option 82 left out, no room", leases.agent_info_left_out);
+    }
     let workers = || stats.interfaces.iter().flat_map(|i| &i.queues).flat_map(|q| &q.workers);
     section(&mut text, "messages", sum(workers().map(|worker| &worker.messages)));
     section(&mut text, "dropped, by reason", sum(workers().map(|worker| &worker.drops)));
     section(&mut text, "to be noticed", sum(workers().map(|worker| &worker.notices)));
+    if let Some(ping) = &stats.ping_check {
+        section(
+            &mut text,
+            "ping check",
+            [
+                ("echo requests sent", ping.sent),
+                ("could not be sent", ping.unsent),
+                ("addresses that answered", ping.answered),
+                ("unreachable, says a router", ping.unreachable),
+                ("no answer in time", ping.silent),
+            ],
+        );
+    }
     journal(&mut text, stats);
     events(&mut text, stats);
     for interface in &stats.interfaces {
@@ -180,6 +196,7 @@ pub(super) fn duration(seconds: u64) -> String {
 mod tests {
     use dhcp_xdp::{
         journal::JournalStatus,
+        ping::PingStats,
         stats::{FrameStats, LeaseStats, Ledger, QueueStats, SCHEMA},
         worker::counters::{Counters, DropReason, Message},
     };
@@ -213,10 +230,17 @@ mod tests {
             interfaces,
             journal: JournalStatus { failing: Some("no space".into()), ..JournalStatus::default() },
             leases: LeaseStats { total: 10, bound: 1, ..LeaseStats::default() },
+            ping_check: Some(PingStats { sent: 5, answered: 1, ..PingStats::default() }),
             events: Default::default(),
         });
-        for part in ["serving for 1 h 1 min", "no_subnet", "FAILING: no space", "eth1: XDP native, sockets copy", "ack"]
-        {
+        for part in [
+            "serving for 1 h 1 min",
+            "no_subnet",
+            "addresses that answered",
+            "FAILING: no space",
+            "eth1: XDP native, sockets copy",
+            "ack",
+        ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
         for part in ["bad_cookie", "pass_not_udp", "DOES NOT CLOSE"] {

@@ -223,10 +223,12 @@ pub(super) fn check(
         max_hops: checker.number(form.max_hops.as_ref(), 0..=255, 16, " relay agents") as u8,
         client_subnet_selection: form.client_subnet_selection,
         load_balance: load_balance(&mut checker, form),
+        ping_check: None,
         events: super::events::settings(&mut checker, form.history.as_ref(), form.hook.as_ref()),
         overlays,
         definitions: levels.into_definitions(),
     };
+    let config = Config { ping_check: super::ping::settings(&mut checker, form, &config), ..config };
     let total = config.address_count();
     if total > MAX_ADDRESSES {
         let last = form.subnets.last().map_or(0..0, Spanned::span);

@@ -116,7 +116,7 @@ fn the_examples_of_the_document_of_addressing_are_taken() {
     let document = include_str!("../../../docs/addressing.md");
     let examples: Vec<&str> =
         document.split("```toml\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
         let text = format!("[[interface]]\nname = \"eth1\"\n[defaults]\nserver_id = \"198.51.100.1\"\n{example}");
         let checked = parse("f", &text, &AnyMachine).unwrap_or_else(|why| panic!("{why}"));
@@ -124,4 +124,15 @@ fn the_examples_of_the_document_of_addressing_are_taken() {
     }
     let kinds = IdKind::ALL.map(|kind| document.find(&format!("| `{}` |", kind.name())).unwrap());
     assert!(kinds.is_sorted(), "in the order in which they are looked for");
+}
+
+#[test]
+fn the_example_of_the_document_of_the_ping_check_shows_the_defaults_truly() {
+    let document = include_str!("../../../docs/ping-check.md");
+    let example = document.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let with = |text: &str| parse("f", text, &AnyMachine).unwrap_or_else(|why| panic!("{why}")).config;
+    let rest = "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.9\"]\n";
+    let least = with(&format!("[ping_check]\nenabled = true\n{rest}")).ping_check;
+    assert!(least.is_some());
+    assert_eq!(with(&format!("{example}{rest}")).ping_check, least);
 }

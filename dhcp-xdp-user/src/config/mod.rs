@@ -17,6 +17,7 @@ mod levels;
 mod machine;
 mod networks;
 mod options;
+mod ping;
 mod quick;
 mod ranges;
 mod reservations;
@@ -34,7 +35,7 @@ mod vrfs;
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
     AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, Level, LoadBalance, OptionBlob,
-    OptionSet, Overlay, PoolOptions, Subnet, VlanRange, Vlans, XdpMode,
+    OptionSet, Overlay, PingCheck, PoolOptions, Subnet, VlanRange, Vlans, XdpMode,
 };
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
@@ -45,5 +46,6 @@ pub use options::Definitions;
 pub(crate) use options::nearest;
 pub use quick::QuickFlags;
 pub use reservations::{Collision, Gives, IdKind, Identified, Reservation, Reservations, Scope};
+pub use reserve::identifier_bytes;
 pub use source::{Finding, Place, Rejected, Severity};
 pub use vrfs::{GLOBAL_NAME, Vrf, Vrfs, own_number};

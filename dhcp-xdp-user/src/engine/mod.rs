@@ -1,6 +1,7 @@
 //! The engine: RFC 2131 as a function. A request, the time, the configuration and the leases go in, a decision comes out.
 //!
-//! `worker::batch` calls it, once a frame: [`Request::parse`] reads the message, [`locate`] finds its subnet and client,
+//! `worker::batch` calls it, once a frame: [`Request::parse`] reads the message, [`recall`] adds what the client's lease keeps
+//! of its relay agent, [`locate`] finds its subnet and client,
 //! [`decide_at`] decides ([`decide`] is the two together), [`write_reply`] writes the reply's message and [`envelope`]
 //! addresses it. It does no I/O, reads no clock, allocates nothing.
 
@@ -29,7 +30,8 @@ pub use self::{
     reply::{DEFAULT_MESSAGE_SIZE, configured, envelope, header_origin, origin, write_reply},
     request::{Architectures, Request},
     subnet::{
-        FlexId, Ground, Place, flex_id, ground, locate, named_reservation, takes_out_vss_control, virtual_subnet_echo,
+        FlexId, Ground, Place, flex_id, ground, locate, named_reservation, recall, takes_out_vss_control,
+        virtual_subnet_echo,
     },
 };
 pub use crate::worker::counters::DropReason;
@@ -97,6 +99,8 @@ pub struct Reply {
     pub overlays: Overlays,
     /// The address that is reserved for the client is in use by somebody else or quarantined: it is given another.
     pub reserved_in_use: bool,
+    /// The address is neither the client's nor reserved for it, and its subnet wants such ones probed before they are offered.
+    pub probe: bool,
     /// Why, in words, for a NAK (option 56); otherwise empty.
     pub note: &'static str,
 }

@@ -106,12 +106,15 @@ impl Explainer {
     /// What becomes of a frame at a time, and why. Its client has afterwards what it was given.
     pub fn explain(&mut self, now_s: u32, frame: &[u8]) -> Story {
         self.leases.expire(now_s, usize::MAX);
-        let mut memory = vec![0; frame.len()];
+        // Its options, joined, and what is recalled of option 82.
+        let mut memory = vec![0; frame.len() + CHUNK];
         let mut scratch = Scratch::new(&mut memory);
         let read = Datagram::new_checked(frame, Role::Server, self.config.verify_udp_checksum)
             .map_err(DropReason::from)
             .and_then(|datagram| {
-                let request = Request::parse(datagram.payload(frame), datagram.destination, &mut scratch)?;
+                let mut request = Request::parse(datagram.payload(frame), datagram.destination, &mut scratch)?;
+                let (ingress, config, leases) = (self.ingress(datagram.vlans(frame)), &*self.config, &*self.leases);
+                engine::recall(&mut request, &ingress, now_s, config, leases, &mut scratch)?;
                 Ok((datagram, request))
             });
         let located = read.as_ref().ok().map(|(datagram, request)| {
@@ -133,7 +136,8 @@ impl Explainer {
         };
         let ingress = self.ingress(datagram.vlans(frame));
         let known = place.is_some_and(|place| place.reservation.is_some());
-        let packet = Packet::new(request.message, &self.port.name, datagram.destination, ingress.vlans, known);
+        let packet =
+            Packet::new(request.message, &self.port.name, datagram.destination, ingress.vlans, known, request.recalled);
         let (config, leases) = (&*self.config, &*self.leases);
         let telling = Telling { config, leases, request, ingress, had, place, classes, packet };
         telling.story(disposition, &buffer, decision, &records)
@@ -170,7 +174,7 @@ impl Telling<'_> {
             _ => None,
         };
         match disposition {
-            Disposition::Send { len } | Disposition::Park { len, .. } => {
+            Disposition::Send { len } | Disposition::Park { len, .. } | Disposition::Probe { len, .. } => {
                 story.reply = reply.and_then(|reply| self.reply(&reply, buffer.get(..len)?));
             }
             Disposition::Drop(reason) => story.dropped = Some(Dropped::new(reason, self.otherwise(reason))),

@@ -67,6 +67,9 @@ impl Telling<'_> {
         } else if let Some(own) = reserved.filter(|own| *own != address) {
             why.push_str(&format!("; {own} is reserved for the client"));
         }
+        if reply.probe {
+            why.push_str("; it is probed first (ping check), and offered when nobody answers there");
+        }
         let pool = subnet.pools.iter().find(|pool| pool.contains(address));
         let from = pool.map_or_else(|| "outside of all pools".to_owned(), |pool| format!("pool {pool}"));
         Some(Address { address, subnet: subnet.prefix.to_string(), why: format!("{why}; {from}") })

@@ -7,7 +7,7 @@
 //! (a reply when it is crafted). `sent` and `parked` belong to the ring loop, as do drops that it decides on
 //! ([`DropReason::ParkingFull`], [`DropReason::TxFull`]): only it knows what reached a ring.
 
-use std::{ops::Range, sync::Arc};
+use std::{net::Ipv4Addr, ops::Range, sync::Arc};
 
 use arrayvec::ArrayVec;
 use dhcp_xdp_ebpf::Role;
@@ -21,11 +21,12 @@ use crate::{
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
-    lease::{AgentInfo, Bound, HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{AgentInfo, Bound, HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
+    ping::{ClientTag, Recent},
     wire::{
         dhcp::MessageType,
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
-        options::Scratch,
+        options::{MAX_OPTION_DATA, Scratch},
         relay::{RelayAgentInfo, sub},
     },
 };
@@ -43,6 +44,9 @@ const ECHO: usize = 5 * 255;
 /// Scratch memory of a batch for options that come in parts (RFC 3396). A batch that needs more is an attack; what does not
 /// fit is refused.
 const SCRATCH: usize = 64 * 1024;
+
+/// And for what leases keep of option 82.
+const RECALLED: usize = BATCH * MAX_OPTION_DATA;
 
 /// A frame in its UMEM chunk.
 pub struct Frame<'a> {
@@ -69,6 +73,15 @@ pub enum Disposition {
         /// From then on it must not leave any more, seconds since 1970-01-01 UTC: the lease that it grants is over, or its
         /// client has long asked again and the later ACK is the one that counts.
         until_s: u32,
+    },
+    /// As `Send`, once a probe has shown that nobody uses the address that it offers; it may not be due, or not possible.
+    Probe {
+        /// Bytes from the start of the buffer.
+        len: usize,
+        /// The address.
+        address: Ipv4Addr,
+        /// Whom it is offered to.
+        client: ClientTag,
     },
     /// The frame is free. Counted already.
     Drop(DropReason),
@@ -126,12 +139,16 @@ pub struct Processor<R> {
     port_generation: u64,
     shared_port: Arc<SharedPort>,
     counters: Arc<Counters>,
+    /// Where a subnet has its addresses probed.
+    recent: Option<Arc<Recent>>,
     /// What the replies of a batch echo; they are written over the requests that it came in. Never grows.
     echoes: Vec<u8>,
     /// Options of the replies of a batch that were computed. Never grows; without any in the configuration it has no room.
     computed: Vec<u8>,
     /// What requests of a batch have in parts, joined.
     scratch: Box<[u8]>,
+    /// What is recalled of the relay agents of a batch's clients.
+    recalled: Box<[u8]>,
 }
 
 /// A frame that was read: all slices are into it.
@@ -158,6 +175,8 @@ struct Answer {
     reply: Reply,
     /// What the reply waits for, and until when.
     wait: Option<(Ticket, u32)>,
+    /// For whom the address of the reply is probed first.
+    probe: Option<ClientTag>,
 }
 
 impl<R: Recorder> Processor<R> {
@@ -172,8 +191,48 @@ impl<R: Recorder> Processor<R> {
         let (port_generation, port) = shared_port.get();
         let echoes = Vec::with_capacity(BATCH * ECHO);
         let computed = Vec::with_capacity(if config.computes_options() { BATCH * engine::MAX_COMPUTED } else { 0 });
-        let scratch = vec![0; SCRATCH].into_boxed_slice();
-        Self { config, leases, recorder, port, port_generation, shared_port, counters, echoes, computed, scratch }
+        let [scratch, recalled] = [SCRATCH, RECALLED].map(|len| vec![0; len].into_boxed_slice());
+        Self {
+            config,
+            leases,
+            recorder,
+            port,
+            port_generation,
+            shared_port,
+            counters,
+            recent: None,
+            echoes,
+            computed,
+            scratch,
+            recalled,
+        }
+    }
+
+    /// Tells the ping check which addresses clients are given.
+    pub fn remember_in(&mut self, recent: Arc<Recent>) {
+        self.recent = Some(recent);
+    }
+
+    /// Somebody answered at an address that was to be offered: it is quarantined as after a DECLINE. The reason for which its
+    /// OFFER is dropped.
+    pub fn found_in_use(&mut self, now_s: u32, address: Ipv4Addr) -> DropReason {
+        if !self.recorder.has_room() {
+            // The table must not run ahead of the journal: the address is probed again for the next one.
+            return DropReason::JournalFull;
+        }
+        let offered = self.leases.get(address, now_s);
+        let until_s = now_s.saturating_add(self.config.decline_quarantine_s);
+        let declined = self.leases.decline_offered(address, until_s, now_s);
+        // Else it is bound meanwhile, by the client that answered; or free, and probed for the next one.
+        if let (Some(lease), Some(offered)) = (declined, offered) {
+            let kept = Kept { limits: &[], agent_info: &offered.agent_info };
+            let submitted = self.recorder.submit(&lease, &offered.hw, &offered.client_id, kept);
+            self.recorder.flush();
+            if submitted.is_err() {
+                return DropReason::JournalFull;
+            }
+        }
+        DropReason::AddressInUse
     }
 
     /// The recorder: the ring loop asks its lane what is durable.
@@ -219,8 +278,8 @@ impl<R: Recorder> Processor<R> {
         answers: &mut ArrayVec<Result<Answer, DropReason>, BATCH>,
     ) {
         // Lent to the requests, which live as long as this call.
-        let mut memory = std::mem::take(&mut self.scratch);
-        let mut scratch = Scratch::new(&mut memory);
+        let mut memory = [std::mem::take(&mut self.scratch), std::mem::take(&mut self.recalled)];
+        let mut scratch = memory.each_mut().map(|memory| Scratch::new(memory));
         let mut parsed: ArrayVec<Result<Parsed<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
             parsed.push(self.parse(now_s, frame, &mut scratch));
@@ -232,13 +291,18 @@ impl<R: Recorder> Processor<R> {
             answers.push(read.and_then(|read| self.decide(now_s, &read)));
         }
         self.recorder.flush();
-        self.scratch = memory;
+        [self.scratch, self.recalled] = memory;
     }
 
-    fn parse<'f>(&self, now_s: u32, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Parsed<'f>, DropReason> {
+    fn parse<'f>(
+        &self,
+        now_s: u32,
+        frame: &'f Frame<'_>,
+        [scratch, recalled]: &mut [Scratch<'f>; 2],
+    ) -> Result<Parsed<'f>, DropReason> {
         let bytes = frame.buffer.get(..frame.len).ok_or(DropReason::Truncated)?;
         let datagram = Datagram::new_checked(bytes, Role::Server, self.config.verify_udp_checksum)?;
-        let request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
+        let mut request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
         self.counters.message(match request.message_type {
             MessageType::Discover => Message::Discover,
             MessageType::Request => Message::Request,
@@ -254,20 +318,22 @@ impl<R: Recorder> Processor<R> {
             return Err(DropReason::ReplyTooLong);
         }
         let vlans = datagram.vlans(bytes);
-        let place = engine::locate(&request, &ingress(&self.port, vlans), now_s, &self.config, &self.leases)?;
-        let classes = self.classify(bytes, &datagram, vlans, &place);
+        let ingress = ingress(&self.port, vlans);
+        engine::recall(&mut request, &ingress, now_s, &self.config, &self.leases, recalled)?;
+        let place = engine::locate(&request, &ingress, now_s, &self.config, &self.leases)?;
+        let classes = self.classify(&request, vlans, &place);
         Ok(Parsed { datagram, request, place, vlans, classes })
     }
 
     /// The classes of a message, where the configuration has any.
-    fn classify(&self, frame: &[u8], datagram: &Datagram, vlans: [Option<u16>; 2], place: &Place) -> Classified {
+    fn classify(&self, request: &Request<'_>, vlans: [Option<u16>; 2], place: &Place) -> Classified {
         if self.config.classes.compiled.is_empty() {
             return Classified::default();
         }
         let reservation = place.reservation.and_then(|number| self.config.reservations.get(number));
-        let (message, known) = (datagram.payload(frame), reservation.is_some());
-        let packet = Packet::new(message, &self.port.name, datagram.destination, vlans, known);
-        let Some(packet) = packet else { return Classified::default() };
+        let Some(packet) = packet_of(request, &self.port, vlans, reservation.is_some()) else {
+            return Classified::default();
+        };
         let reserved = reservation.map_or(&ClassSet::EMPTY, |reservation| &reservation.classes);
         Classified::new(&packet, reserved, &self.config)
     }
@@ -296,6 +362,7 @@ impl<R: Recorder> Processor<R> {
                 // What the client is told, not what the table holds.
                 let told_s = now_s.saturating_add(PARKED_AT_MOST_S.min(reply.lease_time_s.unwrap_or(PARKED_AT_MOST_S)));
                 let until_s = told_s.min(bound.lease.expires_s);
+                self.remember(&bound.lease, place, now_s);
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
             Decision::Record(lease, reason) => {
@@ -313,6 +380,7 @@ impl<R: Recorder> Processor<R> {
             machine_id: request.machine_id.map(|bytes| self.save(bytes)),
             computed: self.compute(read, &reply),
             request: request.detached(),
+            probe: reply.probe.then(|| ClientTag::from(&place.key)),
             reply,
             wait,
         })
@@ -325,12 +393,19 @@ impl<R: Recorder> Processor<R> {
         if self.computed.capacity() - start >= engine::MAX_COMPUTED {
             let Parsed { request, place, vlans, classes, .. } = read;
             let known = place.reservation.is_some();
-            let packet = Packet::new(request.message, &self.port.name, request.destination, *vlans, known);
-            if let Some(packet) = packet {
+            if let Some(packet) = packet_of(request, &self.port, *vlans, known) {
                 engine::compute(request, reply, &packet, &classes.members, &self.config, &mut self.computed);
             }
         }
         start..self.computed.len()
+    }
+
+    /// Tells the ping check, where there is one, who has an address now.
+    fn remember(&self, lease: &Lease, place: &Place, now_s: u32) {
+        // None of a VPN is probed.
+        if let Some(recent) = self.recent.as_ref().filter(|_| lease.space == Space::GLOBAL) {
+            recent.given(lease.address, ClientTag::from(&place.key), now_s);
+        }
     }
 
     /// Whether a subnet of this one's network may bind an address at once.
@@ -402,9 +477,10 @@ impl<R: Recorder> Processor<R> {
                 if answer.reply.reserved_in_use {
                     self.counters.notice(Notice::ReservedInUse);
                 }
-                match answer.wait {
-                    Some((ticket, until_s)) => Disposition::Park { len, ticket, until_s },
-                    None => Disposition::Send { len },
+                match (answer.wait, answer.probe) {
+                    (Some((ticket, until_s)), _) => Disposition::Park { len, ticket, until_s },
+                    (None, Some(client)) => Disposition::Probe { len, address: answer.reply.your_address, client },
+                    (None, None) => Disposition::Send { len },
                 }
             }
             None => Disposition::Drop(DropReason::ReplyTooLong),
@@ -439,6 +515,11 @@ fn echo_len(request: &Request<'_>) -> usize {
         + len(request.relay_agent_info)
         + len(request.virtual_subnet)
         + len(request.machine_id)
+}
+
+/// What expressions see of a request.
+fn packet_of<'a>(request: &Request<'a>, port: &'a Port, vlans: [Option<u16>; 2], known: bool) -> Option<Packet<'a>> {
+    Packet::new(request.message, &port.name, request.destination, vlans, known, request.recalled)
 }
 
 fn ingress(port: &Port, vlans: [Option<u16>; 2]) -> Ingress<'_> {

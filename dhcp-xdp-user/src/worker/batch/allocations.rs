@@ -6,10 +6,14 @@ use arrayvec::ArrayVec;
 
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
-    config::{Config, Durability, Gives, IdKind, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf, Vrfs},
+    config::{
+        Config, Durability, Gives, IdKind, LoadBalance, OptionBlob, OptionSet, PingCheck, Scope, Subnet, Subnets, Vrf,
+        Vrfs,
+    },
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
     lease::{ClientId, LeaseTable, Space},
+    ping::{Begun, Recent, desk},
     wake::Wake,
     wire::{
         dhcp::MessageType,
@@ -77,7 +81,7 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
         msg = if part.is_empty() { msg } else { msg.option(code::CLIENT_ID, part) };
         msg = msg.option(code::CLIENT_ID, rest);
     }
-    match random.below(6) {
+    match random.below(7) {
         0 | 1 => {
             let len = random.below(250);
             msg = msg.option(code::RELAY_AGENT_INFO, &random.bytes(len));
@@ -89,6 +93,8 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
                 b"\x05\x04\xc0\x00\x02\x00\x0b\x04\xc0\x00\x02\x07\x0a\x01\x80\x13\x00\x97\x01\xff\x98\x00",
             )
         }
+        // One that has the addresses of a subnet outside of all.
+        3 => msg = msg.option(code::RELAY_AGENT_INFO, b"\x97\x04\x00red\x98\x00"),
         _ => {}
     }
     match random.below(6) {
@@ -140,10 +146,23 @@ fn reservations_and_a_shared_network_allocate_nothing_either() {
         }
         config.reservations.end(|at| (lan(10)..=lan(150)).contains(&at.address), |_, _, _| unreachable!());
         let mut subnets = config.subnets.to_vec();
-        subnets.iter_mut().for_each(|subnet| subnet.network = Some("one".to_owned()));
+        let global = subnets.iter_mut().filter(|subnet| subnet.space == Space::GLOBAL);
+        global.for_each(|subnet| subnet.network = Some("one".to_owned()));
         config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().clone());
     });
     assert!(counts.notices[Notice::ReservedInUse as usize] > 5, "{counts:?}");
+}
+
+#[test]
+fn addresses_to_be_probed_allocate_nothing_either() {
+    let counts = serve_without_allocating(|config| {
+        let mut subnets = config.subnets.to_vec();
+        subnets[0].ping_check = true;
+        config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().clone());
+        let timeout = std::time::Duration::from_millis(500);
+        config.ping_check = Some(PingCheck { timeout, requests: 1, max_per_s: 200, remember_s: 60 });
+    });
+    assert!(counts.messages[Message::Offer as usize] > 30, "{counts:?}");
 }
 
 #[test]
@@ -228,6 +247,8 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
             let long = OptionBlob { code: 224, data: vec![7; 600], always: false, ..OptionBlob::default() };
             subnet.options = OptionSet::new(subnet.options.iter().cloned().chain([long]));
         }
+        let red = Subnet { space: Space(1), ..subnets[1].clone() };
+        subnets.push(red);
         subnets
     })
     .with_vrfs(Vrfs::new(vec![Vrf { space: Space(1), name: "red".into(), id: b"\x00red".to_vec() }]));
@@ -241,9 +262,18 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
     let shared = Arc::new(SharedPort::new(port));
     let mut processor =
         Processor::new(Arc::new(config), leases.clone(), lanes.pop().unwrap(), shared, counters.clone());
+    let check = processor.config.ping_check.clone();
+    let mut desk = check.map(|check| {
+        let recent = Arc::new(Recent::new(&check));
+        processor.remember_in(Arc::clone(&recent));
+        let wake = || Arc::new(Wake::new().unwrap());
+        // Its other end is kept: nobody answers, and the places run out.
+        desk::<usize>(&check, 1, 300, recent, wake(), wake())
+    });
+    let mut begun = 0;
     let mut random = Random(7);
     let mut chunks = vec![[0u8; CHUNK]; BATCH];
-    let mut longest = 0;
+    let mut longest = [0; 2];
     for round in 0..400 {
         let now_s = NOW_S + round * 20;
         let frames: Vec<Vec<u8>> = (0..BATCH).map(|_| any(&mut random, &leases, now_s)).collect();
@@ -259,13 +289,29 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
         let counted = allocation_counter::measure(|| {
             processor.process(now_s, &mut batch, &mut out);
             leases.expire(now_s, 64);
+            if let Some((desk, _)) = &mut desk {
+                for (at, disposition) in out.iter().enumerate() {
+                    if let Disposition::Probe { len, address, client } = *disposition {
+                        begun += usize::from(desk.begin(address, client, at, len, now_s) == Begun::Waits);
+                    }
+                }
+                desk.flush();
+            }
         });
         assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "round {round}");
-        longest = longest.max(leases.iter(now_s).map(|binding| binding.client_id.len()).max().unwrap_or(0));
+        for binding in leases.iter(now_s) {
+            let lens = [binding.client_id.len(), binding.agent_info.len()];
+            longest = std::array::from_fn(|at| longest[at].max(lens[at]));
+        }
     }
     // All of it was there.
+    assert_eq!(begun, desk.map_or(0, |(desk, _)| desk.waiting()));
+    assert!(begun > 100 || processor.config.ping_check.is_none(), "{begun} addresses were to be probed");
     let counts = counters.snapshot();
-    assert!(longest > 200 && longest <= ClientId::new().capacity(), "long identifiers were leased to: {longest}");
+    let is_long = |len: &usize| *len > 200 && *len <= ClientId::new().capacity();
+    assert!(longest.iter().all(is_long), "long identifiers, and option 82 with many, were leased to: {longest:?}");
+    let last_s = NOW_S + 400 * 20;
+    assert!(leases.iter(last_s).filter(|lease| lease.space == Space(1)).count() > 5, "leases in a VPN");
     drop(processor);
     journal.stop().unwrap();
     counts
