@@ -46,7 +46,7 @@ pub(crate) fn far(host: u8) -> Ipv4Addr {
 }
 
 fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr) -> Subnet {
-    let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false };
+    let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false, ..OptionBlob::default() };
     Subnet {
         prefix: prefix.parse().unwrap(),
         network: None,
@@ -113,6 +113,7 @@ pub(crate) fn config() -> Config {
         load_balance: None,
         ping_check: None,
         overlays: Vec::new(),
+        definitions: Default::default(),
     }
 }
 

@@ -22,6 +22,7 @@ use std::{
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 pub use error::StartError;
+pub(crate) use state::expect_room;
 
 use crate::{
     clock::Clock,

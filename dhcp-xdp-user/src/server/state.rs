@@ -163,7 +163,7 @@ fn replay(journal: &Recovery, restore: impl Fn(&[Binding]) + Sync) -> Result<Rec
 }
 
 /// Asks for the table's memory and gives it back: being refused then is an error, while it is an abort in the table's making.
-fn expect_room(addresses: u64) -> Result<(), StartError> {
+pub(crate) fn expect_room(addresses: u64) -> Result<(), StartError> {
     let bytes = LeaseTable::bytes(addresses);
     let refused = StartError::Memory { addresses, mib: bytes >> 20 };
     match usize::try_from(bytes).map(|bytes| Vec::<u8>::new().try_reserve_exact(bytes)) {
