@@ -49,7 +49,7 @@ fn binding(n: u8, id_len: usize) -> Binding {
     let mut chaddr = [0; 16];
     chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, n]);
     Binding {
-        space: Space::GLOBAL,
+        space: Space(u16::from(n % 2) * 0x0301),
         address: Ipv4Addr::new(192, 0, 2, n % 5),
         state: states[usize::from(n) % 4],
         generation: u32::from(n),
@@ -217,7 +217,7 @@ pub fn run(data: &[u8]) {
         let mut compacted = Vec::new();
         Journal::compact(&dir).expect("a snapshot of what can be read");
         Journal::read(&dir, |binding| compacted.push(binding)).expect("what compaction wrote");
-        let addresses = |bindings: &[Binding]| bindings.iter().map(|b| b.address).collect::<BTreeSet<_>>();
+        let addresses = |bindings: &[Binding]| bindings.iter().map(Binding::at).collect::<BTreeSet<_>>();
         assert!(compacted.iter().all(|binding| read.contains(binding)), "{compacted:?}\nare not all of\n{read:?}");
         assert_eq!(addresses(&compacted), addresses(&read));
     }

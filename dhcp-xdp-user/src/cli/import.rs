@@ -247,7 +247,11 @@ impl Reading {
             Ok(LeaseRead::Lease(binding)) => match self.import.add(&binding) {
                 Ok(()) => {}
                 Err(NotImported::Journal(error)) => return Err(Failure::of(error)),
-                Err(why) => self.wrong(line, &why.to_string()),
+                Err(why) => {
+                    let told = why.to_string();
+                    let named = why.address().map(|at| told.replacen(&at.to_string(), &self.vrfs.place(at), 1));
+                    self.wrong(line, &named.unwrap_or(told));
+                }
             },
             Ok(LeaseRead::Offer) => self.outcome.offers += 1,
             Err(what) => self.wrong(line, &what),

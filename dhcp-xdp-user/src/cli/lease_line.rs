@@ -218,7 +218,7 @@ mod tests {
             (Fields { started_at: "", ..GOOD }, "found started_at ``; expected a time as"),
             (Fields { expires_at: "tomorrow", ..GOOD }, "found expires_at `tomorrow`; expected a time as"),
             (Fields { expires_at: "2200-01-01T00:00:00Z", ..GOOD }, "from 1970 to 2106"),
-            (Fields { vrf: "a b", ..GOOD }, "found VPN `a b`; expected a VPN's name"),
+            (Fields { vrf: "\u{e9}", ..GOOD }, "found VPN `\u{e9}`; expected a VPN's name"),
             (Fields { hw_address: "", ..GOOD }, "of no client; expected hw_address or client_id"),
         ] {
             let what = wrong.read(&mut Vrfs::default()).unwrap_err();

@@ -60,7 +60,9 @@ enum LeasesCommand {
     Export(Export),
     Import(Import),
     /// Take an address back from whoever has it; the client is not told. Needs a running server
-    #[command(after_help = "Example:\n  dhcp-xdp leases release 192.0.2.10")]
+    #[command(
+        after_help = "Example:\n  dhcp-xdp leases release 192.0.2.10\n  dhcp-xdp leases release 10.0.0.10 --vrf red"
+    )]
     Release {
         /// The address
         address: Ipv4Addr,

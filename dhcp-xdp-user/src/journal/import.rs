@@ -61,6 +61,16 @@ pub enum NotImported {
     Journal(#[from] JournalError),
 }
 
+impl NotImported {
+    /// The address that it is about, if it is about one.
+    pub fn address(&self) -> Option<SpacedAddress> {
+        match self {
+            Self::Twice(at) | Self::Taken { address: at, .. } => Some(*at),
+            Self::Journal(_) => None,
+        }
+    }
+}
+
 /// Leases on their way into a journal that no server holds meanwhile. Dropped before [`finish`](Self::finish), it leaves nothing.
 pub struct Import {
     dir: PathBuf,

@@ -184,7 +184,6 @@ impl<R: Recorder> Processor<R> {
         let (port_generation, port) = shared_port.get();
         let echoes = Vec::with_capacity(BATCH * ECHO);
         let [scratch, recalled] = [SCRATCH, RECALLED].map(|len| vec![0; len].into_boxed_slice());
-        let recent = None;
         Self {
             config,
             leases,
@@ -193,7 +192,7 @@ impl<R: Recorder> Processor<R> {
             port_generation,
             shared_port,
             counters,
-            recent,
+            recent: None,
             echoes,
             scratch,
             recalled,

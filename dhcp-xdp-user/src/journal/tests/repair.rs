@@ -453,3 +453,20 @@ proptest! {
         prop_assert!(look(&dir).is_sound());
     }
 }
+
+#[test]
+fn a_repair_keeps_an_address_of_two_address_spaces_twice() {
+    let dir = TempDir::new().unwrap();
+    let spaced = |space, generation| Binding { space: Space(space), ..binding(7, generation, 60) };
+    let all = [binding(1, 1, 0), spaced(0, 4), spaced(9, 2), binding(2, 1, 0), spaced(9, 3)];
+    crashed_journal(&dir, &all);
+    let path = segments(&dir).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    // The first change, behind a marker.
+    bytes[3 * RECORD + 50..4 * RECORD].fill(0xee);
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(look(&dir).suspects, [all[0].at()]);
+    repair(&dir);
+    assert_eq!(kept(&dir), newest(all[1..].to_vec()));
+    assert_eq!(kept(&dir).len(), 3);
+}
