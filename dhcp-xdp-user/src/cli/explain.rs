@@ -31,6 +31,23 @@ Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. Th
 - `agent_info_left_out`: how often option 82 was not kept with a lease because its memory is used up; a renewal that goes past the
   relay agent is then decided without it.
 
+## Ping check (`ping_check`; none where no subnet has it)
+
+- `sent`: Echo requests sent.
+- `unsent`: Addresses offered unprobed, because no echo request could be sent: no route, mostly.
+- `answered`: Addresses at which somebody answered.
+- `unreachable`: Addresses of which a router said that nobody is there.
+- `silent`: Addresses from which no answer came in time.
+
+## Journal (`journal`)
+
+- `records`: Records written since the start.
+- `groups`: Groups of records: one write and, with `durability = \"sync\"`, one fdatasync each.
+- `commit_latency_us`: From taking a group to its being durable, microseconds: the median, the 99th percentile, the longest.
+- `failing`: The disk's last error while it is not overcome; ACKs wait meanwhile, and are tried again.
+- `compactions`, `compacting`: Compactions since the start; whether one is under way.
+- `compaction_failing`: Why the last compaction failed; it is tried again, and no ACK waits for it.
+
 ## Lease history (`events.history`; none without `[history]`)
 
 - `lines`: Lines written since the start.
@@ -80,6 +97,27 @@ Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. Th
             assert!(!docs.is_empty(), "{variant}");
             writeln!(text, "- `{}`: {docs}", name(*one)).unwrap();
         }
+    }
+
+    /// The fields of what is counted in one part of the statistics are explained there.
+    fn explained(title: &str, counted: &impl serde::Serialize) {
+        let section = EXPLANATIONS.split("\n## ").find(|section| section.starts_with(title)).expect(title);
+        let counted = serde_json::to_value(counted).unwrap();
+        for (name, _) in counted.as_object().unwrap() {
+            let told = |line: &str| line.starts_with("- ") && line.contains(&format!("`{name}`"));
+            assert!(section.lines().any(told), "{title} has nothing of `{name}`");
+        }
+    }
+
+    #[test]
+    fn what_is_no_enum_is_explained_too() {
+        use dhcp_xdp::{events, journal, ping, stats};
+
+        explained("Addresses (`leases`)", &stats::LeaseStats::default());
+        explained("Ping check (`ping_check`", &ping::PingStats::default());
+        explained("Journal (`journal`)", &journal::JournalStatus::default());
+        explained("Lease history (`events.history`", &events::HistoryStats::default());
+        explained("Hook (`events.hook`", &events::HookStats::default());
     }
 
     #[test]

@@ -79,6 +79,7 @@ impl Recorder {
         let Some(last) = self.checkpoint() else { return };
         let mut is_gap = false;
         let mut goes_on = last.is_some();
+        let complete_s = last.as_ref().map_or(0, |last| last.complete_until_s);
         let oldest = Begin::Oldest { max_bytes: self.max_lag_bytes };
         let mut begin = match last.filter(|last| last.journal != Position::default()) {
             Some(Checkpoint { journal: position, expired_until_s, .. }) => {
@@ -95,7 +96,7 @@ impl Recorder {
             let end = match watch {
                 None => End::Done,
                 Some(None) => End::Lagged,
-                Some(Some(watch)) => self.record(watch, goes_on, is_gap),
+                Some(Some(watch)) => self.record(watch, complete_s, goes_on, is_gap),
             };
             match end {
                 End::Done => return,
@@ -129,16 +130,11 @@ impl Recorder {
         loop {
             match attempt() {
                 Ok(done) => {
-                    if self.change(|stats| stats.failing.take()).is_some() {
-                        log::warn!("history: it is written again");
-                    }
+                    self.works();
                     return Some(done);
                 }
                 Err(error) => {
-                    let reason = format!("{}: {error}", self.settings.dir.display());
-                    if self.change(|stats| stats.failing.replace(reason.clone())).is_none() {
-                        log::error!("history: {reason}; clients are served, and it catches up when it can be written");
-                    }
+                    self.fails(&error);
                     if self.is_stopping() && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_PATIENCE
                     {
                         return None;
@@ -149,7 +145,22 @@ impl Recorder {
         }
     }
 
-    fn record(&self, mut watch: Watch, goes_on: bool, is_gap: bool) -> End {
+    fn works(&self) {
+        if self.change(|stats| stats.failing.take()).is_some() {
+            log::warn!("history: it is written again");
+        }
+    }
+
+    /// Said once, until it works again.
+    fn fails(&self, error: &str) {
+        let reason = format!("{}: {error}", self.settings.dir.display());
+        if self.change(|stats| stats.failing.replace(reason.clone())).is_none() {
+            log::error!("history: {reason}; clients are served, and it catches up when it can be written");
+        }
+    }
+
+    /// `complete_s`: until when the history is complete that is gone on with.
+    fn record(&self, mut watch: Watch, complete_s: u32, goes_on: bool, is_gap: bool) -> End {
         let settings = || self.settings.clone();
         let opened = self.patiently(|| Writer::open(settings(), goes_on).map_err(|error| error.to_string()));
         let Some(mut writer) = opened else { return End::Done };
@@ -159,12 +170,13 @@ impl Recorder {
         }
         if !goes_on {
             // A start in the middle of what follows begins here once more.
-            let begun = || writer.commit(Position::default(), 0, now_s()).map_err(|error| error.to_string());
+            let begun = || writer.commit(Position::default(), 0, complete_s).map_err(|error| error.to_string());
             if self.patiently(begun).is_none() {
                 return End::Done;
             }
         }
         let mut stopping_since = None;
+        let mut is_unreadable = false;
         let (mut committed, mut completed, mut tidied) = (Instant::now(), Instant::now(), Instant::now());
         loop {
             let before = writer.lines();
@@ -188,26 +200,34 @@ impl Recorder {
             });
             let is_due = writer.pending() >= COMMIT_BYTES
                 || writer.pending() > 0 && committed.elapsed() >= COMMIT_EVERY
-                || completed.elapsed() >= COMPLETE_EVERY;
+                || !is_unreadable && completed.elapsed() >= COMPLETE_EVERY;
             let end = match stepped {
                 // The journal was stopped before: nothing more comes, or too much of it.
                 Ok(is_some) if self.is_stopping() => {
                     let since: Instant = *stopping_since.get_or_insert_with(Instant::now);
                     (!is_some || since.elapsed() >= STOP_PATIENCE).then_some(End::Done)
                 }
-                Ok(_) => None,
+                Ok(_) => {
+                    if std::mem::take(&mut is_unreadable) {
+                        self.works();
+                    }
+                    None
+                }
                 Err(FollowError::Stopped) => Some(End::Done),
                 Err(FollowError::Lagged) => Some(End::Lagged),
                 Err(FollowError::Journal(error)) => {
                     // It is still there for another attempt, or is said to be damaged at the next start.
-                    let mut error = Some(error.to_string());
-                    let told = self.patiently(|| error.take().map_or(Ok(()), Err));
-                    told.is_none().then_some(End::Done)
+                    self.fails(&error.to_string());
+                    is_unreadable = true;
+                    std::thread::sleep(RETRY);
+                    let mut since = || *stopping_since.get_or_insert_with(Instant::now);
+                    (self.is_stopping() && since().elapsed() >= STOP_PATIENCE).then_some(End::Done)
                 }
             };
             if is_due || end.is_some() {
                 let (position, expired_s) = (watch.position(), watch.expired_until_s());
-                let commit = || writer.commit(position, expired_s, now_s()).map_err(|error| error.to_string());
+                let complete_s = watch.complete_until_s().unwrap_or(complete_s);
+                let commit = || writer.commit(position, expired_s, complete_s).map_err(|error| error.to_string());
                 if self.patiently(commit).is_none() {
                     return End::Done;
                 }

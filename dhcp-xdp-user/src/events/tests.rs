@@ -10,7 +10,12 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{hook::*, recorder::*, *};
+use super::{
+    hook::*,
+    recorder::*,
+    watch::{Begin, Watch},
+    *,
+};
 use crate::{
     config::Durability,
     history::{Line, Query, Search},
@@ -166,6 +171,36 @@ fn leases_become_lines_and_their_ends_too() {
     assert_eq!(who("10.0.0.1", now_s + 10).as_deref(), Some("00:00:00:00:00:01"));
     assert_eq!(who("10.0.0.2", now_s - 60).as_deref(), Some("00:00:00:00:00:02"));
     assert_eq!(who("10.0.0.2", now_s), None);
+}
+
+#[test]
+fn the_end_of_a_lease_is_told_also_while_others_renew_all_the_time() {
+    let mut world = World::start(TempDir::new().unwrap());
+    let now_s = now_s();
+    world.submit(1, Bound, 1, now_s - 100, now_s - 50);
+    let mut generation = 0;
+    until("told", || {
+        generation += 1;
+        world.submit(2, Bound, generation, now_s, now_s + 1000);
+        lines(world.dir.path()).iter().any(|line| line.event == "expired")
+    });
+}
+
+#[test]
+fn a_history_that_is_behind_does_not_say_that_it_is_complete() {
+    let mut world = World::start(TempDir::new().unwrap());
+    let now_s = now_s();
+    for number in 0..3000 {
+        world.submit(number, Bound, 1, now_s, now_s + 1000);
+    }
+    until("durable", || world.lane.durable().0 == 3000);
+    let mut watch = Watch::begin(&world.followers, Clock::start(), Begin::Oldest { max_bytes: u64::MAX }).unwrap();
+    let mut events = 0;
+    while events < 3000 {
+        assert_eq!((watch.complete_until_s(), watch.expired_until_s()), (None, 0), "{events} of 3000");
+        watch.step(Duration::ZERO, |_, _| events += 1).unwrap();
+    }
+    assert!(watch.complete_until_s() >= Some(now_s - 10) && watch.expired_until_s() >= now_s - 10);
 }
 
 /// As `kill -9` leaves it: the checkpoint of one moment, lines of a later one, and the journal of a still later one.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::{Event, tracker::Tracker};
 use crate::{
     clock::Clock,
+    control::now_s,
     journal::{FollowError, Follower, Followers, From, JournalError, Position},
-    lease::LeaseTable,
+    lease::{Binding, LeaseTable},
 };
 
 /// The end of a lease is told so much later: a renewal that came in time may still be on its way to the disk.
@@ -20,6 +21,21 @@ pub(super) struct Watch {
     clock: Clock,
     /// The end of whatever ended by then was told.
     expired_until_s: u32,
+    /// What is to be read before more ends can be told.
+    ahead: Option<Ahead>,
+    /// See [`complete_until_s`](Self::complete_until_s).
+    complete_until_s: Option<u32>,
+}
+
+/// What the journal had at a moment. Once it is read, what ended before that moment was not renewed. (Waiting for a moment in which
+/// nothing comes would be waiting for ever: a large server renews at all times.)
+#[derive(Clone, Copy, Debug)]
+struct Ahead {
+    position: Position,
+    lease_s: u32,
+    wall_s: u32,
+    /// The disk took what it was given: a renewal that was made in time is not still on its way.
+    is_all: bool,
 }
 
 /// Where a watch begins.
@@ -52,7 +68,8 @@ impl Watch {
         if let Some(position) = position {
             replay(followers, position, &mut tracker, expired_until_s)?;
         }
-        Ok(Self { followers: followers.clone(), follower, tracker, clock, expired_until_s })
+        let (ahead, complete_until_s) = (None, None);
+        Ok(Self { followers: followers.clone(), follower, tracker, clock, expired_until_s, ahead, complete_until_s })
     }
 
     /// Hands out what happened, oldest first, with how far the wall clock was ahead of the leases' time then; waits for something
@@ -61,17 +78,39 @@ impl Watch {
     /// # Errors
     /// As [`Follower::next`].
     pub fn step(&mut self, max_wait: Duration, mut each: impl FnMut(Event, i64)) -> Result<bool, FollowError> {
-        let changes = self.follower.next(max_wait)?;
+        let ahead = *self.ahead.get_or_insert_with(|| Ahead {
+            position: self.followers.now(),
+            lease_s: self.clock.now_s(),
+            wall_s: now_s(),
+            is_all: self.followers.failing().is_none(),
+        });
+        let changes = match self.follower.next(max_wait) {
+            Err(FollowError::Stopped) => {
+                self.complete_until_s = Some(now_s());
+                return Err(FollowError::Stopped);
+            }
+            changes => changes?,
+        };
         let ahead_s = changes.moment.wall_ahead_s();
         for binding in &changes.bindings {
             self.tracker.take(binding.clone(), |event| each(event, ahead_s));
         }
+        let told_until_s = self.expired_until_s;
         let is_idle = changes.bindings.is_empty();
-        if is_idle && self.followers.failing().is_none() {
-            self.expired_until_s = self.expired_until_s.max(self.clock.now_s().saturating_sub(GRACE_S));
+        let Position { segment, offset, .. } = changes.position;
+        if is_idle || (segment, offset) >= (ahead.position.segment, ahead.position.offset) {
+            self.ahead = None;
+            if ahead.is_all && self.followers.failing().is_none() {
+                self.expired_until_s = self.expired_until_s.max(ahead.lease_s.saturating_sub(GRACE_S));
+                self.complete_until_s = Some(ahead.wall_s.saturating_sub(GRACE_S));
+            }
         }
-        // Also those whose record came late: nothing that ended by then is left untold.
-        self.tracker.expire(self.expired_until_s, |event| each(event, ahead_s));
+        // Also those whose record came late: nothing that ended by then is left untold. It looks at all blocks of addresses, and so
+        // not at every step.
+        let is_late = |binding: &Binding| binding.expires_s <= self.expired_until_s;
+        if self.expired_until_s > told_until_s || changes.bindings.iter().any(is_late) {
+            self.tracker.expire(self.expired_until_s, |event| each(event, ahead_s));
+        }
         Ok(!is_idle)
     }
 
@@ -83,6 +122,11 @@ impl Watch {
     /// See the field.
     pub fn expired_until_s(&self) -> u32 {
         self.expired_until_s
+    }
+
+    /// All that happened up to this moment was handed out, seconds since 1970 by the wall clock. `None`: nobody knows yet.
+    pub fn complete_until_s(&self) -> Option<u32> {
+        self.complete_until_s
     }
 
     /// All up to here has been dealt with.

@@ -240,7 +240,7 @@ impl Followers {
     }
 
     /// As [`follow`](Self::follow); compaction leaves what it has not [dealt with](Follower::done_with), up to so many bytes of closed
-    /// segments. Beyond that it is dropped, said and counted, and will lag.
+    /// segments. Beyond that it is dropped, said and counted, and will lag unless it catches up before it is compacted.
     ///
     /// # Errors
     /// As [`follow`](Self::follow).
@@ -259,7 +259,7 @@ impl Followers {
             state.retained.remove(&RESERVED);
             id
         };
-        self.begin(from, Some(Hold { shared: Arc::clone(&self.shared), id }))
+        self.begin(from, Some(Hold { shared: Arc::clone(&self.shared), id, max_bytes }))
     }
 
     fn begin(&self, from: From, hold: Option<Hold>) -> Result<Follower, FollowError> {
@@ -309,6 +309,7 @@ impl Followers {
 struct Hold {
     shared: Arc<Shared>,
     id: u64,
+    max_bytes: u64,
 }
 
 impl Drop for Hold {
@@ -402,13 +403,11 @@ impl Follower {
 
     /// All up to this place has been dealt with for good: where it retains, compaction may have it.
     pub fn done_with(&self, position: Position) {
-        if let Some(hold) = &self.hold {
-            let mut state = hold.shared.board.state();
-            // Before, what a start may need to make sense of the rest is kept as well.
-            let is_live = position.segment >= self.live;
-            if let Some(retained) = state.retained.get_mut(&hold.id).filter(|_| is_live) {
-                retained.segment = position.segment;
-            }
+        // Before this life, what a start may need to make sense of the rest is kept as well.
+        if let Some(Hold { shared, id, max_bytes }) = self.hold.as_ref().filter(|_| position.segment >= self.live) {
+            // One that was dropped and has caught up holds again.
+            let retained = Retained { segment: position.segment, max_bytes: *max_bytes };
+            shared.board.state().retained.insert(*id, retained);
         }
     }
 
@@ -523,7 +522,7 @@ impl Follower {
         }
         let (records, _) = self.buffer.as_chunks::<RECORD>();
         let mut parts = Parts::default();
-        let mut offset = reading.offset;
+        let (before, mut offset) = (reading.offset, reading.offset);
         let mut is_between = !reading.known.is_empty();
         for bytes in records {
             let at = offset;
@@ -561,6 +560,10 @@ impl Follower {
             if self.changes.bindings.len() >= BATCH && !is_between {
                 break;
             }
+        }
+        if reading.offset == before {
+            // Parts of a change and no end of it: another read would find the same, for ever.
+            return Err(chain::damaged(disk, &reading.name, before).into());
         }
         self.changes.position = Position { segment: reading.number, seed: reading.seed, offset: reading.offset };
         Ok(())

@@ -159,6 +159,47 @@ fn a_follower_that_holds_back_too_much_is_dropped_and_counted() {
 }
 
 #[test]
+fn a_follower_that_was_dropped_and_has_caught_up_holds_back_again() {
+    let dir = TempDir::new().unwrap();
+    let options = Options {
+        compaction: CompactionPolicy { percent: 0, segments: 0 },
+        retain: Some(Retain { from: Position::default(), max_bytes: u64::MAX }),
+        ..Options::new(Durability::Sync)
+    };
+    let (journal, mut lanes) = Recovery::open(dir.path()).unwrap().start(options, wakes(1)).unwrap();
+    let followers = journal.followers();
+    commit(&mut lanes[0], &some(0..40_000));
+    let mut follower = followers.retain(From::Oldest, 3 << 20).unwrap();
+    let board = &journal.shared.board;
+    // As the compactor asks, which here compacts nothing.
+    let chain = chain::walk(&*journal.disk).unwrap();
+    assert_eq!((board.compactable(&chain).len(), followers.dropped()), (chain.len(), 1));
+    drain(&mut follower);
+    follower.done_with(follower.position());
+    commit(&mut lanes[0], &some(40_000..50_000));
+    let chain = chain::walk(&*journal.disk).unwrap();
+    assert!(board.compactable(&chain).len() < chain.len());
+    assert_eq!(followers.dropped(), 1);
+}
+
+#[test]
+fn parts_of_a_change_without_an_end_are_told_as_damage_and_not_read_for_ever() {
+    let dir = TempDir::new().unwrap();
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    let long = binding(1, 1, 90);
+    commit(&mut lane, std::slice::from_ref(&long));
+    let mut follower = journal.followers().follow(From::Oldest).unwrap();
+    let last = segments(&dir).pop().unwrap();
+    let bytes = fs::read(&last).unwrap();
+    // The base record is the last one; before it stand its continuations.
+    let end = (bytes.len() - RECORD) as u64;
+    let mark = journal.followers().now();
+    journal.shared.board.publish(mark.segment, mark.seed, end);
+    let damaged = follower.next(A_SECOND).map(|changes| changes.bindings.len());
+    assert!(matches!(damaged, Err(FollowError::Journal(JournalError::Damaged { .. }))), "{damaged:?}");
+}
+
+#[test]
 fn a_position_of_another_journal_has_lagged() {
     let (dir, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let (journal, mut lane) = start(&dir, Durability::Sync);
