@@ -4,13 +4,14 @@ use std::{net::Ipv4Addr, path::PathBuf};
 
 use clap::Args;
 use dhcp_xdp::{
-    control::{parse_bytes, parse_text_or_hex, rfc3339},
+    control::rfc3339,
     events::HISTORY_DIR,
     history::{Found, Hold, Query, Search},
 };
 
 use super::{
     failure::{Done, Failure},
+    leases::{Bytes, parse_hex, parse_identifier},
     output::Output,
 };
 
@@ -38,16 +39,16 @@ pub(super) struct History {
     #[arg(long, value_name = "TIME", value_parser = time)]
     to: Option<u32>,
     /// Only this hardware address; alone, all files are read whole
-    #[arg(long, value_name = "MAC", value_parser = bytes)]
+    #[arg(long, value_name = "MAC", value_parser = parse_hex)]
     hw_address: Option<Bytes>,
     /// Only this client identifier, in hexadecimal; alone, all files are read whole
-    #[arg(long, value_name = "HEX", value_parser = bytes)]
+    #[arg(long, value_name = "HEX", value_parser = parse_hex)]
     client_id: Option<Bytes>,
     /// Only this circuit, which the relay agent named (option 82): a text, or bytes as 0x0004; alone, all files are read whole
-    #[arg(long, value_name = "ID", value_parser = identifier)]
+    #[arg(long, value_name = "ID", value_parser = parse_identifier)]
     circuit_id: Option<Bytes>,
     /// Only this remote end, which the relay agent named (option 82): a text, or bytes as 0x0004; alone, all files are read whole
-    #[arg(long, value_name = "ID", value_parser = identifier)]
+    #[arg(long, value_name = "ID", value_parser = parse_identifier)]
     remote_id: Option<Bytes>,
     /// Only in this VPN; global is outside of all
     #[arg(long, value_name = "NAME")]
@@ -61,18 +62,6 @@ pub(super) struct History {
     /// The directory of the history, where the configuration names one
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
-}
-
-/// Clap would take a `Vec` for a list of arguments.
-#[derive(Clone, Debug)]
-struct Bytes(Vec<u8>);
-
-fn bytes(text: &str) -> Result<Bytes, String> {
-    parse_bytes(text).map(Bytes)
-}
-
-fn identifier(text: &str) -> Result<Bytes, String> {
-    parse_text_or_hex(text).map(Bytes)
 }
 
 /// A time with a zone, or in the local one, or as seconds.

@@ -102,13 +102,13 @@ pub(super) struct FilterFlags {
 
 /// Bytes; a type of its own because clap takes a `Vec` for a repeated flag.
 #[derive(Clone, Debug)]
-struct Bytes(Vec<u8>);
+pub(super) struct Bytes(pub Vec<u8>);
 
-fn parse_hex(text: &str) -> Result<Bytes, String> {
+pub(super) fn parse_hex(text: &str) -> Result<Bytes, String> {
     parse_bytes(text).map(Bytes)
 }
 
-fn parse_identifier(text: &str) -> Result<Bytes, String> {
+pub(super) fn parse_identifier(text: &str) -> Result<Bytes, String> {
     parse_text_or_hex(text).map(Bytes)
 }
 

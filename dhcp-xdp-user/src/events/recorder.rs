@@ -79,7 +79,6 @@ impl Recorder {
         let Some(last) = self.checkpoint() else { return };
         let mut is_gap = false;
         let mut goes_on = last.is_some();
-        let complete_s = last.as_ref().map_or(0, |last| last.complete_until_s);
         let oldest = Begin::Oldest { max_bytes: self.max_lag_bytes };
         let mut begin = match last.filter(|last| last.journal != Position::default()) {
             Some(Checkpoint { journal: position, expired_until_s, .. }) => {
@@ -96,7 +95,7 @@ impl Recorder {
             let end = match watch {
                 None => End::Done,
                 Some(None) => End::Lagged,
-                Some(Some(watch)) => self.record(watch, complete_s, goes_on, is_gap),
+                Some(Some(watch)) => self.record(watch, goes_on, is_gap),
             };
             match end {
                 End::Done => return,
@@ -159,8 +158,7 @@ impl Recorder {
         }
     }
 
-    /// `complete_s`: until when the history is complete that is gone on with.
-    fn record(&self, mut watch: Watch, complete_s: u32, goes_on: bool, is_gap: bool) -> End {
+    fn record(&self, mut watch: Watch, goes_on: bool, is_gap: bool) -> End {
         let settings = || self.settings.clone();
         let opened = self.patiently(|| Writer::open(settings(), goes_on).map_err(|error| error.to_string()));
         let Some(mut writer) = opened else { return End::Done };
@@ -170,6 +168,7 @@ impl Recorder {
         }
         if !goes_on {
             // A start in the middle of what follows begins here once more.
+            let complete_s = writer.complete_until_s();
             let begun = || writer.commit(Position::default(), 0, complete_s).map_err(|error| error.to_string());
             if self.patiently(begun).is_none() {
                 return End::Done;
@@ -226,7 +225,7 @@ impl Recorder {
             };
             if is_due || end.is_some() {
                 let (position, expired_s) = (watch.position(), watch.expired_until_s());
-                let complete_s = watch.complete_until_s().unwrap_or(complete_s);
+                let complete_s = watch.complete_until_s().unwrap_or_else(|| writer.complete_until_s());
                 let commit = || writer.commit(position, expired_s, complete_s).map_err(|error| error.to_string());
                 if self.patiently(commit).is_none() {
                     return End::Done;

@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     journal::{Journal, JournalError},
     lease::LeaseTable,
-    server::{StartError, expect_room},
+    server::{Adoption, StartError, expect_room},
 };
 
 /// Why there is no table.
@@ -33,11 +33,15 @@ pub fn lease_table(config: &Config, state_dir: Option<&Path>, now_s: u32) -> Res
     // Always the same secret: the same capture is explained in the same way.
     let table = config.lease_table([0x6578_706c, 0x6169_6e65]);
     let Some(dir) = state_dir else { return Ok(table) };
-    let report = Journal::read(dir, |binding| {
-        if let Some(subnet) = config.subnets.index_of(binding.at()) {
-            // What is in no pool now is nobody's.
-            let _ = table.restore(&binding, subnet, now_s);
-        }
+    let mut is_moved = false;
+    let report = Journal::read(dir, |binding| match config.subnets.index_of(binding.at()) {
+        // What is in no pool now is nobody's.
+        Some(subnet) => drop(table.restore(&binding, subnet, now_s)),
+        None => is_moved |= Adoption::concerns(config, &binding),
     })?;
+    if is_moved {
+        let mut adoption = Adoption::new(config, &table, now_s);
+        Journal::read(dir, |binding| adoption.take(&binding))?;
+    }
     if report.segments == 0 { Err(TableError::NoJournal(dir.display().to_string())) } else { Ok(table) }
 }

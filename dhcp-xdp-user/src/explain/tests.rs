@@ -7,7 +7,7 @@ use crate::{
     config::{self, AnyMachine, Durability},
     engine::testing::{self, Bed, Checksum, Msg, SERVER, discover, message, request},
     journal::Journal,
-    lease::Space,
+    lease::{Space, SpacedAddress},
     wire::{dhcp::MessageType, options::code, shown},
 };
 
@@ -439,6 +439,12 @@ fn leases_of_a_state_directory_count_and_are_left_alone() {
         files.into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
     };
     let before = files();
+    // As a server that starts with it would, a subnet that went into a VPN takes its leases along.
+    let red = read(&small("vrf = \"red\"\n"));
+    let moved = lease_table(&red, Some(dir.path()), NOW_S).unwrap();
+    let at = SpacedAddress::new(red.subnets[0].space, address);
+    assert_eq!(moved.get(at, NOW_S).map(|lease| lease.state), Some(BindingState::Bound));
+
     let leases = lease_table(&config, Some(dir.path()), NOW_S).unwrap();
     let mut server = with_leases(config, leases);
     let offered = server.explain(NOW_S, &discover(1).frame()).reply.unwrap().address.unwrap();

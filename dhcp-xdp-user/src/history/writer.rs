@@ -143,6 +143,11 @@ impl Writer {
         Ok(Self { settings, open, next_number, pending: Vec::new(), last, lines: 0 })
     }
 
+    /// Until when it is complete, by its last checkpoint; 0: nobody knows.
+    pub fn complete_until_s(&self) -> u32 {
+        self.last.as_ref().map_or(0, |last| last.complete_until_s)
+    }
+
     /// Where it went on.
     pub fn checkpoint(&self) -> Option<&Checkpoint> {
         self.last.as_ref()

@@ -26,6 +26,7 @@ mod resume;
 mod segment;
 mod snapshot;
 mod status;
+mod survey;
 mod vrfs;
 mod writer;
 

@@ -17,10 +17,11 @@ use std::{
 
 use super::{
     DirectoryDisk, Disk as _, DiskLock, JournalError, chain,
-    inspect::{self, Found, Inspection, NewestOf, Progress, Survey},
+    inspect::{self, Inspection, NewestOf, Progress},
     lock,
     segment::{self, Header, Kind},
     snapshot::WholeSegment,
+    survey::{Found, Survey},
 };
 use crate::clock::Moment;
 

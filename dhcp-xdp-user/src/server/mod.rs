@@ -22,7 +22,7 @@ use std::{
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 pub use error::StartError;
-pub(crate) use state::expect_room;
+pub(crate) use state::{Adoption, expect_room};
 
 use crate::{
     clock::Clock,

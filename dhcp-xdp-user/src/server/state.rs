@@ -71,7 +71,7 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
         let known = |binding: &Binding| config.subnets.index_of(binding.at());
         let in_pools = bindings.iter().filter_map(|binding| Some((binding, known(binding)?)));
         for foreign in bindings.iter().filter(|binding| known(binding).is_none()) {
-            let count = if went_into(config, foreign).is_some() { &moved } else { &strangers };
+            let count = if Adoption::concerns(config, foreign) { &moved } else { &strangers };
             count.fetch_add(1, Ordering::Relaxed);
         }
         table.restore_all(in_pools, now_s, |binding, subnet, error| match error {
@@ -89,7 +89,13 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
         }
     }
     if moved.into_inner() > 0 {
-        let count = adopt(config, journal, &table, now_s)?;
+        let adoption = Mutex::new(Adoption::new(config, &table, now_s));
+        replay(journal, |bindings| {
+            for binding in bindings.iter().filter(|binding| Adoption::concerns(config, binding)) {
+                adoption.lock().unwrap_or_else(PoisonError::into_inner).take(binding);
+            }
+        })?;
+        let count = adoption.into_inner().unwrap_or_else(PoisonError::into_inner).records;
         log::info!("journal: {count} records of addresses that are in a VPN now and were in none");
     }
     if report.torn_bytes > 0 {
@@ -125,22 +131,37 @@ fn went_into(config: &Config, binding: &Binding) -> Option<u16> {
 }
 
 /// Gives subnets that went into a VPN the leases that they had before, but for addresses of which the VPN has records of its own: those
-/// were another client's then. Returns how many records these are of.
-fn adopt(config: &Config, journal: &Recovery, table: &LeaseTable, now_s: u32) -> Result<u64, StartError> {
-    let adopted = Mutex::new((Addresses::default(), 0));
-    replay(journal, |bindings| {
-        for (binding, place) in bindings.iter().filter_map(|binding| Some((binding, went_into(config, binding)?))) {
-            let mut adopted = adopted.lock().unwrap_or_else(PoisonError::into_inner);
-            let at = SpacedAddress::new(config.subnets[usize::from(place)].space, binding.address);
-            let is_free = adopted.0.contains(at) || table.get(at, now_s).is_none();
-            // One that is in no pool is left out.
-            if is_free && table.restore(binding, place, now_s).is_ok() {
-                adopted.0.insert(at);
-                adopted.1 += 1;
-            }
+/// were another client's then. For a table that has all other leases by now.
+pub(crate) struct Adoption<'a> {
+    config: &'a Config,
+    table: &'a LeaseTable,
+    now_s: u32,
+    adopted: Addresses,
+    /// How many records were of such leases.
+    records: u64,
+}
+
+impl<'a> Adoption<'a> {
+    pub fn new(config: &'a Config, table: &'a LeaseTable, now_s: u32) -> Self {
+        Self { config, table, now_s, adopted: Addresses::default(), records: 0 }
+    }
+
+    /// Whether a record is of an address that went into a VPN.
+    pub fn concerns(config: &Config, binding: &Binding) -> bool {
+        went_into(config, binding).is_some()
+    }
+
+    /// Takes any record of the journal.
+    pub fn take(&mut self, binding: &Binding) {
+        let Some(place) = went_into(self.config, binding) else { return };
+        let at = SpacedAddress::new(self.config.subnets[usize::from(place)].space, binding.address);
+        let is_free = self.adopted.contains(at) || self.table.get(at, self.now_s).is_none();
+        // One that is in no pool is left out.
+        if is_free && self.table.restore(binding, place, self.now_s).is_ok() {
+            self.adopted.insert(at);
+            self.records += 1;
         }
-    })?;
-    Ok(adopted.into_inner().unwrap_or_else(PoisonError::into_inner).1)
+    }
 }
 
 /// Replays on all CPUs, and says how far it is now and then.
