@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    lease::{Binding, BindingState, SpacedAddress, is_current},
+    lease::{Binding, BindingState, LimitKey, SpacedAddress, is_current},
 };
 
 /// What became of the leases.
@@ -91,7 +91,8 @@ struct Known {
     started_s: u32,
     expires_s: u32,
     client: u64,
-    has_agent_info: bool,
+    limits: Box<[LimitKey]>,
+    agent_info: Box<[u8]>,
 }
 
 impl Import {
@@ -132,24 +133,26 @@ impl Import {
         if !self.seen.insert(binding.at()) {
             return Err(NotImported::Twice(binding.at()));
         }
-        let mut generation = 1;
+        let mut binding = binding.clone();
+        binding.generation = 1;
         if let Some(known) = self.known.get(&binding.at()) {
-            if known.says_all_of(binding, self.now_s) {
+            if known.says_all_of(&binding, self.now_s) {
                 self.imported.known += 1;
                 return Ok(());
             }
-            if known.contradicts(binding, self.now_s) && !self.replaces {
+            if known.contradicts(&binding, self.now_s) && !self.replaces {
                 let Known { state, expires_s, .. } = *known;
                 return Err(NotImported::Taken { address: binding.at(), state, expires_s });
             }
-            generation = known.generation.wrapping_add(1);
+            binding.generation = known.generation.wrapping_add(1);
+            known.complete(&mut binding);
         }
         let fail = |action| JournalError::io(&self.dir, action);
         if self.segment.is_none() {
             self.segment = Some(self.open()?);
         }
         let segment = self.segment.as_mut().ok_or_else(|| fail("write to it")(io::ErrorKind::NotFound.into()))?;
-        segment.add(&Binding { generation, ..binding.clone() }).map_err(fail("write a segment in it"))?;
+        segment.add(&binding).map_err(fail("write a segment in it"))?;
         self.imported.written += 1;
         Ok(())
     }
@@ -200,8 +203,24 @@ impl Drop for Import {
 impl Known {
     fn of(binding: &Binding) -> Self {
         let Binding { generation, state, started_s, expires_s, .. } = *binding;
-        let has_agent_info = !binding.agent_info.is_empty();
-        Self { generation, state, started_s, expires_s, client: client(binding), has_agent_info }
+        let (limits, agent_info) = (binding.limits.as_slice().into(), binding.agent_info.as_slice().into());
+        Self { generation, state, started_s, expires_s, client: client(binding), limits, agent_info }
+    }
+
+    /// A client's lease that goes on keeps what the other does not say: what its relay agent said, and what it counts against, which no
+    /// export has.
+    fn complete(&self, binding: &mut Binding) {
+        let is_bound = self.state == BindingState::Bound && binding.state == BindingState::Bound;
+        if !is_bound || self.client != client(binding) {
+            return;
+        }
+        if binding.agent_info.is_empty() {
+            binding.agent_info = self.agent_info.iter().copied().collect();
+        }
+        // Elsewhere, it counts against something else.
+        if binding.limits.is_empty() && *binding.agent_info == *self.agent_info {
+            binding.limits = self.limits.iter().copied().collect();
+        }
     }
 
     /// Whether nothing new is said of the address.
@@ -209,7 +228,7 @@ impl Known {
         let is_same_client = self.client == client(binding);
         let is_live = self.state == BindingState::Bound && self.expires_s > now_s;
         // Of its relay agent, of which nothing was known.
-        let is_told = !binding.agent_info.is_empty() && !self.has_agent_info;
+        let is_told = !binding.agent_info.is_empty() && self.agent_info.is_empty();
         if is_same_client && is_live && binding.state == BindingState::Bound {
             // The client was told of the later end.
             return self.expires_s > binding.expires_s || self.expires_s == binding.expires_s && !is_told;

@@ -1,6 +1,7 @@
 //! Leases from elsewhere: all of them or none, and nothing that a client was told of is taken back.
 
 use super::*;
+use crate::lease::{AgentInfo, LimitKey};
 
 const NOW_S: u32 = 1_800_000_500;
 
@@ -146,4 +147,35 @@ fn an_address_is_imported_once_for_each_address_space() {
     assert!(again.add(&other).unwrap_err().to_string().starts_with("address 10.0.0.7: the journal here has it bound"));
     again.add(&Binding { space: Space(10), ..other }).unwrap();
     assert_eq!(again.imported(), Imported { written: 1, known: 1 });
+}
+
+#[test]
+fn a_lease_that_goes_on_keeps_what_the_file_does_not_say() {
+    use BindingState::Bound;
+    let dir = TempDir::new().unwrap();
+    let key = LimitKey::new("circuit", b"eth7");
+    let full = |number, expires_s| Binding {
+        limits: [key].into_iter().collect(),
+        agent_info: (*b"\x01\x04eth7").into_iter().collect(),
+        ..of(number, Bound, expires_s)
+    };
+    let later = NOW_S + 100;
+    crashed_journal(&dir, &[full(1, later), full(2, later), full(3, later)]);
+    let mut import = begin(&dir, false);
+    import.add(&of(1, Bound, later + 50)).unwrap();
+    import.add(&Binding { agent_info: full(2, 0).agent_info, ..of(2, Bound, later + 50) }).unwrap();
+    let moved: AgentInfo = (*b"\x01\x04eth8").into_iter().collect();
+    import.add(&Binding { agent_info: moved.clone(), ..of(3, Bound, later + 50) }).unwrap();
+    import.finish().unwrap();
+    let kept = newest(read(&dir).unwrap().0);
+    for number in [1, 2] {
+        let want = full(number, later + 50);
+        assert_eq!(kept[&want.at()], Binding { generation: 1, ..want });
+    }
+    let third = &kept[&of(3, Bound, 0).at()];
+    assert_eq!(
+        (&third.agent_info, third.limits.len()),
+        (&moved, 0),
+        "on another circuit it counts against something else"
+    );
 }
