@@ -23,6 +23,7 @@ mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod wheel;
 
 pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};

@@ -350,7 +350,7 @@ impl LeaseTable {
         looked_at
     }
 
-    fn copy(&self, slot: u32, now_s: u32) -> Option<Binding> {
+    pub(super) fn copy(&self, slot: u32, now_s: u32) -> Option<Binding> {
         let this = &self.slots[slot as usize];
         if this.word().state() == BindingState::Free {
             return None;
