@@ -317,14 +317,19 @@ impl Compactor {
     fn compact_what_is_due(&self) -> Result<(), JournalError> {
         let disk = &*self.disk;
         loop {
-            let plan = self.policy.plan(&chain::walk(disk)?);
+            let chain = chain::walk(disk)?;
+            let plan = self.policy.plan(self.shared.board.compactable(&chain));
             if plan.is_empty() {
                 return Ok(());
             }
             let (start, files) = (Instant::now(), plan.len());
+            let last = plan.last().map(|link| link.header.number);
             self.shared.compaction_began();
             if !self.compact(plan)? {
                 return Ok(());
+            }
+            if let Some(last) = last {
+                self.shared.board.compacted(last);
             }
             log::info!("journal: compacted {files} files in {:.1} s", start.elapsed().as_secs_f64());
         }

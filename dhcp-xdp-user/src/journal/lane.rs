@@ -180,6 +180,11 @@ impl Lane {
         Ticket(self.durable_counter().load(Ordering::Acquire))
     }
 
+    #[cfg(test)]
+    pub(super) fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
     fn durable_counter(&self) -> &AtomicU64 {
         self.shared.durable(self.index)
     }

@@ -12,6 +12,7 @@ mod addresses;
 mod chain;
 mod compact;
 mod disk;
+mod follow;
 mod import;
 mod inspect;
 mod lane;
@@ -19,6 +20,7 @@ mod mend;
 mod record;
 mod recovery;
 mod repair;
+mod resume;
 mod segment;
 mod snapshot;
 mod status;
@@ -37,6 +39,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 pub use addresses::Addresses;
 pub use compact::CompactionPolicy;
 pub use disk::{DirectoryDisk, Disk, DiskEntry, DiskLock, SegmentFile, StoredFile};
+pub use follow::{Changes, FollowError, Follower, Followers, From, Position};
 pub use import::{Import, Imported, NotImported};
 pub use inspect::{Damage, DamageKind, Ignored, Inspection, Progress, SegmentView, inspect};
 pub use lane::{Lane, LaneFull, Ticket};
@@ -171,12 +174,23 @@ pub struct Options {
     pub compaction: CompactionPolicy,
     /// The clock whose time is kept with each group, for the next start.
     pub clock: Clock,
+    /// Somebody will [retain](Followers::retain) from this place: nothing after it is compacted before that.
+    pub retain: Option<Retain>,
+}
+
+/// What compaction leaves for a follower that has not begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Retain {
+    /// Where it will go on; the default is the beginning.
+    pub from: Position,
+    /// Bytes of closed segments that may be held back for it.
+    pub max_bytes: u64,
 }
 
 impl Options {
     /// The usual ones, with a clock of their own.
     pub fn new(durability: Durability) -> Self {
-        Self { durability, compaction: CompactionPolicy::default(), clock: Clock::start() }
+        Self { durability, compaction: CompactionPolicy::default(), clock: Clock::start(), retain: None }
     }
 }
 
@@ -249,7 +263,7 @@ impl Recovery {
     /// # Errors
     /// The new segment cannot be made, or a thread not be started.
     pub fn start(self, options: Options, wakes: Vec<Arc<Wake>>) -> Result<(Journal, Vec<Lane>), JournalError> {
-        let Options { durability, compaction, clock } = options;
+        let Options { durability, compaction, clock, retain } = options;
         let Self { disk, found, lock } = self;
         let shared = Arc::new(Shared::new(wakes));
         let (stopper, ends, lanes) = lane::lanes(&shared, durability == Durability::Sync);
@@ -261,16 +275,22 @@ impl Recovery {
             closed: Some(closed),
         };
         let writer = Writer::open(Arc::clone(&disk), &found, setup, Arc::clone(&shared), ends)?;
+        if let Some(Retain { from, max_bytes }) = retain {
+            shared.board.reserve(&*disk, from, max_bytes)?;
+        }
         let (end, ended) = bounded(1);
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.into()).spawn(work);
             thread.map_err(JournalError::on(&*disk, None, "start the journal's thread"))
         };
+        let board = Arc::clone(&shared);
         let thread = spawn(
             "journal",
             Box::new(move || {
+                let result = writer.run();
+                board.board.end();
                 // Whoever no longer waits has said so.
-                let _ = end.send(writer.run());
+                let _ = end.send(result);
             }),
         )?;
         let compactor =
@@ -374,6 +394,11 @@ impl Journal {
             return JournalStatus { failing: Some("its thread has ended: this is a bug".into()), ..status };
         }
         status
+    }
+
+    /// A way to follow its changes, for any thread, also after it was stopped: to the end.
+    pub fn followers(&self) -> Followers {
+        Followers { shared: Arc::clone(&self.shared), disk: Arc::clone(&self.disk) }
     }
 
     /// Makes durable what was submitted and ends the thread. All lanes are to be idle by then.

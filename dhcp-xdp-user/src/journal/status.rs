@@ -11,7 +11,7 @@ use std::{
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 
-use super::JournalError;
+use super::{JournalError, follow::Board};
 use crate::wake::Wake;
 
 /// A disk that has not answered for so long is said to fail.
@@ -47,6 +47,8 @@ pub(super) struct Shared {
     /// Set while the journal's thread has been told that there are records, and has not looked yet.
     pub bell: CachePadded<AtomicBool>,
     pub stopping: AtomicBool,
+    /// Where followers see how far the writer is.
+    pub board: Board,
     /// When the disk was asked for something that it has not answered, milliseconds after `start`; 0: it has.
     asked_ms: AtomicU64,
     start: Instant,
@@ -85,6 +87,7 @@ impl Shared {
             wakes,
             bell: CachePadded::default(),
             stopping: AtomicBool::new(false),
+            board: Board::default(),
             asked_ms: AtomicU64::new(0),
             start: Instant::now(),
             progress: Mutex::new(Progress {

@@ -150,7 +150,10 @@ impl Writer {
             // It does no harm, and the next start removes it.
             let _ = disk.remove(&name);
         }
-        started.map(|()| writer)
+        started.map(|()| {
+            writer.show_end();
+            writer
+        })
     }
 
     /// Records once more what was found and may not be durable.
@@ -342,8 +345,16 @@ impl Writer {
                 self.shared.wakes[lane].wake();
             }
         }
+        self.show_end();
         self.shared.progress().committed(self.records(), start.elapsed());
         self.group.truncate(RECORD);
+    }
+
+    /// Lets followers have what is durable (or written).
+    fn show_end(&self) {
+        if let Some(open) = &self.segment {
+            self.shared.board.publish(open.header.number, open.header.seed, open.len);
+        }
     }
 
     /// Syncs what was written before.

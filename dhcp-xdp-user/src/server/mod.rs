@@ -92,7 +92,8 @@ impl Server {
         let control_wake = Arc::new(Wake::new().map_err(StartError::Wake)?);
         let mut wakes: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.wake)).collect();
         wakes.push(Arc::clone(&control_wake));
-        let options = journal::Options { durability: config.durability, compaction: config.compaction, clock };
+        let options =
+            journal::Options { durability: config.durability, compaction: config.compaction, clock, retain: None };
         let (journal, mut lanes) = journal.start(options, wakes)?;
         let control = lanes.pop().map(|lane| (lane, control_wake));
 

@@ -23,6 +23,7 @@ mod compaction;
 mod damage;
 mod disk;
 mod faults;
+mod follow;
 mod import;
 mod repair;
 mod sim;

@@ -1,0 +1,560 @@
+//! Following a running journal: changes in the order in which they became durable, behind the writer.
+//!
+//! The writer notes on the [`Board`] how far each of its segments counts, once a group, and wakes who waits; that is all that it
+//! costs. A [`Follower`] reads the files itself, at its own pace: one that is slow grows no memory and holds nobody up, but may
+//! find its segment compacted, and then has [lagged](FollowError::Lagged). One that *retains* keeps compaction from what it has
+//! not [dealt with](Follower::done_with), within a bound.
+//!
+//! Of one life of the server each change comes once. A [`Position`] stays good over a restart; what a start records once more,
+//! because it may not have been durable, is not handed out twice ([`resume`](super::resume)).
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Disk, JournalError, StoredFile,
+    chain::{self, Link},
+    record::{self, RECORD, Record},
+    recovery::Parts,
+    resume::{self, Piece, Plan},
+    segment::{self, Kind},
+    status::Shared,
+};
+use crate::{clock::Moment, lease::Binding};
+
+/// Most changes of a batch, about.
+const BATCH: usize = 1024;
+/// Bytes that are read at a time.
+const READ: usize = 128 << 10;
+
+/// A place in the journal between two changes. Good over restarts, for as long as its segment is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Position {
+    /// The segment's number.
+    pub segment: u64,
+    /// What its checksums start from: a segment of that number in another journal has another one.
+    pub seed: u32,
+    /// Bytes from its start.
+    pub offset: u64,
+}
+
+/// Where a follower begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// After what is there.
+    Now,
+    /// With the oldest that the journal has: of the addresses in its snapshot the newest change of each, then all changes since.
+    Oldest,
+    /// Where another one ended.
+    Position(Position),
+}
+
+/// Why nothing follows.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    /// What follows its position is gone: compacted, or of another journal. Begin [anew](From), and look at the table for what it missed.
+    #[error("the journal no longer has what follows this position")]
+    Lagged,
+    /// The journal was stopped, and all was read.
+    #[error("the journal was stopped")]
+    Stopped,
+    /// A file cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// A batch of changes, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The changes; none when the wait was over.
+    pub bindings: Vec<Binding>,
+    /// The place after them.
+    pub position: Position,
+    /// What the clocks said when the group of the last of them was written.
+    pub moment: Moment,
+}
+
+/// How far a segment of this life counts.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    seed: u32,
+    end: u64,
+}
+
+/// Where the writer tells how far it is, and followers wait.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The segments that this process wrote, by number; a few, since compacted ones go.
+    marks: BTreeMap<u64, Mark>,
+    waiting: usize,
+    is_ended: bool,
+    /// Of each follower that retains: the first segment that it has not dealt with, and how many bytes it may hold back.
+    retained: BTreeMap<u64, Retained>,
+    /// What was planned for the reserved one, while nothing was compacted yet.
+    plan: Option<(Position, Plan)>,
+    next_follower: u64,
+    /// Followers that held back too much and were dropped.
+    dropped: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Retained {
+    segment: u64,
+    max_bytes: u64,
+}
+
+/// The one that [`Options::retain`](super::Options::retain) speaks for, until it follows.
+const RESERVED: u64 = 0;
+
+impl Board {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change of it is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer: this segment counts up to here. Wakes nobody who does not wait.
+    pub fn publish(&self, number: u64, seed: u32, end: u64) {
+        let mut state = self.state();
+        state.marks.insert(number, Mark { seed, end });
+        if state.waiting > 0 {
+            self.moved.notify_all();
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn end(&self) {
+        self.state().is_ended = true;
+        self.moved.notify_all();
+    }
+
+    /// Before anything is compacted: somebody will follow from here.
+    pub fn reserve(&self, disk: &dyn Disk, from: Position, max_bytes: u64) -> Result<(), JournalError> {
+        let own = self.state().marks.first_key_value().map(|(number, _)| *number);
+        let start = Some(from).filter(|from| *from != Position::default());
+        let plan = resume::plan(disk, start, own)?;
+        let mut state = self.state();
+        state.next_follower = RESERVED + 1;
+        let segment = plan.as_ref().map_or(from.segment, |plan| plan.needs.min(from.segment));
+        state.retained.insert(RESERVED, Retained { segment, max_bytes });
+        state.plan = plan.map(|plan| (from, plan));
+        Ok(())
+    }
+
+    /// The links of a chain that may be compacted, and one that stands for the open segment. Who holds back more than allowed is
+    /// dropped.
+    pub fn compactable<'a>(&self, chain: &'a [Link]) -> &'a [Link] {
+        let mut state = self.state();
+        let held = |from: u64| -> u64 {
+            let closed = chain.split_last().map_or(&[][..], |(_, closed)| closed);
+            closed.iter().filter(|link| link.header.number >= from).map(|link| link.len).sum()
+        };
+        let before = state.retained.len();
+        state.retained.retain(|_, retained| held(retained.segment) <= retained.max_bytes);
+        let dropped = before - state.retained.len();
+        if dropped > 0 {
+            state.dropped += dropped as u64;
+            log::error!("journal: a follower held back more segments than it may, and is dropped: it has a gap");
+        }
+        let Some(first) = state.retained.values().map(|retained| retained.segment).min() else { return chain };
+        match chain.iter().position(|link| link.header.number >= first && link.header.kind == Kind::Segment) {
+            Some(at) => &chain[..=at],
+            None => chain,
+        }
+    }
+
+    /// Segments up to this one are part of a snapshot.
+    pub fn compacted(&self, number: u64) {
+        let mut state = self.state();
+        state.marks = state.marks.split_off(&number.saturating_add(1));
+    }
+}
+
+/// A way to follow a journal, for any thread.
+#[derive(Clone)]
+pub struct Followers {
+    pub(super) shared: Arc<Shared>,
+    pub(super) disk: Arc<dyn Disk>,
+}
+
+impl std::fmt::Debug for Followers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Followers").field("path", &self.disk.path()).finish_non_exhaustive()
+    }
+}
+
+impl Followers {
+    /// The place after all that is durable (or written, where durability is not `sync`) now.
+    pub fn now(&self) -> Position {
+        let state = self.shared.board.state();
+        let last = state.marks.last_key_value();
+        last.map_or_else(Position::default, |(number, mark)| Position {
+            segment: *number,
+            seed: mark.seed,
+            offset: mark.end,
+        })
+    }
+
+    /// How many bytes of changes follow a position, as far as this life's segments tell.
+    pub fn behind_bytes(&self, position: Position) -> u64 {
+        let state = self.shared.board.state();
+        let later = state.marks.range(position.segment..);
+        let read = if state.marks.contains_key(&position.segment) { position.offset } else { 0 };
+        later.map(|(_, mark)| mark.end).sum::<u64>().saturating_sub(read)
+    }
+
+    /// Followers that retained more than they may, since start.
+    pub fn dropped(&self) -> u64 {
+        self.shared.board.state().dropped
+    }
+
+    /// Follows from a place on. Compaction does not wait for it.
+    ///
+    /// # Errors
+    /// [`FollowError::Lagged`]: the place is gone; a file cannot be read.
+    pub fn follow(&self, from: From) -> Result<Follower, FollowError> {
+        self.begin(from, None)
+    }
+
+    /// As [`follow`](Self::follow); compaction leaves what it has not [dealt with](Follower::done_with), up to so many bytes of closed
+    /// segments. Beyond that it is dropped, said and counted, and will lag.
+    ///
+    /// # Errors
+    /// As [`follow`](Self::follow).
+    pub fn retain(&self, from: From, max_bytes: u64) -> Result<Follower, FollowError> {
+        let segment = match from {
+            From::Now => self.now().segment,
+            From::Oldest => 0,
+            From::Position(position) => position.segment,
+        };
+        let id = {
+            let mut state = self.shared.board.state();
+            let id = state.next_follower.max(RESERVED + 1);
+            state.next_follower = id + 1;
+            state.retained.insert(id, Retained { segment, max_bytes });
+            // It was held for this one.
+            state.retained.remove(&RESERVED);
+            id
+        };
+        self.begin(from, Some(Hold { shared: Arc::clone(&self.shared), id }))
+    }
+
+    fn begin(&self, from: From, hold: Option<Hold>) -> Result<Follower, FollowError> {
+        let mut follower = Follower {
+            from: self.clone(),
+            pieces: VecDeque::new(),
+            live: 0,
+            at: None,
+            changes: Changes::default(),
+            buffer: Vec::new(),
+            hold,
+        };
+        let position = match from {
+            From::Now => self.now(),
+            From::Oldest => {
+                follower.resume(None)?;
+                return Ok(follower);
+            }
+            From::Position(position) => position,
+        };
+        follower.changes.position = position;
+        if let Some(end) = self.end_of(position.segment, position.seed) {
+            if position.offset > end {
+                return Err(FollowError::Lagged);
+            }
+            let mut reading = follower.open(position.segment, position.seed, None)?;
+            reading.offset = position.offset.max(RECORD as u64);
+            follower.at = Some(reading);
+        } else {
+            follower.resume(Some(position))?;
+        }
+        Ok(follower)
+    }
+
+    /// The first segment of this life.
+    fn first(&self) -> Option<u64> {
+        self.shared.board.state().marks.first_key_value().map(|(number, _)| *number)
+    }
+
+    fn end_of(&self, number: u64, seed: u32) -> Option<u64> {
+        let state = self.shared.board.state();
+        state.marks.get(&number).filter(|mark| mark.seed == seed).map(|mark| mark.end)
+    }
+}
+
+/// Keeps segments from compaction until it is dropped.
+struct Hold {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.shared.board.state().retained.remove(&self.id);
+    }
+}
+
+/// A file that is being read.
+struct Reading {
+    name: String,
+    file: Box<dyn StoredFile>,
+    number: u64,
+    seed: u32,
+    offset: u64,
+    /// Where it ends; `None`: as far as the writer says.
+    end: Option<u64>,
+    /// Changes in it that were handed out before.
+    known: resume::Known,
+}
+
+/// Reads changes behind the writer.
+pub struct Follower {
+    from: Followers,
+    /// Files of former lives that are still to be read, and the number of this life's first one.
+    pieces: VecDeque<Piece>,
+    live: u64,
+    at: Option<Reading>,
+    changes: Changes,
+    buffer: Vec<u8>,
+    hold: Option<Hold>,
+}
+
+impl std::fmt::Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").field("position", &self.changes.position).finish_non_exhaustive()
+    }
+}
+
+impl Follower {
+    /// The place after the last batch.
+    pub fn position(&self) -> Position {
+        self.changes.position
+    }
+
+    /// What follows of changes, some at a time; waits at most so long for a first one, and returns none then. Without a wait it
+    /// takes what is there.
+    ///
+    /// # Errors
+    /// [`FollowError::Lagged`]: begin anew. [`FollowError::Stopped`]: the end. A file cannot be read: it may be tried again.
+    pub fn next(&mut self, max_wait: Duration) -> Result<&Changes, FollowError> {
+        let until = Instant::now() + max_wait;
+        self.changes.bindings.clear();
+        loop {
+            // No place between what is carried over and was handed out before is one to go on from.
+            let is_between = self.at.as_ref().is_some_and(|reading| !reading.known.is_empty());
+            if !self.changes.bindings.is_empty() && !is_between {
+                break;
+            }
+            if self.at.is_none() && !self.open_next(until)? {
+                break;
+            }
+            let Some(mut reading) = self.at.take() else { break };
+            match reading.end {
+                Some(end) if reading.offset >= end => {}
+                Some(end) => {
+                    let read = self.read(&mut reading, end);
+                    self.at = Some(reading);
+                    read?;
+                }
+                None => match self.wait_for(&reading, until)? {
+                    Wait::More(end) => {
+                        let read = self.read(&mut reading, end);
+                        self.at = Some(reading);
+                        read?;
+                    }
+                    Wait::Closed => {}
+                    Wait::Over => {
+                        self.at = Some(reading);
+                        break;
+                    }
+                    Wait::Ended => {
+                        self.at = Some(reading);
+                        return Err(FollowError::Stopped);
+                    }
+                },
+            }
+        }
+        Ok(&self.changes)
+    }
+
+    /// All up to this place has been dealt with for good: where it retains, compaction may have it.
+    pub fn done_with(&self, position: Position) {
+        if let Some(hold) = &self.hold {
+            let mut state = hold.shared.board.state();
+            // Before, what a start may need to make sense of the rest is kept as well.
+            let is_live = position.segment >= self.live;
+            if let Some(retained) = state.retained.get_mut(&hold.id).filter(|_| is_live) {
+                retained.segment = position.segment;
+            }
+        }
+    }
+
+    /// Plans the files of former lives.
+    fn resume(&mut self, position: Option<Position>) -> Result<(), FollowError> {
+        let Followers { shared, disk } = &self.from;
+        let own = self.from.first();
+        let reserved = shared.board.state().plan.take().filter(|(of, _)| *of == position.unwrap_or_default());
+        let plan = match reserved {
+            Some((_, plan)) => plan,
+            None => resume::plan(&**disk, position, own)?.ok_or(FollowError::Lagged)?,
+        };
+        if let Some(hold) = &self.hold
+            && let Some(retained) = shared.board.state().retained.get_mut(&hold.id)
+        {
+            retained.segment = retained.segment.min(plan.needs);
+        }
+        self.pieces = plan.pieces;
+        self.live = own.unwrap_or(0);
+        Ok(())
+    }
+
+    /// The file after the one that was read; false when it is not there in time.
+    fn open_next(&mut self, until: Instant) -> Result<bool, FollowError> {
+        if let Some(piece) = self.pieces.pop_front() {
+            let file = match self.from.disk.open(&piece.name) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(FollowError::Lagged),
+                Err(error) => {
+                    let fail = JournalError::on(&*self.from.disk, Some(&piece.name), "open it")(error);
+                    self.pieces.push_front(piece);
+                    return Err(fail.into());
+                }
+            };
+            let Piece { name, number, seed, start, end, known } = piece;
+            self.at = Some(Reading { name, file, number, seed, offset: start, end, known });
+            return Ok(true);
+        }
+        let (number, seed) = {
+            let after = self.changes.position.segment;
+            let board = &self.from.shared.board;
+            let mut state = board.state();
+            loop {
+                if let Some((number, mark)) = state.marks.range(after.saturating_add(1)..).next() {
+                    break (*number, mark.seed);
+                }
+                if state.is_ended {
+                    return Err(FollowError::Stopped);
+                }
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(false);
+                }
+                state.waiting += 1;
+                state = board.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                state.waiting -= 1;
+            }
+        };
+        self.at = Some(self.open(number, seed, None)?);
+        Ok(true)
+    }
+
+    fn open(&self, number: u64, seed: u32, end: Option<u64>) -> Result<Reading, FollowError> {
+        let name = segment::name(number, Kind::Segment);
+        match self.from.disk.open(&name) {
+            Ok(file) => {
+                let known = resume::Known::default();
+                Ok(Reading { name, file, number, seed, offset: RECORD as u64, end, known })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(FollowError::Lagged),
+            Err(error) => Err(JournalError::on(&*self.from.disk, Some(&name), "open it")(error).into()),
+        }
+    }
+
+    /// Waits until there is more in this segment, or another one after it.
+    fn wait_for(&self, reading: &Reading, until: Instant) -> Result<Wait, FollowError> {
+        let board = &self.from.shared.board;
+        let mut state = board.state();
+        loop {
+            let mark = state.marks.get(&reading.number).ok_or(FollowError::Lagged)?;
+            if mark.end > reading.offset {
+                return Ok(Wait::More(mark.end));
+            }
+            if state.marks.range(reading.number + 1..).next().is_some() {
+                return Ok(Wait::Closed);
+            }
+            if state.is_ended {
+                return Ok(Wait::Ended);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Wait::Over);
+            }
+            state.waiting += 1;
+            state = board.moved.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
+        }
+    }
+
+    /// Takes the changes in a part of a file, which is whole up to `end`.
+    fn read(&mut self, reading: &mut Reading, end: u64) -> Result<(), FollowError> {
+        let disk = &*self.from.disk;
+        let wanted = usize::try_from(end - reading.offset).unwrap_or(READ).min(READ);
+        self.buffer.resize(wanted, 0);
+        let filled = reading
+            .file
+            .read_at(&mut self.buffer, reading.offset)
+            .map_err(|error| JournalError::on(disk, Some(&reading.name), "read it")(error))?;
+        if filled < wanted {
+            // It was removed, and is being given back.
+            return Err(FollowError::Lagged);
+        }
+        let (records, _) = self.buffer.as_chunks::<RECORD>();
+        let mut parts = Parts::default();
+        let mut offset = reading.offset;
+        let mut is_between = !reading.known.is_empty();
+        for bytes in records {
+            let at = offset;
+            offset += RECORD as u64;
+            let binding = match record::decode(bytes, reading.seed) {
+                // A change that this read ends in is read again.
+                Some(Record::Continuation { address, generation, part, bytes }) => {
+                    parts.add((address, generation), part, bytes);
+                    continue;
+                }
+                Some(Record::Marker { moment, .. }) => {
+                    self.changes.moment = moment;
+                    reading.offset = offset;
+                    continue;
+                }
+                Some(Record::Base { lease, hw, tail, start }) => {
+                    let whole = parts.complete((lease.address, lease.generation), start, tail.len());
+                    whole.and_then(|whole| tail.binding(&lease, &hw, &whole))
+                }
+                None => None,
+            };
+            match binding {
+                Some(binding) if reading.known.take(&binding) => is_between = !reading.known.is_empty(),
+                Some(binding) => self.changes.bindings.push(binding),
+                // What came before it is handed out first.
+                None if !self.changes.bindings.is_empty() && !is_between => break,
+                None => return Err(chain::damaged(disk, &reading.name, at).into()),
+            }
+            reading.offset = offset;
+            if self.changes.bindings.len() >= BATCH && !is_between {
+                break;
+            }
+        }
+        self.changes.position = Position { segment: reading.number, seed: reading.seed, offset: reading.offset };
+        Ok(())
+    }
+}
+
+enum Wait {
+    /// This segment counts up to here now.
+    More(u64),
+    /// It is read, and another one follows.
+    Closed,
+    /// Nothing came in time.
+    Over,
+    /// Nothing will come.
+    Ended,
+}

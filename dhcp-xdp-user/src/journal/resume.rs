@@ -1,0 +1,161 @@
+//! Where a follower goes on that was stopped in a former life of the server: what of the files of that life, and of later ones, it
+//! has not seen.
+//!
+//! A life begins with a segment that carries over what of the former life's segments may not be durable, their *tails*: what
+//! can be read of them beyond what counts. Some of that the follower had already when it was stopped, and what the disk failed to
+//! take is also in the next segment of the same life. So of what is carried over it gets what it has not had, and will not have, from
+//! elsewhere: to know that, the files since the first tail are read once more, which mostly is the last group of one file.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    ops::Range,
+};
+
+use super::{
+    Disk, JournalError,
+    chain::{self, Link},
+    follow::Position,
+    record::RECORD,
+    segment::Kind,
+    snapshot::Assembly,
+};
+use crate::lease::Binding;
+
+/// What makes a change of one life different from all others: address and generation.
+type Key = (u32, u32);
+
+/// What a follower has to read before it is at this life's first segment, which is the last piece.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub pieces: VecDeque<Piece>,
+    /// The first segment that a plan made anew would have to look at.
+    pub needs: u64,
+}
+
+/// A file to read, or a part of it.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub name: String,
+    pub number: u64,
+    pub seed: u32,
+    pub start: u64,
+    /// `None`: it is this life's, and ends where the writer says.
+    pub end: Option<u64>,
+    pub known: Known,
+}
+
+/// Changes that a segment begins with and that are handed out from elsewhere, and how often it has them too many.
+#[derive(Debug, Default)]
+pub(super) struct Known(HashMap<Key, u32>);
+
+impl Known {
+    /// Whether it is one, which it is then no longer.
+    pub fn take(&mut self, binding: &Binding) -> bool {
+        if self.0.is_empty() {
+            return false;
+        }
+        let key = (u32::from(binding.address), binding.generation);
+        let Some(count) = self.0.get_mut(&key) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            self.0.remove(&key);
+        }
+        true
+    }
+
+    /// Whether no more of them come.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// What is to be read after a position, or from the beginning; `None`: the position is no longer there. `own` is this life's first
+/// segment.
+pub(super) fn plan(disk: &dyn Disk, from: Option<Position>, own: Option<u64>) -> Result<Option<Plan>, JournalError> {
+    let chain = chain::walk(disk)?;
+    let own = own.unwrap_or(u64::MAX);
+    let Some(first) = from.map_or(Some(0), |from| find(&chain, from)) else { return Ok(None) };
+    let mut plan = Plan { needs: from.map_or(0, |from| from.segment), ..Plan::default() };
+    for (at, link) in chain.iter().enumerate().skip(first).take_while(|(_, link)| link.header.number <= own) {
+        let header = &link.header;
+        let start = from.filter(|from| from.segment == header.number).map_or(0, |from| from.offset);
+        let mut known = Known::default();
+        if header.carries && header.kind == Kind::Segment && from.is_none_or(|from| from.segment < header.number) {
+            let before = &chain[..at];
+            let life = before.iter().rposition(|link| link.header.carries).unwrap_or(0);
+            let needs;
+            (known, needs) = known_before(disk, &before[life..], from)?;
+            plan.needs = plan.needs.min(needs);
+        }
+        plan.pieces.push_back(Piece {
+            name: link.name.clone(),
+            number: header.number,
+            seed: header.seed,
+            start: start.max(RECORD as u64),
+            end: (header.number < own).then(|| link.limit.unwrap_or(link.whole())),
+            known,
+        });
+    }
+    Ok(Some(plan))
+}
+
+/// The file that a position is in, or the next one where that one, which a power cut took, was left out of the chain.
+fn find(chain: &[Link], from: Position) -> Option<usize> {
+    let at = chain.iter().position(|link| link.header.number >= from.segment)?;
+    let Link { header, .. } = &chain[at];
+    let is_it = (header.number, header.seed) == (from.segment, from.seed);
+    let is_left_out = header.number > from.segment && at > 0;
+    (is_it || is_left_out).then_some(at)
+}
+
+/// What of the tails of a life's files is handed out from elsewhere, or twice; and the first file that has one.
+fn known_before(disk: &dyn Disk, life: &[Link], from: Option<Position>) -> Result<(Known, u64), JournalError> {
+    let mut carried: HashMap<Key, u32> = HashMap::new();
+    let mut elsewhere: HashSet<Key> = HashSet::new();
+    let mut first = None;
+    for (at, link) in life.iter().enumerate().filter(|(_, link)| link.header.kind == Kind::Segment) {
+        let Some(limit) = link.limit.filter(|limit| *limit < link.whole()) else { continue };
+        changes(disk, link, limit.max(RECORD as u64)..link.whole(), |offset, key| {
+            *carried.entry(key).or_default() += 1;
+            let number = link.header.number;
+            if from.is_some_and(|from| number < from.segment || number == from.segment && offset < from.offset) {
+                elsewhere.insert(key);
+            }
+        })?;
+        if !carried.is_empty() {
+            first = first.or(Some(at));
+        }
+    }
+    let Some(first) = first else { return Ok((Known::default(), u64::MAX)) };
+    for link in &life[first + 1..] {
+        changes(disk, link, RECORD as u64..link.limit.unwrap_or(link.whole()), |_, key| {
+            if carried.contains_key(&key) {
+                elsewhere.insert(key);
+            }
+        })?;
+    }
+    carried.retain(|key, count| {
+        *count -= u32::from(!elsewhere.contains(key));
+        *count > 0
+    });
+    Ok((Known(carried), life[first].header.number))
+}
+
+/// The changes in a part of a file, with where each ends, up to the first bad record.
+fn changes(
+    disk: &dyn Disk,
+    link: &Link,
+    range: Range<u64>,
+    mut each: impl FnMut(u64, Key),
+) -> Result<(), JournalError> {
+    let mut assembly = Assembly::default();
+    let file = link.open(disk)?;
+    link.scan(disk, &*file, range, &mut Vec::new(), |offset, record, bytes| {
+        let Some(record) = record else { return false };
+        if let Ok(Some(key)) = assembly.take(&record, bytes) {
+            each(offset, key);
+            assembly.records();
+        }
+        true
+    })
+}

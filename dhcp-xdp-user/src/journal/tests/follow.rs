@@ -1,0 +1,170 @@
+//! Followers: each change once, behind the writer, over rotations, restarts and compaction.
+
+use super::*;
+use crate::journal::{FollowError, Follower, From, Position, Retain};
+
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// All that comes until nothing does for a moment.
+fn drain(follower: &mut Follower) -> Vec<Binding> {
+    let mut all = Vec::new();
+    loop {
+        let changes = follower.next(Duration::from_millis(20)).unwrap();
+        if changes.bindings.is_empty() {
+            return all;
+        }
+        all.extend_from_slice(&changes.bindings);
+    }
+}
+
+fn commit(lane: &mut Lane, bindings: &[Binding]) {
+    for binding in bindings {
+        until("room", || lane.has_room());
+        submit(lane, binding);
+    }
+    let last = Ticket(lane.submitted());
+    until("durable", || lane.durable() >= last);
+}
+
+fn some(numbers: std::ops::Range<u32>) -> Vec<Binding> {
+    numbers.map(|number| binding(number, number % 7, (number % 90) as usize)).collect()
+}
+
+#[test]
+fn a_follower_gets_each_change_once_in_order_and_only_what_is_durable() {
+    let dir = TempDir::new().unwrap();
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    commit(&mut lane, &some(0..3));
+    let followers = journal.followers();
+    let mut now = followers.follow(From::Now).unwrap();
+    let mut oldest = followers.follow(From::Oldest).unwrap();
+    assert!(now.next(Duration::ZERO).unwrap().bindings.is_empty());
+    // More than a read, and more than a batch.
+    commit(&mut lane, &some(3..5000));
+    assert_eq!(drain(&mut now), some(3..5000));
+    assert_eq!(drain(&mut oldest), some(0..5000));
+    let mut again = followers.follow(From::Position(now.position())).unwrap();
+    commit(&mut lane, &some(5000..5001));
+    assert_eq!(again.next(A_SECOND).unwrap().bindings, some(5000..5001));
+    drop(lane);
+    journal.stop().unwrap();
+    assert_eq!(now.next(A_SECOND).unwrap().bindings, some(5000..5001));
+    assert!(matches!(now.next(A_SECOND), Err(FollowError::Stopped)));
+}
+
+#[test]
+fn a_waiting_follower_is_woken() {
+    let dir = TempDir::new().unwrap();
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    let mut follower = journal.followers().follow(From::Now).unwrap();
+    let waiting = std::thread::spawn(move || {
+        let start = Instant::now();
+        let bindings = follower.next(Duration::from_secs(20)).unwrap().bindings.clone();
+        (bindings, start.elapsed())
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    commit(&mut lane, &some(0..1));
+    let (bindings, took) = waiting.join().unwrap();
+    assert_eq!(bindings, some(0..1));
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn a_follower_goes_over_from_one_segment_to_the_next() {
+    let dir = TempDir::new().unwrap();
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    let mut follower = journal.followers().follow(From::Now).unwrap();
+    commit(&mut lane, &some(0..30_000));
+    assert!(segments(&dir).len() > 2);
+    assert_eq!(drain(&mut follower), some(0..30_000));
+    commit(&mut lane, &some(0..2));
+    assert_eq!(drain(&mut follower), some(0..2));
+}
+
+#[test]
+fn a_position_is_good_after_a_restart_and_nothing_comes_twice() {
+    let dir = TempDir::new().unwrap();
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    let mut follower = journal.followers().follow(From::Now).unwrap();
+    let before = follower.position();
+    commit(&mut lane, &some(0..10));
+    assert_eq!(drain(&mut follower), some(0..10));
+    let after = follower.position();
+    drop((follower, lane));
+    journal.stop().unwrap();
+    // As a kill leaves it: nothing vouches for the last group, and the next start records it once more.
+    let path = segments(&dir).pop().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - RECORD]).unwrap();
+
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    let followers = journal.followers();
+    commit(&mut lane, &some(10..12));
+    assert_eq!(drain(&mut followers.follow(From::Position(after)).unwrap()), some(10..12));
+    assert_eq!(drain(&mut followers.follow(From::Position(before)).unwrap()), some(0..12));
+    assert_eq!(drain(&mut followers.follow(From::Oldest).unwrap()), some(0..12));
+}
+
+#[test]
+fn compaction_leaves_what_a_retaining_follower_has_not_dealt_with() {
+    let dir = TempDir::new().unwrap();
+    let options = || Options {
+        compaction: CompactionPolicy { percent: 1, segments: 2 },
+        retain: Some(Retain { from: Position::default(), max_bytes: u64::MAX }),
+        ..Options::new(Durability::Sync)
+    };
+    let (journal, mut lanes) = Recovery::open(dir.path()).unwrap().start(options(), wakes(1)).unwrap();
+    let lane = &mut lanes[0];
+    let followers = journal.followers();
+    commit(lane, &some(0..20_000));
+    let mut retaining = followers.retain(From::Oldest, u64::MAX).unwrap();
+    let mut other = followers.follow(From::Oldest).unwrap();
+    assert_eq!(other.next(A_SECOND).unwrap().bindings[0], some(0..1)[0]);
+    commit(lane, &some(20_000..40_000));
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(journal.status().compactions, 0);
+    assert_eq!(drain(&mut retaining), some(0..40_000));
+    retaining.done_with(retaining.position());
+    // Now it may, when the next segment is closed.
+    let mut number = 40_000;
+    until("compacted", || {
+        commit(lane, &some(number..number + 1000));
+        number += 1000;
+        journal.status().compactions > 0
+    });
+    assert_eq!(drain(&mut retaining), some(40_000..number));
+    let lagged = std::iter::repeat_with(|| other.next(Duration::ZERO).map(|_| ())).find_map(Result::err);
+    assert!(matches!(lagged, Some(FollowError::Lagged)), "{lagged:?}");
+    assert_eq!(followers.dropped(), 0);
+}
+
+#[test]
+fn a_follower_that_holds_back_too_much_is_dropped_and_counted() {
+    let dir = TempDir::new().unwrap();
+    let options =
+        Options { compaction: CompactionPolicy { percent: 1, segments: 2 }, ..Options::new(Durability::Sync) };
+    let (journal, mut lanes) = Recovery::open(dir.path()).unwrap().start(options, wakes(1)).unwrap();
+    let followers = journal.followers();
+    let mut follower = followers.retain(From::Oldest, 1 << 20).unwrap();
+    assert!(follower.next(A_SECOND).is_ok());
+    let mut number = 0;
+    until("dropped", || {
+        commit(&mut lanes[0], &some(number..number + 1000));
+        number += 1000;
+        followers.dropped() == 1
+    });
+    until("compacted", || journal.status().compactions > 0);
+    let lagged = std::iter::repeat_with(|| follower.next(Duration::ZERO).map(|_| ())).find_map(Result::err);
+    assert!(matches!(lagged, Some(FollowError::Lagged)), "{lagged:?}");
+}
+
+#[test]
+fn a_position_of_another_journal_has_lagged() {
+    let (dir, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    commit(&mut lane, &some(0..3));
+    let position = journal.followers().now();
+    let (journal, _lane) = start(&other, Durability::Sync);
+    let lagged = journal.followers().follow(From::Position(position));
+    assert!(matches!(lagged, Err(FollowError::Lagged)), "{lagged:?}");
+}
