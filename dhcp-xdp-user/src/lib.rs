@@ -19,6 +19,7 @@ pub mod control;
 pub mod engine;
 pub mod journal;
 pub mod lease;
+pub mod leasequery;
 pub mod server;
 pub mod stats;
 pub mod wake;

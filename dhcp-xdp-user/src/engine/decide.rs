@@ -62,9 +62,8 @@ pub fn decide_at(
         MessageType::Release => case.release(),
         MessageType::Inform => case.inform(),
         MessageType::Bootp => case.bootp(),
-        MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Unknown(_) => {
-            Decision::Drop(DropReason::UnexpectedMessageType)
-        }
+        // What only servers send, what asks of others' leases, what nobody knows.
+        _ => Decision::Drop(DropReason::UnexpectedMessageType),
     }
 }
 
