@@ -3,3 +3,4 @@
 //! It reads bindings and never changes one.
 
 pub mod message;
+pub mod tcp;
