@@ -50,7 +50,7 @@ mod tests {
         let ranges = [range(1, [198, 51, 100, 9], [198, 51, 100, 9]), range(0, [192, 0, 2, 1], [192, 0, 2, 3])];
         let table = LeaseTable::new(&ranges, [1, 2]);
         let hw = HwAddress { htype: 1, hlen: 6, chaddr: [7; 16] };
-        let client = Client { key: table.key(0, &hw, b"me"), subnet: 0, hw: &hw, client_id: b"me", limits: &[] };
+        let client = Client { key: table.key(0, &hw, b"me"), subnet: 0, hw: &hw, client_id: b"me", limits: &[], agent_info: &[] };
         let bound: Ipv4Addr = [192, 0, 2, 2].into();
         table.offer(&client, Some(bound), 130, 100).unwrap();
         table.bind(&client, bound, 600, 100).unwrap();

@@ -21,7 +21,5 @@ pub use server::{ActiveSettings, ListenError, Listening, Settings, Tcp};
 pub use stream::{FrameError, StreamReader};
 pub use world::World;
 
-/// Option 82 as it came with a binding's client.
-fn agent_info(_binding: &crate::lease::Binding) -> &[u8] {
-    &[]
-}
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::stream::frame;
 use crate::{
-    lease::{Binding, BindingState, HwAddress, Lease},
+    lease::{BindingState, HwAddress, Lease},
     leasequery::message::{Facts, Head, ReplyWriter},
     wire::{
         dhcp::MessageType,
@@ -126,7 +126,7 @@ impl Replies {
         let hw = if has_client { binding.hw } else { HwAddress::default() };
         let head = Head { ciaddr: binding.address, hw, ..self.head(message_type) };
         let server_id = self.server_id.take();
-        let began_s = state_began(&lease_of(binding)).unwrap_or(free_since_s);
+        let began_s = state_began(&binding.lease()).unwrap_or(free_since_s);
         frame(out, MOST, |buffer| {
             let mut reply = ReplyWriter::begin(buffer, &head)?;
             if let Some(address) = server_id {
@@ -200,10 +200,4 @@ impl Replies {
             hw: HwAddress::default(),
         }
     }
-}
-
-/// A binding without its client.
-pub(super) fn lease_of(binding: &Binding) -> Lease {
-    let Binding { address, state, generation, started_s, expires_s, .. } = *binding;
-    Lease { address, state, generation, started_s, expires_s }
 }

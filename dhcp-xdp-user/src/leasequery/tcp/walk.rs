@@ -2,7 +2,7 @@
 
 use super::{
     query::{Primary, Selection},
-    reply::{Replies, lease_of, state_began},
+    reply::{Replies, state_began},
     world::World,
 };
 use crate::{
@@ -90,7 +90,7 @@ impl Walk {
             None => lease.of(&HwAddress::default(), &[]),
         };
         // It may have changed between the two looks.
-        let is_it = self.filter.takes(&lease_of(&binding)) && self.filter.takes_client(&binding);
+        let is_it = self.filter.takes(&binding.lease()) && self.filter.takes_client(&binding);
         Ok(is_it.then_some(binding))
     }
 }
@@ -115,7 +115,7 @@ impl Filter {
 
     fn takes_client(&self, binding: &Binding) -> bool {
         let Self::Selected(selection) = self else { return true };
-        let agent = || RelayAgentInfo::new(super::agent_info(binding));
+        let agent = || RelayAgentInfo::new(&binding.agent_info);
         match &selection.of {
             Primary::All => true,
             Primary::Hw(hw) => (binding.hw.htype, binding.hw.bytes()) == (hw.htype, hw.bytes()),

@@ -25,7 +25,7 @@ pub struct World {
 impl World {
     /// Tells of a binding as of `base_s`.
     pub(super) fn tell(&self, replies: &mut Replies, binding: &Binding, base_s: u32, out: &mut Vec<u8>) {
-        let relay_agent_info = Some(super::agent_info(binding)).filter(|info| !info.is_empty());
+        let relay_agent_info = Some(&binding.agent_info[..]).filter(|info| !info.is_empty());
         let facts = Facts { binding, now_s: base_s, renewal_s: None, associated: &[], relay_agent_info };
         let since_start_s = u32::try_from(self.clock.elapsed().as_secs()).unwrap_or(u32::MAX);
         replies.binding(out, &facts, self.clock.now_s().saturating_sub(since_start_s));
