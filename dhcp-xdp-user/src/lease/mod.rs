@@ -15,6 +15,7 @@ mod key;
 mod layout;
 mod limit;
 mod memory;
+mod numbered;
 mod plan;
 mod ring;
 mod side;
