@@ -121,7 +121,7 @@ impl Engine {
     fn bind(&mut self, lane: &mut Lane) -> Ticket {
         let (hw, id) = (hw(self.next), client_id(self.next));
         let key = self.table.key(0, &hw, &id);
-        let client = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &[] };
+        let client = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &[], agent_info: &[] };
         let address = Ipv4Addr::from(FIRST + self.next);
         self.next += 1;
         if self.next == self.clients {

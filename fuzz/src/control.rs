@@ -48,6 +48,7 @@ impl Fake {
                     hw,
                     client_id,
                     limits: Default::default(),
+                    agent_info: Default::default(),
                 },
             )
         });

@@ -56,6 +56,7 @@ fn binding(n: u8, id_len: usize) -> Binding {
         hw: HwAddress { htype: 1, hlen: 6, chaddr },
         client_id: (0..id_len).map(|i| i as u8 ^ n).collect(),
         limits: Default::default(),
+        agent_info: Default::default(),
     }
 }
 

@@ -46,7 +46,7 @@ impl Who {
     }
 
     fn of(&self, key: ClientKey) -> Client<'_> {
-        Client { key, subnet: 0, hw: &self.hw, client_id: self.id(), limits: &[] }
+        Client { key, subnet: 0, hw: &self.hw, client_id: self.id(), limits: &[], agent_info: &[] }
     }
 }
 
@@ -212,7 +212,8 @@ fn returned(table: &LeaseTable, leases: u32, part: u32, now_s: u32, report: &mut
     let back: Vec<_> = table.iter(now_s).enumerate().filter(|(n, _)| *n as u32 % away != away / 2).collect();
     for (_, binding) in &back {
         let key = table.key(0, &binding.hw, &binding.client_id);
-        let client = Client { key, subnet: 0, hw: &binding.hw, client_id: &binding.client_id, limits: &[] };
+        let client =
+            Client { key, subnet: 0, hw: &binding.hw, client_id: &binding.client_id, limits: &[], agent_info: &[] };
         let offer = table.offer(&client, None, now_s + HOLD, now_s).expect("its own");
         table.bind(&client, offer.address, now_s + TERM, now_s).expect("its own");
     }

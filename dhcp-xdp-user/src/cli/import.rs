@@ -360,6 +360,7 @@ mod tests {
                     hw,
                     client_id: id.into_iter().collect(),
                     limits: Default::default(),
+                    agent_info: Default::default(),
                 }
             },
         )

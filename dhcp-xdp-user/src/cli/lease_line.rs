@@ -116,6 +116,7 @@ impl Fields<'_> {
             hw,
             client_id,
             limits: Default::default(),
+            agent_info: Default::default(),
         })))
     }
 

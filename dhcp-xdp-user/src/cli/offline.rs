@@ -26,6 +26,7 @@ struct Kept {
     expires_s: u32,
     hw: HwAddress,
     client_id: Box<[u8]>,
+    agent_info: Box<[u8]>,
 }
 
 /// The journal of a state directory.
@@ -108,6 +109,7 @@ impl Kept {
             expires_s: binding.expires_s,
             hw: binding.hw,
             client_id: binding.client_id.as_slice().into(),
+            agent_info: binding.agent_info.as_slice().into(),
         }
     }
 
@@ -122,6 +124,7 @@ impl Kept {
             hw: self.hw,
             client_id: self.client_id.iter().copied().take(255).collect(),
             limits: Default::default(),
+            agent_info: self.agent_info.iter().copied().take(255).collect(),
         }
     }
 }
@@ -140,6 +143,7 @@ mod tests {
             hw: HwAddress::default(),
             client_id: Default::default(),
             limits: Default::default(),
+            agent_info: Default::default(),
         }
     }
 

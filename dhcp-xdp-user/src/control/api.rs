@@ -201,6 +201,7 @@ mod tests {
             hw: HwAddress { htype: 1, hlen: 6, chaddr },
             client_id: [1, 2, 0xFF].into_iter().collect(),
             limits: Default::default(),
+            agent_info: Default::default(),
         }
     }
 

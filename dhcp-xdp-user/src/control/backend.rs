@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::Config,
     journal::{Lane, Ticket},
-    lease::{Binding, Lease, LeaseTable},
+    lease::{Binding, Kept, Lease, LeaseTable},
     stats::Stats,
     wake::Wake,
 };
@@ -88,8 +88,10 @@ impl ServerBackend {
     fn commit(&self, lease: &Lease, binding: &Binding) -> bool {
         let deadline = Instant::now() + COMMIT_PATIENCE;
         let mut lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        // Released, it counts against nothing.
+        let kept = Kept { limits: &[], agent_info: &binding.agent_info };
         let ticket = loop {
-            match lane.submit(lease, &binding.hw, &binding.client_id) {
+            match lane.submit_with(lease, &binding.hw, &binding.client_id, kept) {
                 Ok(ticket) => break ticket,
                 Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
                 Err(_) => return false,
@@ -225,7 +227,7 @@ mod tests {
         let mut hw = HwAddress { htype: 1, hlen: 6, chaddr: [0; 16] };
         hw.chaddr[..4].copy_from_slice(&address.octets());
         let key = backend.leases.key(1, &hw, b"me");
-        let client = Client { key, subnet: 1, hw: &hw, client_id: b"me", limits: &[] };
+        let client = Client { key, subnet: 1, hw: &hw, client_id: b"me", limits: &[], agent_info: &[] };
         let now_s = backend.clock.now_s();
         backend.leases.offer(&client, Some(address), now_s + 30, now_s).unwrap();
         backend.leases.bind(&client, address, now_s + 600, now_s).unwrap();

@@ -48,6 +48,7 @@ fn binding(address: Ipv4Addr, state: BindingState) -> Binding {
         hw: HwAddress { htype: 1, hlen: 6, chaddr },
         client_id: address.octets().into_iter().collect(),
         limits: Default::default(),
+        agent_info: Default::default(),
     }
 }
 

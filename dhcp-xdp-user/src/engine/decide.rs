@@ -447,6 +447,7 @@ impl<'a> Case<'a> {
             hw: &self.request.hw,
             client_id: self.request.identifier(self.place.identity),
             limits: &self.classes.limits,
+            agent_info: self.request.agent_info(),
         }
     }
 

@@ -9,7 +9,6 @@ use super::{Overlays, decide::renewal_times_s, layers::Layers};
 use crate::{
     config::{Config, IdKind, Identified, OptionBlob, Subnet},
     lease::{Binding, HwAddress, LeaseTable},
-    leasequery::agent_info,
     wire::relay::RelayAgentInfo,
 };
 
@@ -69,7 +68,7 @@ struct Client<'b>(&'b Binding);
 
 impl Identified for Client<'_> {
     fn id(&self, kind: IdKind) -> Option<&[u8]> {
-        let agent = RelayAgentInfo::new(agent_info(self.0));
+        let agent = RelayAgentInfo::new(&self.0.agent_info);
         match kind {
             IdKind::ClientId => Some(&self.0.client_id[..]).filter(|id| !id.is_empty()),
             IdKind::CircuitId => agent.circuit_id(),

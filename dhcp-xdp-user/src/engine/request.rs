@@ -151,6 +151,11 @@ impl<'a> Request<'a> {
         self.relay_agent_info.map(RelayAgentInfo::new)
     }
 
+    /// What a lease keeps of option 82: its sub-options, as many of the first ones as fit into 255 bytes.
+    pub fn agent_info(&self) -> &'a [u8] {
+        self.relay_agent().map_or(&[], |info| info.first(MAX_OPTION_DATA))
+    }
+
     /// The address that the client says it has or wants: `ciaddr`, else option 50.
     pub fn claimed_address(&self) -> Option<Ipv4Addr> {
         if self.ciaddr.is_unspecified() { self.requested_address } else { Some(self.ciaddr) }

@@ -13,7 +13,7 @@ use crate::{
         Reservations, Subnet, Subnets, Vrf,
     },
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -120,6 +120,8 @@ pub(crate) struct FakeLane {
     pub(crate) records: Vec<(Lease, HwAddress, Vec<u8>)>,
     /// What each of them counts against.
     pub(crate) limits: Vec<Vec<LimitKey>>,
+    /// The relay agent information of each.
+    pub(crate) agent_info: Vec<Vec<u8>>,
     pub(crate) full: bool,
     pub(crate) never_parks: bool,
     /// Records that are on the disk.
@@ -127,17 +129,12 @@ pub(crate) struct FakeLane {
 }
 
 impl Recorder for FakeLane {
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        limits: &[LimitKey],
-    ) -> Result<Ticket, LaneFull> {
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
         if self.full {
             return Err(LaneFull);
         }
-        self.limits.push(limits.to_vec());
+        self.limits.push(kept.limits.to_vec());
+        self.agent_info.push(kept.agent_info.to_vec());
         self.records.push((*lease, *hw, client_id.to_vec()));
         Ok(Ticket(self.records.len() as u64))
     }

@@ -19,7 +19,7 @@ use super::{
     record::{self, Bytes, MAX_RECORDS},
     status::Shared,
 };
-use crate::lease::{HwAddress, Lease, LimitKey, Stamp};
+use crate::lease::{HwAddress, Kept, Lease, Stamp};
 
 /// Records of one lane on their way at a time: at most what a worker can have parked with the usual number of frames.
 const LANE_CAPACITY: u64 = 16_384;
@@ -87,7 +87,21 @@ impl Lane {
     /// # Errors
     /// The lane has no room; nothing was handed over.
     pub fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        let ticket = self.push(lease, hw, client_id)?;
+        self.submit_with(lease, hw, client_id, Kept::default())
+    }
+
+    /// As [`submit`](Self::submit), with what else is kept of the lease.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_with(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        kept: Kept<'_>,
+    ) -> Result<Ticket, LaneFull> {
+        let ticket = self.push_with(lease, hw, client_id, kept)?;
         self.ring();
         Ok(ticket)
     }
@@ -97,33 +111,33 @@ impl Lane {
     /// # Errors
     /// As [`submit`](Self::submit).
     pub fn push(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        self.push_counted(lease, hw, client_id, &[])
+        self.push_with(lease, hw, client_id, Kept::default())
     }
 
-    /// As [`push`](Self::push), with what the lease counts against.
+    /// As [`push`](Self::push), with what else is kept of the lease.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
-    pub fn push_counted(
+    pub fn push_with(
         &mut self,
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
-        limits: &[LimitKey],
+        kept: Kept<'_>,
     ) -> Result<Ticket, LaneFull> {
-        let count = record::records_of(record::tail_len(client_id.len(), limits.len()));
+        let count = record::records_of(record::tail_len(client_id.len(), &kept));
         // Without its reader, nothing becomes durable any more.
         if self.room() < count as u64 || self.ring.is_abandoned() {
             return Err(LaneFull);
         }
         if count == 1 {
             let mut pushed = Ok(());
-            record::encode(lease, hw, client_id, limits, |bytes| pushed = self.ring.push(bytes));
+            record::encode(lease, hw, client_id, kept, |bytes| pushed = self.ring.push(bytes));
             pushed.map_err(|_| LaneFull)?;
         } else {
             // All at once: the reader never sees a part of a change.
             let mut records: ArrayVec<Bytes, MAX_RECORDS> = ArrayVec::new();
-            record::encode(lease, hw, client_id, limits, |bytes| records.push(bytes));
+            record::encode(lease, hw, client_id, kept, |bytes| records.push(bytes));
             self.ring.push_entire_slice(&records).map_err(|_| LaneFull)?;
         }
         self.submitted += count as u64;

@@ -2,13 +2,14 @@
 //! another segment never pass for this one's.
 //!
 //! ```text
-//! base          crc 4 | kind, limits << 4 1 | htype 1 | hlen 1 | client id length 1 | address 4 | generation 4 | started_s 4 |
+//! base          crc 4 | kind, agent << 3, limits << 4 1 | htype 1 | hlen 1 | client id length 1 | address 4 | generation 4 | started_s 4 |
 //!               expires_s 4 | chaddr 16 | address space 2 (0) | tail, first 22
 //! continuation  crc 4 | kind 1 | part 1 | 0 2 | address 4 | generation 4 | tail, next 48
 //! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | lease time 4 | wall clock 4 | boot time 8, ms | boot id 16 |
 //!               ms of lease time 2 | ms of wall clock 2 | 0 12
 //! ```
-//! The tail is the client identifier and, of 16 bytes each, what the lease counts against. Continuations stand right before
+//! The tail is, where the agent's bit is set, a byte with the length of the relay agent information; the client identifier;
+//! of 16 bytes each, what the lease counts against; and the relay agent information. Continuations stand right before
 //! their base record, in the same group, so that a base that can be read is whole.
 
 use std::net::Ipv4Addr;
@@ -17,7 +18,7 @@ use arrayvec::ArrayVec;
 
 use crate::{
     clock::Moment,
-    lease::{Binding, BindingState, HwAddress, Lease, LimitKey, MAX_LIMITS},
+    lease::{Binding, BindingState, HwAddress, Kept, Lease, LimitKey, MAX_LIMITS},
 };
 
 /// Bytes of a record.
@@ -29,10 +30,12 @@ const PART: usize = 48;
 /// Most records of one change.
 pub(super) const MAX_RECORDS: usize = 1 + (MAX_TAIL - INLINE).div_ceil(PART);
 /// Most bytes of a tail.
-pub(super) const MAX_TAIL: usize = 255 + MAX_LIMITS * KEY;
+pub(super) const MAX_TAIL: usize = 1 + 255 + MAX_LIMITS * KEY + 255;
 /// Bytes of what a lease counts against.
 const KEY: usize = 16;
-/// The bits of the kind that count these.
+/// The bit of the kind that says that there is relay agent information.
+const AGENT: u8 = 1 << 3;
+/// The bits of the kind that count what the lease counts against.
 const LIMITS_SHIFT: u32 = 4;
 
 const CONTINUATION: u8 = 0x80;
@@ -63,21 +66,28 @@ pub(super) struct Tail {
     pub client_id: u8,
     /// How many keys follow it.
     pub limits: u8,
+    /// Bytes of the relay agent information behind them, if there is any.
+    pub agent_info: Option<u8>,
 }
 
 impl Tail {
     /// Its bytes.
     pub fn len(self) -> usize {
-        usize::from(self.client_id) + usize::from(self.limits) * KEY
+        let agent_info = self.agent_info.map_or(0, |len| 1 + usize::from(len));
+        usize::from(self.client_id) + usize::from(self.limits) * KEY + agent_info
     }
 
     /// A binding of a lease with a tail of these bytes; `None` when they are too few.
     pub fn binding(self, lease: &Lease, hw: &HwAddress, bytes: &[u8]) -> Option<Binding> {
-        let (client_id, keys) = bytes.split_at_checked(usize::from(self.client_id))?;
-        let keys = keys.get(..usize::from(self.limits) * KEY)?.as_chunks::<KEY>().0;
+        let bytes = bytes.get(usize::from(self.agent_info.is_some())..)?;
+        let (client_id, rest) = bytes.split_at_checked(usize::from(self.client_id))?;
+        let (keys, rest) = rest.split_at_checked(usize::from(self.limits) * KEY)?;
+        let agent_info = rest.get(..usize::from(self.agent_info.unwrap_or(0)))?;
+        let keys = keys.as_chunks::<KEY>().0;
         let word = |bytes: &[u8]| u64::from_le_bytes(std::array::from_fn(|i| bytes[i]));
         let limits = keys.iter().map(|key| LimitKey([word(&key[..8]), word(&key[8..])])).collect();
-        Some(Binding { limits, ..lease.of(hw, client_id) })
+        let agent_info = agent_info.iter().copied().collect();
+        Some(Binding { limits, agent_info, ..lease.of(hw, client_id) })
     }
 }
 
@@ -86,21 +96,19 @@ fn put(bytes: &mut Bytes, at: usize, value: &[u8]) {
 }
 
 /// Encodes a change, checksums still zero: continuations first. `each` gets at most [`MAX_RECORDS`].
-pub(super) fn encode(
-    lease: &Lease,
-    hw: &HwAddress,
-    client_id: &[u8],
-    limits: &[LimitKey],
-    mut each: impl FnMut(Bytes),
-) {
+pub(super) fn encode(lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>, mut each: impl FnMut(Bytes)) {
     let client_id = &client_id[..client_id.len().min(255)];
-    let limits = &limits[..limits.len().min(MAX_LIMITS)];
+    let limits = &kept.limits[..kept.limits.len().min(MAX_LIMITS)];
+    let agent_info = &kept.agent_info[..kept.agent_info.len().min(255)];
+    let has_agent_info = !agent_info.is_empty();
     let joined: ArrayVec<u8, MAX_TAIL>;
-    let tail = if limits.is_empty() {
+    let tail = if limits.is_empty() && !has_agent_info {
         client_id
     } else {
         let keys = limits.iter().flat_map(|key| key.0).flat_map(u64::to_le_bytes);
-        joined = client_id.iter().copied().chain(keys).collect();
+        let len = has_agent_info.then_some(agent_info.len() as u8);
+        joined =
+            len.into_iter().chain(client_id.iter().copied()).chain(keys).chain(agent_info.iter().copied()).collect();
         &joined
     };
     let (inline, rest) = tail.split_at(tail.len().min(INLINE));
@@ -114,11 +122,8 @@ pub(super) fn encode(
         each(bytes);
     }
     let mut bytes = [0; RECORD];
-    put(
-        &mut bytes,
-        4,
-        &[lease.state as u8 | (limits.len() as u8) << LIMITS_SHIFT, hw.htype, hw.hlen, client_id.len() as u8],
-    );
+    let kind = lease.state as u8 | if has_agent_info { AGENT } else { 0 } | (limits.len() as u8) << LIMITS_SHIFT;
+    put(&mut bytes, 4, &[kind, hw.htype, hw.hlen, client_id.len() as u8]);
     put(&mut bytes, 8, &address);
     put(&mut bytes, 12, &lease.generation.to_le_bytes());
     put(&mut bytes, 16, &lease.started_s.to_le_bytes());
@@ -133,9 +138,13 @@ pub(super) fn records_of(tail_len: usize) -> usize {
     1 + tail_len.min(MAX_TAIL).saturating_sub(INLINE).div_ceil(PART)
 }
 
-/// Bytes of the tail of a client identifier of this length and so many limits.
-pub(super) fn tail_len(client_id_len: usize, limits: usize) -> usize {
-    client_id_len.min(255) + limits.min(MAX_LIMITS) * KEY
+/// Bytes of the tail of a change with a client identifier of this length.
+pub(super) fn tail_len(client_id_len: usize, kept: &Kept<'_>) -> usize {
+    let agent_info = match kept.agent_info.len() {
+        0 => 0,
+        len => 1 + len.min(255),
+    };
+    client_id_len.min(255) + kept.limits.len().min(MAX_LIMITS) * KEY + agent_info
 }
 
 /// Whether more records of the same change follow.
@@ -192,7 +201,7 @@ pub(super) fn decode(bytes: &Bytes, seed: u32) -> Option<Record<'_>> {
         CONTINUATION => {
             return Some(Record::Continuation { address, generation, part: bytes[5], bytes: &bytes[16..] });
         }
-        kind => match kind & ((1 << LIMITS_SHIFT) - 1) {
+        kind => match kind & (AGENT - 1) {
             2 => BindingState::Bound,
             3 => BindingState::Released,
             4 => BindingState::Expired,
@@ -200,7 +209,8 @@ pub(super) fn decode(bytes: &Bytes, seed: u32) -> Option<Record<'_>> {
             _ => return None,
         },
     };
-    let tail = Tail { client_id: bytes[7], limits: bytes[4] >> LIMITS_SHIFT };
+    let agent_info = (bytes[4] & AGENT != 0).then_some(bytes[42]);
+    let tail = Tail { client_id: bytes[7], limits: bytes[4] >> LIMITS_SHIFT, agent_info };
     if usize::from(tail.limits) > MAX_LIMITS {
         return None;
     }

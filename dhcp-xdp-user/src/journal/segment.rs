@@ -13,8 +13,8 @@ use super::{
 
 const MAGIC: &[u8; 8] = b"dhcpxdpJ";
 /// The format that this program writes, and the newest that it reads. Version 1 had neither snapshots nor the time in its
-/// markers; what it wrote is valid in version 2.
-pub(super) const VERSION: u16 = 2;
+/// markers, version 2 no relay agent information; what they wrote is valid in version 3.
+pub(super) const VERSION: u16 = 3;
 /// Bytes after which a new segment is begun (few in tests, so that they have several).
 pub(super) const ROTATE_AT: u64 = if cfg!(test) { 512 << 10 } else { 64 << 20 };
 

@@ -9,10 +9,7 @@ use super::{
     recovery::Parts,
     segment::{self, Header, Kind},
 };
-use crate::{
-    clock::Moment,
-    lease::{Binding, Lease},
-};
+use crate::{clock::Moment, lease::Binding};
 
 /// Bytes of a snapshot that are written, and synced, at a time: what a commit that comes in between waits for at most.
 pub(super) const CHUNK: usize = 256 << 10;
@@ -188,9 +185,7 @@ impl WholeSegment {
     }
 
     pub fn add(&mut self, binding: &Binding) -> io::Result<()> {
-        let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits } = *binding;
-        let lease = Lease { address, state, generation, started_s, expires_s };
-        record::encode(&lease, &hw, client_id, limits, |mut bytes| {
+        record::encode(&binding.lease(), &binding.hw, &binding.client_id, binding.kept(), |mut bytes| {
             record::seal(&mut bytes, self.seed);
             self.buffer.extend_from_slice(&bytes);
         });

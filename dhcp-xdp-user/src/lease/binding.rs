@@ -4,10 +4,13 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::LimitKeys;
+use super::{LimitKey, LimitKeys};
 
 /// A client identifier's bytes (RFC 2132 9.14: opaque, 2 to 255 bytes; longer than 255 cannot be in one option).
 pub type ClientId = ArrayVec<u8, 255>;
+
+/// Relay agent information (option 82, RFC 3046) as it came: sub-options, at most 255 bytes of them.
+pub type AgentInfo = ArrayVec<u8, 255>;
 
 /// A hardware address as in `htype`, `hlen` and `chaddr`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -93,6 +96,30 @@ pub struct Binding {
     pub client_id: ClientId,
     /// What it counts against while it is bound.
     pub limits: LimitKeys,
+    /// The relay agent information of the client's last message that had any; empty when none did.
+    pub agent_info: AgentInfo,
+}
+
+/// What the journal keeps of a lease beside its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept<'a> {
+    /// See [`Binding::limits`].
+    pub limits: &'a [LimitKey],
+    /// See [`Binding::agent_info`]; at most 255 bytes.
+    pub agent_info: &'a [u8],
+}
+
+impl Binding {
+    /// The binding without its client.
+    pub fn lease(&self) -> Lease {
+        let Self { address, state, generation, started_s, expires_s, .. } = *self;
+        Lease { address, state, generation, started_s, expires_s }
+    }
+
+    /// What else the journal keeps of it.
+    pub fn kept(&self) -> Kept<'_> {
+        Kept { limits: &self.limits, agent_info: &self.agent_info }
+    }
 }
 
 impl Lease {
@@ -110,6 +137,7 @@ impl Lease {
             hw: *hw,
             client_id: id,
             limits: LimitKeys::new(),
+            agent_info: AgentInfo::new(),
         }
     }
 }

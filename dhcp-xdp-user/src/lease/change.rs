@@ -143,6 +143,7 @@ impl LeaseTable {
         let is_there = self.index.get_holding(&client.key, &self.slots, slot, &seen.key) == Some(slot);
         // Else it moved to another address between the two looks.
         let ready = if is_there { self.write_side(client, slot, Some(&seen)) } else { Err(Retry::Changed) };
+        let ready = ready.inspect(|()| self.note_agent_info(client, slot, true));
         if let Err(retry) = ready {
             self.give_back(slot, claim);
             return Err(retry);
@@ -213,6 +214,14 @@ impl LeaseTable {
         Ok(self.side.write(slot, client.hw, client.client_id)?)
     }
 
+    /// Puts down what a client's message says of its relay agent in the slot, which the caller holds. What was there of its
+    /// `own` stays when it says nothing.
+    fn note_agent_info(&self, client: &Client<'_>, slot: u32, own: bool) {
+        if !(own && client.agent_info.is_empty()) {
+            self.side.write_agent_info(slot, client.agent_info);
+        }
+    }
+
     fn take_free(
         &self,
         client: &Client<'_>,
@@ -275,6 +284,7 @@ impl LeaseTable {
         let (former, was_used) = (claim.key(), claim.before().state() != BindingState::Free);
         let same = was_used && former == client.key;
         self.write_side(client, slot, seen.filter(|_| same))?;
+        self.note_agent_info(client, slot, same);
         if was_used && !same && !ClientIndex::are_alike(&former, &client.key) {
             self.index.remove_if_at(&former, slot);
         }
@@ -386,6 +396,7 @@ impl LeaseTable {
         let is_same = seen.hw == HwHead::of(client.hw) && seen.hw.hlen <= 8;
         is_bound
             && is_same
+            && (client.agent_info.is_empty() || self.side.has_agent_info(slot, client.agent_info))
             && expires_s <= seen.word.expires_s()
             && self.index.get(&client.key, &self.slots) == Some(slot)
             && self.limits.as_ref().is_none_or(|limits| {
@@ -478,6 +489,9 @@ impl LeaseTable {
         claim: &Claim<'_>,
         seen: &Seen,
     ) -> Result<(), Retry> {
+        // A client that moves without a word of its relay agent takes along what is known of it.
+        let carried = left.filter(|_| client.agent_info.is_empty()).map(|left| self.side.agent_info(left));
+        let client = &Client { agent_info: carried.as_deref().unwrap_or(client.agent_info), ..*client };
         let Some(limits) = &self.limits else { return self.take_over(client, slot, claim, Some(seen)) };
         let kept = match left {
             _ if !client.limits.is_empty() => LimitKeys::new(),
@@ -639,11 +653,13 @@ impl LeaseTable {
             self.give_back(slot, claim);
             return Err(RestoreError::Contended);
         }
-        let client = Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[] };
+        let client =
+            Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[], agent_info: &[] };
         if self.take_over(&client, slot, &claim, None).is_err() {
             // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
             let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);
         }
+        self.side.write_agent_info(slot, &binding.agent_info);
         if let Some(limits) = &self.limits {
             limits.restore(slot, if state == BindingState::Bound { &binding.limits } else { &[] });
         }

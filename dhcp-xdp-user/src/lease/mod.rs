@@ -26,7 +26,7 @@ mod table;
 mod tests;
 mod wheel;
 
-pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
+pub use binding::{AgentInfo, Binding, BindingState, ClientId, HwAddress, Kept, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};

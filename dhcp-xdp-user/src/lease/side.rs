@@ -1,21 +1,24 @@
-//! What is long and rarely read, beside the slots: client identifiers, and hardware addresses beyond 8 bytes.
+//! What is long and rarely read, beside the slots: client identifiers, hardware addresses beyond 8 bytes, relay agent information.
 //!
 //! A record of 32 bytes a slot holds 30 bytes: an identifier of type and MAC (7), and every kind of RFC 4361 identifier with a
 //! DUID of RFC 8415 or RFC 6355 over Ethernet (up to 23). A longer one goes on in a chain of chunks out of a pool that is
 //! reserved at start. Identity must be exact after a restart, so an identifier is never cut: when the pool is used up, a
 //! client that needs more of it gets no address ([`Full`]).
+//!
+//! Relay agent information has records and a pool of its own, so that it never takes an identifier's room; both become resident
+//! as far as there are relay agents. When that pool is used up it is left out, and counted.
 
 use arrayvec::ArrayVec;
 
 use super::{
-    ClientId, HwAddress, memory,
+    AgentInfo, ClientId, HwAddress, memory,
     slot::NIL,
     sync::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
 const WORDS: usize = 4;
 const RECORD: usize = WORDS * 8;
-/// Bytes of lengths at a record's front: of the identifier, of the hardware address's rest.
+/// Bytes of lengths at a record's front: of an identifier and of a hardware address's rest, or of relay agent information and 0.
 const LENGTHS: usize = 2;
 /// Bytes that a record holds itself.
 pub(super) const INLINE: usize = RECORD - LENGTHS;
@@ -30,46 +33,125 @@ pub(super) const MAX_CHUNKS: usize = (MAX_BYTES - INLINE_OF_LONG).div_ceil(CHUNK
 /// In tables up to this many slots each client can have the longest identifier; in larger ones this many can, and each other one
 /// can have one more chunk ([`INLINE_OF_LONG`] + [`CHUNK`]: 50 bytes).
 const ALL_LONGEST: usize = 16_384;
+/// Chunks of relay agent information that each slot can have, beyond those that [`ALL_LONGEST`] of them can: 98 bytes with its
+/// record, where a circuit and a remote identifier of an access node take 30 to 80.
+const AGENT_CHUNKS: usize = 3;
 
 /// The pool of chunks has none left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// One record a slot. Written only by who holds the slot, read under the slot's version.
+/// What belongs to the slots. Written only by who holds the slot, read under the slot's version.
 #[derive(Debug)]
 pub(super) struct SideData {
+    pub(super) clients: Strings,
+    pub(super) agents: Strings,
+    /// Whether `agents` was ever written to: where there are no relay agents nobody looks into it.
+    has_agents: AtomicU32,
+    agents_left_out: AtomicU64,
+}
+
+impl SideData {
+    /// Memory that is reserved for this many slots, bytes, and resident as far as it is used.
+    pub const fn reserved_bytes(slots: usize) -> usize {
+        let chunks = chunks(slots, 1).saturating_add(chunks(slots, AGENT_CHUNKS));
+        chunks.saturating_mul((CHUNK_WORDS + 1) * 8).saturating_add(slots.saturating_mul(RECORD))
+    }
+
+    /// For this many slots.
+    pub fn new(slots: usize) -> Self {
+        let resident = memory::resident(slots, || std::array::from_fn(|_| AtomicU64::new(0)));
+        Self {
+            clients: Strings { records: resident, pool: Pool::new(chunks(slots, 1)) },
+            agents: Strings { records: memory::reserved(slots), pool: Pool::new(chunks(slots, AGENT_CHUNKS)) },
+            has_agents: AtomicU32::new(0),
+            agents_left_out: AtomicU64::new(0),
+        }
+    }
+
+    /// Writes a slot's client; the caller holds the slot.
+    pub fn write(&self, slot: u32, hw: &HwAddress, client_id: &[u8]) -> Result<(), Full> {
+        // The wire cannot carry more than 255 bytes in one option.
+        let client_id = &client_id[..client_id.len().min(255)];
+        let rest = hw.bytes().get(8..).unwrap_or(&[]);
+        let content: Content = rest.iter().chain(client_id).copied().collect();
+        self.clients.write(slot, [client_id.len() as u8, rest.len() as u8], &content)
+    }
+
+    /// A slot's identifier, and its hardware address beyond the first 8 bytes; consistent only under the slot's version.
+    pub fn read(&self, slot: u32) -> ([u8; 8], ClientId) {
+        let (mut rest, mut id) = ([0; 8], ClientId::new());
+        let ([id_len, rest_len], content) = self.clients.read(slot);
+        let (id_len, rest_len) = (usize::from(id_len), usize::from(rest_len.min(8)));
+        for (to, from) in rest.iter_mut().zip(content.iter().take(rest_len)) {
+            *to = *from;
+        }
+        id.extend(content.iter().skip(rest_len).take(id_len).copied());
+        (rest, id)
+    }
+
+    /// Writes a slot's relay agent information, none when empty; the caller holds the slot. Without room there is none.
+    pub fn write_agent_info(&self, slot: u32, agent_info: &[u8]) {
+        let agent_info = &agent_info[..agent_info.len().min(255)];
+        if self.has_agent_info(slot, agent_info) {
+            return;
+        }
+        // Who sees the slot as its holder publishes it sees this too.
+        self.has_agents.store(1, Ordering::Relaxed);
+        if self.agents.write(slot, [agent_info.len() as u8, 0], agent_info) == Err(Full) {
+            self.agents_left_out.fetch_add(1, Ordering::Relaxed);
+            // Nothing needs no chunk.
+            let _ = self.agents.write(slot, [0, 0], &[]);
+        }
+    }
+
+    /// Whether a slot has just this relay agent information; it means something only under the slot's version.
+    pub fn has_agent_info(&self, slot: u32, agent_info: &[u8]) -> bool {
+        if !self.has_agents() {
+            return agent_info.is_empty();
+        }
+        self.agents.has(slot, [agent_info.len() as u8, 0], agent_info)
+    }
+
+    /// A slot's relay agent information; consistent only under the slot's version.
+    pub fn agent_info(&self, slot: u32) -> AgentInfo {
+        if !self.has_agents() {
+            return AgentInfo::new();
+        }
+        let ([len, _], content) = self.agents.read(slot);
+        content.iter().take(len.into()).copied().collect()
+    }
+
+    /// Whether a slot has had relay agent information.
+    pub fn has_agents(&self) -> bool {
+        self.has_agents.load(Ordering::Relaxed) != 0
+    }
+
+    /// How often there was no room for relay agent information.
+    pub fn agents_left_out(&self) -> u64 {
+        self.agents_left_out.load(Ordering::Relaxed)
+    }
+}
+
+type Chain = ArrayVec<u32, MAX_CHUNKS>;
+type Content = ArrayVec<u8, MAX_BYTES>;
+
+/// A record a slot, and the chunks that long ones go on in.
+#[derive(Debug)]
+pub(super) struct Strings {
     records: Box<[[AtomicU64; WORDS]]>,
     pub(super) pool: Pool,
 }
 
-type Chain = ArrayVec<u32, MAX_CHUNKS>;
-
-impl SideData {
-    /// Chunks that are reserved for this many slots, bytes.
-    pub const fn reserved_bytes(slots: usize) -> usize {
-        chunks(slots).saturating_mul((CHUNK_WORDS + 1) * 8)
-    }
-
-    /// Records for this many slots.
-    pub fn new(slots: usize) -> Self {
-        let records = memory::resident(slots, || std::array::from_fn(|_| AtomicU64::new(0)));
-        Self { records, pool: Pool::new(chunks(slots)) }
-    }
-
-    /// Writes a slot's record; the caller holds the slot.
-    pub fn write(&self, slot: u32, hw: &HwAddress, client_id: &[u8]) -> Result<(), Full> {
+impl Strings {
+    /// Writes a slot's record: its content has as many bytes as `lengths` add up to, the second of them at most 8.
+    fn write(&self, slot: u32, lengths: [u8; LENGTHS], content: &[u8]) -> Result<(), Full> {
         let Some(record) = self.records.get(slot as usize) else { return Ok(()) };
-        // The wire cannot carry more than 255 bytes in one option.
-        let client_id = &client_id[..client_id.len().min(255)];
-        let rest = hw.bytes().get(8..).unwrap_or(&[]);
-        let mut content: ArrayVec<u8, MAX_BYTES> = ArrayVec::new();
-        content.extend(rest.iter().chain(client_id).copied());
-
         let mut chain = self.chain(record);
         self.resize(&mut chain, chunks_of(content.len()))?;
         let mut bytes = [0u8; RECORD];
-        bytes[..LENGTHS].copy_from_slice(&[client_id.len() as u8, rest.len() as u8]);
-        let inline = content.len().min(if chain.is_empty() { INLINE } else { INLINE_OF_LONG });
+        bytes[..LENGTHS].copy_from_slice(&lengths);
+        let inline = inline_of(content.len());
         bytes[LENGTHS..LENGTHS + inline].copy_from_slice(&content[..inline]);
         if let Some(first) = chain.first() {
             bytes[RECORD - 4..].copy_from_slice(&first.to_le_bytes());
@@ -103,24 +185,32 @@ impl SideData {
         Ok(())
     }
 
-    /// A slot's identifier, and its hardware address beyond the first 8 bytes; consistent only under the slot's version.
-    pub fn read(&self, slot: u32) -> ([u8; 8], ClientId) {
-        let (mut rest, mut id) = ([0; 8], ClientId::new());
-        let Some(record) = self.records.get(slot as usize) else { return (rest, id) };
+    /// A slot's lengths and content.
+    fn read(&self, slot: u32) -> ([u8; LENGTHS], Content) {
+        let mut content = Content::new();
+        let Some(record) = self.records.get(slot as usize) else { return ([0; LENGTHS], content) };
         let bytes: [u8; RECORD] = load(record);
-        let (id_len, rest_len) = (usize::from(bytes[0]), usize::from(bytes[1].min(8)));
-        let len = id_len + rest_len;
-        let mut content: ArrayVec<u8, { MAX_BYTES + CHUNK }> = ArrayVec::new();
-        content.extend(bytes[LENGTHS..].iter().take(if len > INLINE { INLINE_OF_LONG } else { INLINE }).copied());
+        let lengths = [bytes[0], bytes[1]];
+        let len = len_of(lengths);
+        content.extend(bytes[LENGTHS..].iter().take(inline_of(len)).copied());
         for chunk in self.chain(record) {
             let bytes: [u8; CHUNK + 8] = load(&self.pool.chunks[chunk as usize]);
-            content.extend(bytes.iter().take(CHUNK.min(content.remaining_capacity())).copied());
+            content.extend(bytes.iter().take(CHUNK.min(len - content.len())).copied());
         }
-        for (to, from) in rest.iter_mut().zip(content.iter().take(rest_len)) {
-            *to = *from;
-        }
-        id.extend(content.iter().skip(rest_len).take(id_len).copied());
-        (rest, id)
+        (lengths, content)
+    }
+
+    /// Whether a slot has just these lengths and this content.
+    fn has(&self, slot: u32, lengths: [u8; LENGTHS], content: &[u8]) -> bool {
+        let Some(record) = self.records.get(slot as usize) else { return false };
+        let bytes: [u8; RECORD] = load(record);
+        let (inline, rest) = content.split_at(inline_of(content.len()));
+        bytes.starts_with(&lengths)
+            && bytes[LENGTHS..].starts_with(inline)
+            && self.chain(record).iter().zip(rest.chunks(CHUNK)).all(|(chunk, data)| {
+                let bytes: [u8; CHUNK + 8] = load(&self.pool.chunks[*chunk as usize]);
+                bytes.starts_with(data)
+            })
     }
 
     /// A record's chunks. What a reader sees of a record that changes is nonsense, but never more than that.
@@ -128,7 +218,7 @@ impl SideData {
         let bytes: [u8; RECORD] = load(record);
         let mut at = u32::from_le_bytes(std::array::from_fn(|i| bytes[RECORD - 4 + i]));
         let mut chain = Chain::new();
-        for _ in 0..chunks_of(usize::from(bytes[0]) + usize::from(bytes[1].min(8))) {
+        for _ in 0..chunks_of(len_of([bytes[0], bytes[1]])) {
             let Some(chunk) = self.pool.chunks.get(at as usize) else { break };
             chain.push(at);
             at = chunk[CHUNK_WORDS].load(Ordering::Relaxed) as u32;
@@ -137,10 +227,20 @@ impl SideData {
     }
 }
 
-/// Chunks of a table.
-const fn chunks(slots: usize) -> usize {
+/// Chunks for this many slots: so many for each, and for some of them as many as the longest content needs.
+const fn chunks(slots: usize, each: usize) -> usize {
     let longest = if slots < ALL_LONGEST { slots } else { ALL_LONGEST };
-    slots.saturating_add(longest * (MAX_CHUNKS - 1))
+    slots.saturating_mul(each).saturating_add(longest * (MAX_CHUNKS - each))
+}
+
+/// Bytes of the content of a record.
+fn len_of([len, rest]: [u8; LENGTHS]) -> usize {
+    usize::from(len) + usize::from(rest.min(8))
+}
+
+/// Bytes of a content of this length that the record holds itself.
+fn inline_of(len: usize) -> usize {
+    if len <= INLINE { len } else { INLINE_OF_LONG }
 }
 
 /// Chunks that this many bytes need.

@@ -3,7 +3,7 @@
 use std::{net::Ipv4Addr, sync::Mutex};
 
 use super::{
-    Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys, Stamp,
+    AgentInfo, Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys, Stamp,
     counts::{StateCounts, SubnetCounts, is_in_use},
     free::{FreeAddresses, UsedMap},
     free_map::FreeMap,
@@ -42,6 +42,8 @@ pub struct Client<'a> {
     pub client_id: &'a [u8],
     /// What its lease counts against; when empty, whatever it counts against already.
     pub limits: &'a [Limit],
+    /// The relay agent information that it came with, at most 255 bytes; when empty, what is known of it stays.
+    pub agent_info: &'a [u8],
 }
 
 /// Why no address can be offered.
@@ -364,14 +366,15 @@ impl LeaseTable {
         if this.word().state() == BindingState::Free {
             return Ok(None);
         }
-        let read = || (self.side.read(slot), self.limits.as_ref().map_or(LimitKeys::new(), |limits| limits.keys(slot)));
+        let limits = || self.limits.as_ref().map_or(LimitKeys::new(), |limits| limits.keys(slot));
+        let read = || (self.side.read(slot), limits(), self.side.agent_info(slot));
         let found = (0..attempts).find_map(|attempt| {
             if attempt > 0 {
                 yield_now();
             }
             this.read_with(read)
         });
-        let (seen, ((rest, client_id), limits)) = found.ok_or(Contended)?;
+        let (seen, ((rest, client_id), limits, agent_info)) = found.ok_or(Contended)?;
         let lease = self.lease_of(slot, &seen, now_s);
         let mut chaddr = [0; 16];
         chaddr[..8].copy_from_slice(&seen.hw.bytes);
@@ -385,7 +388,35 @@ impl LeaseTable {
             hw: HwAddress { htype: seen.hw.htype, hlen: seen.hw.hlen, chaddr },
             client_id,
             limits,
+            agent_info,
         }))
+    }
+
+    /// The relay agent information of a lease. `None`: the address has changed hands or time since, or is being changed.
+    pub fn agent_info(&self, lease: &Lease) -> Option<AgentInfo> {
+        self.agent_info_if(lease.address, |seen| seen.generation == lease.generation)
+    }
+
+    /// The relay agent information of the lease that this client has of an address, empty when none is known. `None`: it has no
+    /// such lease at `now_s`, or another thread is changing it.
+    pub fn agent_info_of(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Option<AgentInfo> {
+        self.agent_info_if(address, |seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound)
+    }
+
+    fn agent_info_if(&self, address: Ipv4Addr, wanted: impl Fn(&Seen) -> bool) -> Option<AgentInfo> {
+        let (slot, _) = self.layout.slot_of(address)?;
+        let read = (0..4).find_map(|_| self.slots[slot as usize].read_with(|| self.side.agent_info(slot)));
+        read.filter(|(seen, _)| wanted(seen)).map(|(_, agent_info)| agent_info)
+    }
+
+    /// Whether any lease has had relay agent information.
+    pub fn has_agent_info(&self) -> bool {
+        self.side.has_agents()
+    }
+
+    /// How often relay agent information was left out because there was no room for it.
+    pub fn agent_info_left_out(&self) -> u64 {
+        self.side.agents_left_out()
     }
 
     /// What a lease counts against; nothing when the address has changed hands or time since.

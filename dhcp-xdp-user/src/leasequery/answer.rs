@@ -8,7 +8,6 @@ use std::{cell::Cell, net::Ipv4Addr, sync::Arc};
 use arrayvec::ArrayVec;
 
 use super::{
-    agent_info,
     index::{Found, Index, MOST_FOUND, Value},
     message::{Facts, Head, Named, ReplyWriter},
 };
@@ -227,7 +226,7 @@ fn active<'a>(
     let remembered = Remembered::of(binding, config);
     let server_id = remembered.as_ref().and_then(Remembered::server_id).unwrap_or(source);
     reply.address(code::SERVER_ID, server_id);
-    let info = agent_info(binding);
+    let info = &binding.agent_info;
     let facts = Facts {
         binding,
         now_s,

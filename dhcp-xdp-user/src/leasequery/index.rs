@@ -78,7 +78,7 @@ impl Value<'_> {
 
 /// The remote identifier of a binding's relay agent information.
 fn remote_id(binding: &Binding) -> Option<&[u8]> {
-    RelayAgentInfo::new(super::agent_info(binding)).remote_id().filter(|id| !id.is_empty())
+    RelayAgentInfo::new(&binding.agent_info).remote_id().filter(|id| !id.is_empty())
 }
 
 /// An entry of the index.

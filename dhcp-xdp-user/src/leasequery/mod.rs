@@ -7,10 +7,3 @@ pub mod answer;
 pub mod index;
 pub mod keep;
 pub mod message;
-
-use crate::lease::Binding;
-
-/// The relay agent information (option 82) that a binding's client last came with; empty when there was none.
-pub fn agent_info(_binding: &Binding) -> &[u8] {
-    &[]
-}

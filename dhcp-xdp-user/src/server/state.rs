@@ -194,7 +194,8 @@ mod tests {
             let mut chaddr = [0; 16];
             chaddr[0] = (number % 23) as u8;
             let hw = HwAddress { htype: 1, hlen: 6, chaddr };
-            let client = Client { key: live.key(0, &hw, b""), subnet: 0, hw: &hw, client_id: b"", limits: &[] };
+            let client =
+                Client { key: live.key(0, &hw, b""), subnet: 0, hw: &hw, client_id: b"", limits: &[], agent_info: &[] };
             let at = now_s + round / 100;
             let Ok(offer) = live.offer(&client, None, at + 1, at) else { continue };
             let Ok(bound) = live.bind(&client, offer.address, at + 3 + number % 5, at) else { continue };

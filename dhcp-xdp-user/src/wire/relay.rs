@@ -44,6 +44,18 @@ impl<'a> RelayAgentInfo<'a> {
         Self(data)
     }
 
+    /// The bytes of the first sub-options that together have at most this many; all of it when it is no longer.
+    pub fn first(self, bytes: usize) -> &'a [u8] {
+        if self.0.len() <= bytes {
+            return self.0;
+        }
+        let ends = self.iter().scan(0, |end, (_, data)| {
+            *end += 2 + data.len();
+            Some(*end)
+        });
+        &self.0[..ends.take_while(|end| *end <= bytes).last().unwrap_or(0)]
+    }
+
     /// All whole sub-options in their order: code and data.
     pub fn iter(self) -> impl Iterator<Item = (u8, &'a [u8])> {
         let mut rest = self.0;

@@ -21,7 +21,7 @@ use crate::{
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
-    lease::{Bound, ClientKey, HwAddress, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{AgentInfo, Bound, ClientKey, HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
     leasequery::{answer::Answerer, index::Index},
     wire::{
         dhcp::{Header, MessageType},
@@ -81,13 +81,7 @@ pub trait Recorder {
     ///
     /// # Errors
     /// There was no room; nothing was handed over.
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        limits: &[LimitKey],
-    ) -> Result<Ticket, LaneFull>;
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull>;
     /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
     fn flush(&mut self) {}
     /// Whether an ACK must wait for its ticket.
@@ -101,14 +95,8 @@ pub trait Recorder {
 }
 
 impl Recorder for Lane {
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        limits: &[LimitKey],
-    ) -> Result<Ticket, LaneFull> {
-        Lane::push_counted(self, lease, hw, client_id, limits)
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
+        Lane::push_with(self, lease, hw, client_id, kept)
     }
     fn flush(&mut self) {
         Lane::ring(self);
@@ -403,7 +391,10 @@ impl<R: Recorder> Processor<R> {
     /// is recorded again.
     fn record(&mut self, lease: &Lease, read: &Parsed<'_>, limits: &[LimitKey]) -> Result<Ticket, DropReason> {
         let identifier = read.request.identifier(read.place.identity);
-        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, limits);
+        let known = if self.leases.has_agent_info() { self.leases.agent_info(lease) } else { Some(AgentInfo::new()) };
+        let agent_info = known.as_deref().unwrap_or_else(|| read.request.agent_info());
+        let kept = Kept { limits, agent_info };
+        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept);
         submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 

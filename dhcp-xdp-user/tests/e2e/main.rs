@@ -15,6 +15,7 @@ mod ledger;
 mod lifecycle;
 mod load;
 mod net;
+mod relays;
 mod rings;
 mod site;
 mod storm;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         hostile::tests(),
         lab::tests(),
         lifecycle::tests(),
+        relays::tests(),
         rings::tests(),
         storm::tests(),
         stress::tests(),

@@ -36,7 +36,7 @@ mod wheel;
 mod parts;
 mod whole;
 
-pub use binding::{Binding, BindingState, ClientId, HwAddress, Lease, Stamp, is_current};
+pub use binding::{AgentInfo, Binding, BindingState, ClientId, HwAddress, Kept, Lease, Stamp, is_current};
 pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     engine::testing::{Msg, START_S},
-    lease::{Binding, ClientId, HwAddress, LimitKeys},
+    lease::{AgentInfo, Binding, ClientId, HwAddress, LimitKeys},
     worker::counters::Notice,
 };
 
@@ -35,6 +35,7 @@ fn lease_of(n: u8, address: Ipv4Addr) -> Binding {
         hw: HwAddress { htype: 1, hlen: 6, chaddr },
         client_id: ClientId::new(),
         limits: LimitKeys::new(),
+        agent_info: AgentInfo::new(),
     }
 }
 

@@ -236,7 +236,7 @@ proptest! {
         let dir = TempDir::new().unwrap();
         let mut records = Vec::new();
         for binding in &bindings {
-            record::encode(&lease(binding), &binding.hw, &binding.client_id, &binding.limits, |bytes| records.push(bytes));
+            record::encode(&lease(binding), &binding.hw, &binding.client_id, binding.kept(), |bytes| records.push(bytes));
         }
         fs::write(dir.path().join(segment_name(0)), segment_of(seed, records)).unwrap();
         let (found, report) = read(&dir).unwrap();

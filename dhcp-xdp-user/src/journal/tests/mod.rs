@@ -49,7 +49,7 @@ fn lease(binding: &Binding) -> Lease {
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) -> Ticket {
-    let ticket = lane.push_counted(&lease(binding), &binding.hw, &binding.client_id, &binding.limits).unwrap();
+    let ticket = lane.push_with(&lease(binding), &binding.hw, &binding.client_id, binding.kept()).unwrap();
     lane.ring();
     ticket
 }
@@ -143,7 +143,7 @@ fn records_of_every_state_and_identifier_length_come_back() {
     for len in 0..=255 {
         let binding = binding(len as u32, 9, len);
         let mut records = Vec::new();
-        record::encode(&lease(&binding), &binding.hw, &binding.client_id, &binding.limits, |bytes| records.push(bytes));
+        record::encode(&lease(&binding), &binding.hw, &binding.client_id, binding.kept(), |bytes| records.push(bytes));
         assert_eq!(records.len(), record::records_of(len));
         assert!(records.len() <= MAX_RECORDS);
         let (base, parts) = records.split_last().unwrap();
@@ -159,7 +159,40 @@ fn records_of_every_state_and_identifier_length_come_back() {
 /// A binding that counts against so many limits.
 fn counted(number: u32, id_len: usize, limits: usize) -> Binding {
     let key = |n: usize| crate::lease::LimitKey::new("circuit", &[number as u8, n as u8]);
-    Binding { limits: (0..limits).map(key).collect(), ..binding(number, 1, id_len) }
+    let agent_info = (0..number as u8 % 100).collect();
+    Binding { limits: (0..limits).map(key).collect(), agent_info, ..binding(number, 1, id_len) }
+}
+
+#[test]
+fn relay_agent_information_of_every_length_comes_back_whatever_else_the_record_has() {
+    for len in 0..=255 {
+        for (id_len, limits) in [(0, 0), (7, 1), (21, 0), (22, 3), (255, 3)] {
+            let agent_info = (0..len).map(|i| (i ^ len) as u8).collect();
+            let binding = Binding { agent_info, ..counted(9, id_len, limits) };
+            let mut records = Vec::new();
+            record::encode(&lease(&binding), &binding.hw, &binding.client_id, binding.kept(), |bytes| {
+                records.push(bytes);
+            });
+            let tail_len = record::tail_len(id_len, &binding.kept());
+            assert_eq!(records.len(), record::records_of(tail_len));
+            assert!(records.len() <= MAX_RECORDS);
+            let mut assembly = recovery::Parts::default();
+            for bytes in &mut records {
+                record::seal(bytes, 7);
+                match record::decode(bytes, 7).expect("it was sealed so") {
+                    Record::Continuation { address, generation, part, bytes } => {
+                        assembly.add((address, generation), part, bytes);
+                    }
+                    Record::Base { lease, hw, tail, start } => {
+                        assert_eq!(tail.len(), tail_len);
+                        let whole = assembly.complete((lease.address, lease.generation), start, tail.len()).unwrap();
+                        assert_eq!(tail.binding(&lease, &hw, &whole), Some(binding.clone()));
+                    }
+                    Record::Marker { .. } => panic!("no marker"),
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -171,9 +204,8 @@ fn what_leases_count_against_comes_back_through_restarts_and_compaction() {
         (0u32..40).map(|n| counted(n, lens[n as usize % lens.len()], n as usize / lens.len())).collect();
     for binding in &written {
         let mut count = 0;
-        let Binding { hw, client_id, limits, .. } = binding;
-        record::encode(&lease(binding), hw, client_id, limits, |_| count += 1);
-        assert_eq!(count, record::records_of(record::tail_len(client_id.len(), limits.len())));
+        record::encode(&lease(binding), &binding.hw, &binding.client_id, binding.kept(), |_| count += 1);
+        assert_eq!(count, record::records_of(record::tail_len(binding.client_id.len(), &binding.kept())));
         assert!(count <= MAX_RECORDS);
         submit(&mut lane, binding);
     }

@@ -1,6 +1,7 @@
 //! Damaged journals: what is said of them, and what is left after a repair.
 
 use super::*;
+use crate::lease::Kept;
 
 const NOW_S: u32 = 1_800_000_500;
 
@@ -236,7 +237,7 @@ fn what_was_never_acknowledged_is_not_saved() {
     let mut bytes = fs::read(&path).unwrap();
     let seed = Header::decode(&bytes).unwrap().seed;
     let mut torn = vec![[0; RECORD]];
-    record::encode(&lease(&binding(1, 7, 0)), &real.hw, &[], &[], |bytes| torn.push(bytes));
+    record::encode(&lease(&binding(1, 7, 0)), &real.hw, &[], Kept::default(), |bytes| torn.push(bytes));
     record::seal(&mut torn[1], seed);
     bytes.extend(torn.concat());
     // And damage before it.

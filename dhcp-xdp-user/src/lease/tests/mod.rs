@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod agent_info;
 mod free_map;
 mod limit_table;
 mod limits;
@@ -62,7 +63,14 @@ impl Who {
     }
 
     fn in_subnet<'a>(&'a self, table: &LeaseTable, subnet: u16) -> Client<'a> {
-        Client { key: table.key(subnet, &self.hw, &self.id), subnet, hw: &self.hw, client_id: &self.id, limits: &[] }
+        Client {
+            key: table.key(subnet, &self.hw, &self.id),
+            subnet,
+            hw: &self.hw,
+            client_id: &self.id,
+            limits: &[],
+            agent_info: &[],
+        }
     }
 }
 
@@ -477,7 +485,7 @@ fn a_client_whose_identifier_finds_no_room_is_refused_and_nothing_is_changed() {
         table.release(&long(n).of(&table).key, ip(n.into()), NOW).unwrap();
         table.bind(&Who::new(4 * u32::from(n)).of(&table), ip(n.into()), NOW + TERM, NOW).unwrap();
         table.release(&Who::new(4 * u32::from(n)).of(&table).key, ip(n.into()), NOW).unwrap();
-        held.extend(std::iter::from_fn(|| table.side.pool.pop()));
+        held.extend(std::iter::from_fn(|| table.side.clients.pool.pop()));
     }
     let before: Vec<Binding> = table.iter(NOW).collect();
     let client = long(9);
@@ -496,7 +504,7 @@ fn a_client_whose_identifier_finds_no_room_is_refused_and_nothing_is_changed() {
         Some((ip(1), BindingState::Bound))
     );
     // Room again, and it is served.
-    held.into_iter().for_each(|chunk| table.side.pool.push(chunk));
+    held.into_iter().for_each(|chunk| table.side.clients.pool.push(chunk));
     assert_eq!(table.bind(&moved, ip(3), NOW + TERM, NOW).unwrap().released.unwrap().address, ip(1));
     assert!(table.offer(&client.of(&table), None, NOW + HOLD, NOW).is_ok());
 }
@@ -525,7 +533,7 @@ fn two_clients_whose_index_entries_look_alike_are_told_apart() {
     let table = table(3);
     let key = |n: u64| ClientKey([n, 7 << 32 | n]);
     let hw = HwAddress::default();
-    let client = |n| Client { key: key(n), subnet: 0, hw: &hw, client_id: &[], limits: &[] };
+    let client = |n| Client { key: key(n), subnet: 0, hw: &hw, client_id: &[], limits: &[], agent_info: &[] };
     for n in 1..=3 {
         assert_eq!(table.find(&key(n), NOW), None);
         table.bind(&client(n), ip(n as u32), NOW + TERM, NOW).unwrap();

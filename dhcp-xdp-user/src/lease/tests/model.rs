@@ -9,13 +9,30 @@ const ADDRESSES: u32 = 5;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Offer { client: u32, wanted: Option<u32> },
-    Bind { client: u32, address: u32, term_s: u32 },
-    Renew { client: u32 },
+    Offer {
+        client: u32,
+        wanted: Option<u32>,
+    },
+    /// `line` is what the relay agent says; 0 is none.
+    Bind {
+        client: u32,
+        address: u32,
+        term_s: u32,
+        line: usize,
+    },
+    Renew {
+        client: u32,
+    },
     Withdraw(u32),
-    Release { client: u32, address: u32 },
+    Release {
+        client: u32,
+        address: u32,
+    },
     ReleaseOwn(u32),
-    Decline { client: u32, address: u32 },
+    Decline {
+        client: u32,
+        address: u32,
+    },
     DeclineOwn(u32),
     ReleaseAddress(u32),
     Pass(u32),
@@ -27,7 +44,8 @@ fn op() -> impl Strategy<Value = Op> {
     let address = || 1..=ADDRESSES + 1;
     prop_oneof![
         6 => (client(), proptest::option::of(address())).prop_map(|(client, wanted)| Op::Offer { client, wanted }),
-        6 => (client(), address(), 1..100u32).prop_map(|(client, address, term_s)| Op::Bind { client, address, term_s }),
+        6 => (client(), address(), 1..100u32, 0..4usize)
+            .prop_map(|(client, address, term_s, line)| Op::Bind { client, address, term_s, line }),
         6 => client().prop_map(|client| Op::Renew { client }),
         2 => client().prop_map(Op::Withdraw),
         1 => (client(), address()).prop_map(|(client, address)| Op::Release { client, address }),
@@ -46,6 +64,8 @@ struct Model {
     now_s: u32,
     slots: BTreeMap<Ipv4Addr, (BindingState, u32, u32)>,
     at: HashMap<u32, Ipv4Addr>,
+    /// What the relay agent said, an address.
+    lines: BTreeMap<Ipv4Addr, Vec<u8>>,
 }
 
 impl Model {
@@ -65,6 +85,9 @@ impl Model {
 
     fn put(&mut self, address: Ipv4Addr, state: BindingState, client: u32, expires_s: u32) {
         let former = self.state(address).1;
+        if former != client {
+            self.lines.remove(&address);
+        }
         if former != client && self.at.get(&former) == Some(&address) {
             self.at.remove(&former);
         }
@@ -107,10 +130,12 @@ impl Run {
         }
     }
 
-    fn bind(&mut self, client: u32, address: Ipv4Addr, term_s: u32) {
+    fn bind(&mut self, client: u32, address: Ipv4Addr, term_s: u32, line: usize) {
         let now = self.model.now_s;
         let who = Who::new(client);
-        let got = self.table.bind(&who.of(&self.table), address, now + term_s, now);
+        let said = vec![line as u8; [0, 3, 40, 200][line]];
+        let from = Client { agent_info: &said, ..who.of(&self.table) };
+        let got = self.table.bind(&from, address, now + term_s, now);
         use BindingState::{Bound, Declined, Offered, Released};
         let (state, owner) = self.model.state(address);
         if address > ip(ADDRESSES) {
@@ -131,6 +156,10 @@ impl Run {
             let had_until_s = if (state, owner) == (Bound, client) { self.model.slots[&address].2 } else { 0 };
             assert_eq!(bound.lease.expires_s, had_until_s.max(now + term_s));
             self.model.put(address, Bound, client, bound.lease.expires_s);
+            let carried = old.and_then(|old| self.model.lines.get(&old).cloned());
+            if let Some(line) = Some(said).filter(|said| !said.is_empty()).or(carried) {
+                self.model.lines.insert(address, line);
+            }
             self.keep(bound.lease, client);
             if let Some(released) = bound.released {
                 self.keep(released, client);
@@ -140,7 +169,8 @@ impl Run {
 
     fn keep(&mut self, lease: Lease, client: u32) {
         let who = Who::new(client);
-        let newer = self.kept.insert(lease.address, lease.of(&who.hw, &who.id));
+        let agent_info = self.table.agent_info(&lease).unwrap();
+        let newer = self.kept.insert(lease.address, Binding { agent_info, ..lease.of(&who.hw, &who.id) });
         assert!(newer.is_none_or(|old| old.generation < lease.generation), "generations grow");
     }
 
@@ -181,9 +211,17 @@ impl Run {
         assert_eq!(table.map(|binding| binding.address).collect::<Vec<_>>(), model.collect::<Vec<_>>());
         self.model.slots.clear();
         self.model.at.clear();
+        let told = std::mem::take(&mut self.model.lines);
         for binding in self.table.iter(self.model.now_s) {
             let client = (0..CLIENTS).find(|client| Who::new(*client).hw == binding.hw).unwrap();
             self.model.slots.insert(binding.address, (binding.state, client, binding.expires_s));
+            let line = binding.agent_info.to_vec();
+            if binding.state == BindingState::Bound {
+                assert_eq!(Some(&line).filter(|line| !line.is_empty()), told.get(&binding.address));
+            }
+            if !line.is_empty() {
+                self.model.lines.insert(binding.address, line);
+            }
             let who = Who::new(client);
             if let Some(lease) = self.table.find(&who.of(&self.table).key, self.model.now_s) {
                 self.model.at.insert(client, lease.address);
@@ -194,10 +232,10 @@ impl Run {
     fn apply(&mut self, op: &Op) {
         match *op {
             Op::Offer { client, wanted } => self.offer(client, wanted),
-            Op::Bind { client, address, term_s } => self.bind(client, ip(address), term_s),
+            Op::Bind { client, address, term_s, line } => self.bind(client, ip(address), term_s, line),
             Op::Renew { client } => {
                 if let Some(&address) = self.model.at.get(&client) {
-                    self.bind(client, address, 50);
+                    self.bind(client, address, 50, 0);
                 }
             }
             Op::Withdraw(client) => {
@@ -247,6 +285,8 @@ impl Run {
             if let Some(got) = got {
                 let who = Who::new(want.1);
                 assert_eq!((got.hw, &got.client_id[..]), (who.hw, &who.id[..]), "{address}");
+                let line = self.model.lines.get(&address).map_or(&[][..], |line| line);
+                assert_eq!(&got.agent_info[..], line, "{address}");
             }
         }
         for client in 0..CLIENTS {

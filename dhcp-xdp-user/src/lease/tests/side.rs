@@ -32,13 +32,13 @@ fn chunks_are_given_back_and_a_client_that_finds_none_changes_nothing() {
         side.write(0, &hw(6), &[7; 255]).unwrap();
         side.write(0, &hw(6), &[7; 3]).unwrap();
     }
-    let all: Vec<u32> = std::iter::from_fn(|| side.pool.pop()).collect();
+    let all: Vec<u32> = std::iter::from_fn(|| side.clients.pool.pop()).collect();
     assert_eq!(all.len(), MAX_CHUNKS);
-    side.pool.push(all[0]);
+    side.clients.pool.push(all[0]);
     assert_eq!(side.write(0, &hw(6), &[8; 255]), Err(Full));
     assert_eq!(side.read(0).1[..], [7; 3]);
     side.write(0, &hw(6), &[8; 50]).unwrap();
     assert_eq!(side.read(0).1[..], [8; 50]);
     side.write(0, &hw(6), &[9; 30]).unwrap();
-    assert_eq!(side.pool.pop(), Some(all[0]));
+    assert_eq!(side.clients.pool.pop(), Some(all[0]));
 }

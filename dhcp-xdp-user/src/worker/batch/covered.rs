@@ -116,7 +116,8 @@ fn after_a_restart_nobody_else_gets_an_address_before_its_client_was_told_that_i
     let told_s = bed.now_s + LEASE_S;
     let table = restarted(&bed);
     let other = HwAddress { htype: 1, hlen: 6, chaddr: [9; 16] };
-    let thief = Client { key: table.key(0, &other, &[]), subnet: 0, hw: &other, client_id: &[], limits: &[] };
+    let thief =
+        Client { key: table.key(0, &other, &[]), subnet: 0, hw: &other, client_id: &[], limits: &[], agent_info: &[] };
     assert_eq!(table.get(address, told_s - 1).unwrap().state, BindingState::Bound);
     assert!(table.bind(&thief, address, told_s + 100, told_s - 1).is_err());
     assert!(

@@ -27,7 +27,7 @@ impl Who {
         table.key(0, &self.0, &[])
     }
     fn of(&self, table: &LeaseTable) -> Client<'_> {
-        Client { key: self.key(table), subnet: 0, hw: &self.0, client_id: &[], limits: &[] }
+        Client { key: self.key(table), subnet: 0, hw: &self.0, client_id: &[], limits: &[], agent_info: &[] }
     }
 }
 
@@ -112,5 +112,26 @@ fn an_address_that_is_released_while_another_asks_goes_to_it_or_stays_to_be_had(
         goes.join().unwrap();
         let late = table.offer(&Who::new(3).of(&table), None, NOW + 9, NOW);
         assert!(offered.is_ok() != late.is_ok(), "{offered:?} {late:?}");
+    });
+}
+
+#[test]
+fn a_reader_never_sees_what_the_relay_agent_said_of_another_client() {
+    model(2, || {
+        let table = Arc::new(table(1));
+        // Longer than a record: one goes on where the other did.
+        let bind = |table: &LeaseTable, n: u8| {
+            let (who, agent_info) = (Who::new(n), [n; 40]);
+            table.bind(&Client { agent_info: &agent_info, ..who.of(table) }, address(1), NOW + 9, NOW)
+        };
+        bind(&table, 1).unwrap();
+        table.release(&Who::new(1).key(&table), address(1), NOW).unwrap();
+        let other = thread::spawn({
+            let table = table.clone();
+            move || bind(&table, 2).unwrap()
+        });
+        let seen = table.get(address(1), NOW).expect("somebody has it, or had it");
+        assert_eq!(seen.agent_info[..], [seen.hw.chaddr[0]; 40]);
+        other.join().unwrap();
     });
 }

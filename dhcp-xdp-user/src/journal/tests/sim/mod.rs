@@ -1,7 +1,7 @@
 //! Whole lives of a server on a simulated disk, each from a seed: clients bind, renew, move, release and decline, the journal
 //! and its compaction go in steps, the disk fails, fills up and loses power at any operation, the process is killed, the wall
 //! clock is set, and recovery begins anew, also in the middle of recovery. What clients were told is checked against the
-//! table that comes back, by the real time that passed; and that no client gets a lease on a circuit that has as many as allowed.
+//! table that comes back, by the real time that passed, and what their relay agents said of them; and that no client gets a lease on a circuit that has as many as allowed.
 //!
 //! `DHCP_XDP_SIM_SEED=N` replays one seed, `DHCP_XDP_SIM_COUNT=N` runs so many.
 
@@ -19,7 +19,10 @@ use super::super::{
 };
 use crate::{
     clock::{Clock, Moment},
-    lease::{BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, PoolRange, RestoreError, Stamp},
+    lease::{
+        AgentInfo, BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, PoolRange, RestoreError,
+        Stamp,
+    },
 };
 use disk::{Random, SimDisk};
 
@@ -39,6 +42,8 @@ struct Belief {
     address: Ipv4Addr,
     /// In real time, seconds.
     until: u64,
+    /// Which of its lines it is known to be on.
+    line: u32,
 }
 
 /// An ACK that waits.
@@ -92,6 +97,8 @@ struct World {
     time: Time,
     clients: Vec<(HwAddress, Vec<u8>)>,
     beliefs: Vec<Option<Belief>>,
+    /// The line that each client is on: it moves house now and then.
+    lines: Vec<u32>,
     submitted: HashSet<Record>,
     stats: Counts,
 }
@@ -110,7 +117,7 @@ struct Counts {
     limited: u64,
 }
 
-type Record = (Ipv4Addr, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>);
+type Record = (Ipv4Addr, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>, Vec<u8>);
 
 /// Circuits, and how many leases each may hold.
 const CIRCUITS: usize = 3;
@@ -121,9 +128,17 @@ fn circuit(client: usize) -> Limit {
     Limit { key: LimitKey::new("circuit", &[(client % CIRCUITS) as u8]), most: MOST }
 }
 
+/// What a relay agent says of a line.
+fn agent_info(client: usize, line: u32) -> AgentInfo {
+    let len = [2, 12, 40, 71, 251][(client + line as usize) % 5];
+    [1, len + 2, client as u8, line as u8].into_iter().chain(std::iter::repeat_n(line as u8, len.into())).collect()
+}
+
 fn record_of(binding: &Binding) -> Record {
-    let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits } = *binding;
-    (address, generation, state as u8, started_s, expires_s, hw.chaddr, client_id.to_vec(), limits.to_vec())
+    let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits, ref agent_info } =
+        *binding;
+    let (client_id, limits, agent_info) = (client_id.to_vec(), limits.to_vec(), agent_info.to_vec());
+    (address, generation, state as u8, started_s, expires_s, hw.chaddr, client_id, limits, agent_info)
 }
 
 impl World {
@@ -143,6 +158,7 @@ impl World {
             time: Time { real: NOON, error, marked_error: error, boot_at: NOON - 100, boot_id: 1 },
             clients,
             beliefs: vec![None; CLIENTS],
+            lines: vec![0; CLIENTS],
             submitted: HashSet::new(),
             stats: Counts::default(),
             random,
@@ -219,6 +235,7 @@ impl World {
                 kept.state == crate::lease::BindingState::Bound
                     && kept.hw == self.clients[client].0
                     && kept.client_id.as_slice() == self.clients[client].1
+                    && (belief.line..=self.lines[client]).any(|line| kept.agent_info == agent_info(client, line))
                     && u64::from(kept.expires_s.saturating_sub(now_s)) + 2 >= left
             });
             assert!(is_kept, "client {client} believes in {belief:?} for {left} s more; found {kept:?} at {now_s}");
@@ -233,8 +250,10 @@ impl World {
     fn submit(&mut self, life: &mut Life, lane: usize, client: usize, lease: &Lease) -> Ticket {
         let (hw, id) = &self.clients[client];
         let limits = life.table.limit_keys(lease);
-        self.submitted.insert(record_of(&Binding { limits: limits.clone(), ..lease.of(hw, id) }));
-        let ticket = life.lanes[lane].push_counted(lease, hw, id, &limits).unwrap();
+        let agent_info = life.table.agent_info(lease).unwrap();
+        let binding = Binding { limits, agent_info, ..lease.of(hw, id) };
+        self.submitted.insert(record_of(&binding));
+        let ticket = life.lanes[lane].push_with(lease, hw, id, binding.kept()).unwrap();
         life.lanes[lane].ring();
         ticket
     }
@@ -251,8 +270,12 @@ impl World {
         let held = life.table.find(&key, now_s).filter(|lease| lease.state == crate::lease::BindingState::Bound);
         // A renewal past the relay agent does not say which circuit it comes from.
         let says_circuit = held.is_none() || self.random.below(3) > 0;
+        if says_circuit && self.random.once_in(6) {
+            self.lines[client] += 1;
+        }
+        let said = if says_circuit { agent_info(client, self.lines[client]) } else { AgentInfo::new() };
         let limits: Vec<Limit> = says_circuit.then(|| circuit(client)).into_iter().collect();
-        let who = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &limits };
+        let who = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &limits, agent_info: &said };
         match (self.random.below(10), held) {
             (0, Some(lease)) => {
                 // It gives up its address as soon as it says so.
@@ -305,7 +328,11 @@ impl World {
             self.beliefs[client] = None;
         }
         life.parked.retain(|parked| parked.client != client || parked.belief.address == wanted);
-        let belief = Belief { address: wanted, until: self.time.real + u64::from(term) };
+        let known = life.table.agent_info(&bound.lease).unwrap();
+        assert!(who.agent_info.is_empty() || known[..] == *who.agent_info, "client {client}: {bound:?}");
+        let line =
+            (0..=self.lines[client]).find(|line| known == agent_info(client, *line)).expect("it was told of one");
+        let belief = Belief { address: wanted, until: self.time.real + u64::from(term), line };
         match self.commit(life, lane, client, &bound) {
             Some(ticket) => life.parked.push(Parked { lane, ticket, client, belief }),
             None => {
