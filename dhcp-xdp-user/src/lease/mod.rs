@@ -15,7 +15,6 @@ mod key;
 mod layout;
 mod limit;
 mod memory;
-mod numbered;
 mod plan;
 mod ring;
 mod side;
@@ -24,6 +23,7 @@ mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod wheel;
 
 pub use binding::{AgentInfo, Binding, BindingState, ClientId, HwAddress, Kept, Lease, Stamp, is_current};

@@ -136,7 +136,7 @@ pub struct TableCounts {
 const EXPIRE_SOME: usize = 64;
 
 /// How often a slot that is being changed is looked at by who is in no hurry.
-const PATIENCE: usize = 1000;
+pub(super) const PATIENCE: usize = 1000;
 
 /// The table. All methods take `&self` and may be called from any thread; none waits for another thread's change of a slot.
 ///

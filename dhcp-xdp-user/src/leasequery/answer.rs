@@ -170,7 +170,7 @@ impl Answerer {
         let value = match query {
             Query::Address(address) => {
                 let Some(slot) = leases.slot_of(*address) else { return Ok(Told::Unknown) };
-                let binding = leases.binding_at(slot, now_s).map_err(contended)?.filter(is_active);
+                let binding = leases.try_binding_at(slot, now_s).map_err(contended)?.filter(is_active);
                 return Ok(binding.map_or(Told::Unassigned(*address), |one| Told::Active(one, ArrayVec::new())));
             }
             Query::Value(value) => value,
@@ -181,7 +181,7 @@ impl Answerer {
         let mut latest: Option<Binding> = None;
         let mut addresses = ArrayVec::new();
         for slot in slots {
-            let binding = leases.binding_at(slot, now_s).map_err(contended)?;
+            let binding = leases.try_binding_at(slot, now_s).map_err(contended)?;
             let Some(binding) = binding.filter(is_active).filter(|binding| value.is_of(binding)) else { continue };
             // No more slots than there is room for.
             let _ = addresses.try_push(binding.address);

@@ -72,9 +72,8 @@ fn follow(
 /// Enters what a slot's binding is found by; waits for who changes it.
 fn look(keeper: &mut Keeper<'_>, leases: &LeaseTable, slot: u32, clock: Clock) {
     let binding = loop {
-        match leases.binding_at(slot, clock.now_s()) {
-            Ok(binding) => break binding,
-            Err(_) => std::thread::yield_now(),
+        if let Ok(binding) = leases.binding_at(slot, clock.now_s()) {
+            break binding;
         }
     };
     keeper.set(slot, binding.as_ref());
