@@ -134,7 +134,7 @@ mod tests {
             read("[leasequery]\nallow = [\"10.0.0.1/24\", \"x\"]\nqueries_per_s = 0\noptions = [\"rooters\", \"61\"]")
                 .unwrap_err();
         for part in [
-            "f:7:11: error: leasequery.allow[0]: found 10.0.0.1/24, which has host bits; expected 10.0.0.0/24",
+            "f:7:10: error: leasequery.allow[0]: found 10.0.0.1/24, which has host bits; expected 10.0.0.0/24",
             "found `x`; expected the addresses of who may ask",
             "found 0; expected 1 to 10000000 queries a second and worker",
             "did you mean `routers`?",
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn options_are_named_as_everywhere() {
         let read =
-            read("[leasequery]\nallow = [\"10.0.0.1\"]\noptions = [\"routers\", \"hostname\", \"224\"]").unwrap();
+            read("[leasequery]\nallow = [\"10.0.0.1\"]\noptions = [\"routers\", \"host-name\", \"224\"]").unwrap();
         assert_eq!(read.unwrap().options, Codes::of(&[code::ROUTER, code::HOST_NAME, 224]));
     }
 }
