@@ -217,6 +217,7 @@ pub(super) fn check(
         max_hops: checker.number(form.max_hops.as_ref(), 0..=255, 16, " relay agents") as u8,
         client_subnet_selection: form.client_subnet_selection,
         load_balance: load_balance(&mut checker, form),
+        leasequery: super::leasequery::leasequery(&mut checker, form, &levels),
         overlays,
     };
     let total = config.address_count();

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use ipnet::Ipv4Net;
 
-use super::{Access, ClassTable, Reservations, Subnets, index::both_tags};
+use super::{Access, ClassTable, LeaseQuery, Reservations, Subnets, index::both_tags};
 use crate::{class::Classes, journal::CompactionPolicy, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
@@ -38,6 +38,8 @@ pub struct Config {
     pub client_subnet_selection: bool,
     /// The clients that this server is to answer; `None` is all.
     pub load_balance: Option<LoadBalance>,
+    /// Who may ask about leases; `None`: nobody.
+    pub leasequery: Option<LeaseQuery>,
     /// Settings that are laid over those of a subnet or pool when a request calls for them; see [`Overlay`].
     pub overlays: Vec<Overlay>,
 }

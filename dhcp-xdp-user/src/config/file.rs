@@ -236,6 +236,15 @@ pub(super) struct LoadBalanceForm {
     pub after_secs: Option<Number>,
 }
 
+/// `[leasequery]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LeaseQueryForm {
+    pub allow: Vec<Text>,
+    pub queries_per_s: Option<Number>,
+    pub options: Option<Vec<Text>>,
+}
+
 /// `[[class]]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -282,6 +291,7 @@ pub(super) struct FileForm {
     pub max_hops: Option<Number>,
     pub client_subnet_selection: bool,
     pub load_balance: Option<Spanned<LoadBalanceForm>>,
+    pub leasequery: Option<Spanned<LeaseQueryForm>>,
     #[serde(rename = "option_definition")]
     pub option_definitions: Vec<Spanned<DefinitionForm>>,
     pub defaults: DefaultsForm,

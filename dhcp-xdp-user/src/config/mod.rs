@@ -12,6 +12,7 @@ mod docs;
 mod file;
 mod index;
 mod json_schema;
+mod leasequery;
 mod levels;
 mod machine;
 mod networks;
@@ -38,6 +39,7 @@ pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
 pub use index::Subnets;
 pub use json_schema::json_schema;
+pub use leasequery::LeaseQuery;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
 #[cfg(test)]
 pub(crate) use options::Definitions;

@@ -106,6 +106,7 @@ const POOL: Keys = &[
 ];
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
+const LEASEQUERY: Keys = &[("allow", Texts), ("queries_per_s", Integer), ("options", Texts)];
 const CLASS: Keys = &[
     ("name", Text),
     ("match", Text),
@@ -142,6 +143,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("max_hops", Integer),
     ("client_subnet_selection", Bool),
     ("load_balance", Table(&[LOAD_BALANCE])),
+    ("leasequery", Table(&[LEASEQUERY])),
     ("option_definition", Tables(&[OPTION_DEFINITION])),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
@@ -323,6 +325,7 @@ mod tests {
             ("subnet = [{ pool = [{ zz = 1 }] }]", &[POOL]),
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
+            ("leasequery = { zz = 1 }", &[LEASEQUERY]),
         ] {
             let known: BTreeSet<String> =
                 lists.iter().flat_map(|list| list.iter()).map(|(name, _)| (*name).to_owned()).collect();

@@ -8,6 +8,7 @@ mod balance;
 mod classes;
 mod decide;
 mod layers;
+mod remembered;
 mod reply;
 mod request;
 mod subnet;
@@ -23,7 +24,8 @@ use arrayvec::ArrayVec;
 pub use self::{
     classes::Classified,
     decide::{decide, decide_at},
-    reply::{DEFAULT_MESSAGE_SIZE, envelope, write_reply},
+    remembered::Remembered,
+    reply::{DEFAULT_MESSAGE_SIZE, envelope, envelope_to_relay, write_reply},
     request::Request,
     subnet::{Place, locate, takes_out_vss_control, virtual_subnet_echo},
 };

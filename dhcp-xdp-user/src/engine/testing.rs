@@ -109,6 +109,7 @@ pub(crate) fn config() -> Config {
         max_hops: 16,
         client_subnet_selection: false,
         load_balance: None,
+        leasequery: None,
         overlays: Vec::new(),
     }
 }

@@ -1,8 +1,8 @@
-//! Looking at all of the table, slot by slot, at the pace of whoever looks: for leasequery over TCP.
+//! Looking at all of the table, slot by slot, at the pace of whoever looks: for leasequery and its index.
 
 use std::net::Ipv4Addr;
 
-use super::{Binding, BindingState, Contended, Lease, LeaseTable};
+use super::{Binding, Contended, Lease, LeaseTable, table::PATIENCE};
 
 impl LeaseTable {
     /// How many slots there are: one an address, free ones too, in the order of addresses.
@@ -25,12 +25,24 @@ impl LeaseTable {
     /// # Errors
     /// Another thread is changing it, and does not get on with it.
     pub fn binding_at(&self, slot: u32, now_s: u32) -> Result<Option<Binding>, Contended> {
-        let Some(this) = self.slots.get(slot as usize) else { return Ok(None) };
-        match self.copy(slot, now_s) {
-            Some(binding) => Ok(Some(binding)),
-            None if this.word().state() == BindingState::Free => Ok(None),
-            None => Err(Contended),
-        }
+        self.copy_of(slot, now_s, PATIENCE)
+    }
+
+    /// As [`binding_at`](Self::binding_at), and waits for nobody.
+    ///
+    /// # Errors
+    /// Another thread is changing it at this moment.
+    pub fn try_binding_at(&self, slot: u32, now_s: u32) -> Result<Option<Binding>, Contended> {
+        self.copy_of(slot, now_s, 1)
+    }
+
+    fn copy_of(&self, slot: u32, now_s: u32, attempts: usize) -> Result<Option<Binding>, Contended> {
+        if slot < self.slots() { self.copy_within(slot, now_s, attempts) } else { Ok(None) }
+    }
+
+    /// The slot of an address; `None`: it is neither in a pool nor reserved.
+    pub fn slot_of(&self, address: Ipv4Addr) -> Option<u32> {
+        self.layout.slot_of(address).map(|(slot, _)| slot)
     }
 
     /// The address of a slot.
@@ -42,15 +54,23 @@ impl LeaseTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::{Client, HwAddress, PoolRange};
+    use crate::lease::{BindingState, Client, HwAddress, PoolRange};
 
     #[test]
     fn all_slots_are_seen_in_the_order_of_addresses_free_ones_too() {
-        let range = |subnet, first: [u8; 4], last: [u8; 4]| PoolRange { subnet, first: first.into(), last: last.into() };
+        let range =
+            |subnet, first: [u8; 4], last: [u8; 4]| PoolRange { subnet, first: first.into(), last: last.into() };
         let ranges = [range(1, [198, 51, 100, 9], [198, 51, 100, 9]), range(0, [192, 0, 2, 1], [192, 0, 2, 3])];
         let table = LeaseTable::new(&ranges, [1, 2]);
         let hw = HwAddress { htype: 1, hlen: 6, chaddr: [7; 16] };
-        let client = Client { key: table.key(0, &hw, b"me"), subnet: 0, hw: &hw, client_id: b"me", limits: &[], agent_info: &[] };
+        let client = Client {
+            key: table.key(0, &hw, b"me"),
+            subnet: 0,
+            hw: &hw,
+            client_id: b"me",
+            limits: &[],
+            agent_info: &[],
+        };
         let bound: Ipv4Addr = [192, 0, 2, 2].into();
         table.offer(&client, Some(bound), 130, 100).unwrap();
         table.bind(&client, bound, 600, 100).unwrap();
@@ -65,5 +85,7 @@ mod tests {
         assert_eq!(table.lease_at(1, 600).unwrap().unwrap().state, BindingState::Expired, "its time is over");
         assert_eq!((table.binding_at(0, 200), table.binding_at(4, 200)), (Ok(None), Ok(None)));
         assert_eq!(table.lease_at(4, 200), Ok(None));
+        assert_eq!((table.slot_of(bound), table.slot_of([192, 0, 2, 4].into())), (Some(1), None));
+        assert_eq!(table.try_binding_at(1, 200), table.binding_at(1, 200));
     }
 }

@@ -301,8 +301,11 @@ fn work(shared: &Shared, seat: Seat, mut lane: Lane, stop: &AtomicBool) -> (Sock
     let counters = Arc::clone(&view.counters);
     // A request whose ACK would find no place to wait is refused before anything is changed for it.
     lane.limit_to(parking as u64);
-    let processor =
+    let mut processor =
         Processor::new(Arc::clone(&shared.config), Arc::clone(&shared.leases), lane, port, Arc::clone(&counters));
+    if let Some(index) = &shared.leasequery {
+        processor = processor.with_leasequery(Arc::clone(index));
+    }
     let mut worker = Worker::new(socket, processor, counters, parking);
     let clock = shared.clock;
     if let Err(error) = worker.run(|| clock.now_s(), &wake, stop, &shared.options(interface)) {

@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery},
     lease::LeaseTable,
+    leasequery::{self, index::Index},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
     worker::ring::Options,
@@ -48,6 +49,8 @@ const EXPIRE_STEPS: usize = 2048;
 struct Shared {
     config: Arc<Config>,
     leases: Arc<LeaseTable>,
+    /// Where queries about leases are answered.
+    leasequery: Option<Arc<Index>>,
     clock: Clock,
     interfaces: Vec<Interface>,
     /// `None` once it is stopped.
@@ -63,6 +66,7 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     workers: Vec<Running>,
     housekeeping: Option<(Sender<()>, JoinHandle<()>)>,
+    leasequery: Option<JoinHandle<()>>,
     control: Option<(Lane, Arc<Wake>)>,
 }
 
@@ -97,16 +101,19 @@ impl Server {
         let (journal, mut lanes) = journal.start(options, wakes)?;
         let control = lanes.pop().map(|lane| (lane, control_wake));
 
+        let leasequery = config.leasequery.as_ref().map(|_| Arc::new(Index::new(leases.slots(), state::secret())));
         let shared = Arc::new(Shared {
             config,
             leases,
+            leasequery,
             clock,
             interfaces,
             journal: Mutex::new(Some(journal)),
             last_journal: Mutex::default(),
             failure: Mutex::default(),
         });
-        let mut server = Self { shared, stop: Arc::default(), workers: Vec::new(), housekeeping: None, control };
+        let mut server =
+            Self { shared, stop: Arc::default(), workers: Vec::new(), housekeeping: None, leasequery: None, control };
         // From here on an error drops the server, which stops what runs by then.
         server.run(seats, lanes)?;
         Ok(server)
@@ -127,9 +134,23 @@ impl Server {
             })
             .map_err(|source| StartError::Thread { name: "housekeeping".into(), source })?;
         self.housekeeping = Some((stop, thread));
+        self.keep_leasequery()?;
         for interface in &self.shared.interfaces {
             interface.redirect()?;
         }
+        Ok(())
+    }
+
+    /// Starts the thread that fills leasequery's index, where there is one.
+    fn keep_leasequery(&mut self) -> Result<(), StartError> {
+        let shared = Arc::clone(&self.shared);
+        let followers = lock(&shared.journal).as_ref().map(Journal::followers);
+        let (Some(index), Some(followers)) = (shared.leasequery.clone(), followers) else { return Ok(()) };
+        let stop = Arc::clone(&self.stop);
+        let keep = move || leasequery::keep::keep(&index, &shared.leases, &followers, shared.clock, &stop);
+        let name = "leasequery".to_owned();
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(keep);
+        self.leasequery = Some(thread.map_err(|source| StartError::Thread { name, source })?);
         Ok(())
     }
 
@@ -190,6 +211,9 @@ impl Server {
         if let Some((stop, thread)) = self.housekeeping.take() {
             drop(stop);
             // It cannot panic but for a bug; the panic was printed then.
+            let _ = thread.join();
+        }
+        if let Some(thread) = self.leasequery.take() {
             let _ = thread.join();
         }
         let sockets: Vec<_> = ended.into_iter().map(|(socket, _lane)| socket).collect();

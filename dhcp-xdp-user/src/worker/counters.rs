@@ -93,6 +93,14 @@ named! {
         ClassDenied = "class_denied",
         /// The client is in a class that is ignored.
         ClassIgnored = "class_ignored",
+        /// A leasequery from an address, or with a `giaddr`, that is not in `allow` of `[leasequery]`.
+        LeaseQueryNotAllowed = "leasequery_not_allowed",
+        /// A leasequery without a `giaddr`, or one that does not name exactly one thing (RFC 4388 6.3).
+        LeaseQueryMalformed = "leasequery_malformed",
+        /// A leasequery beyond the worker's `queries_per_s`; the requester asks again.
+        LeaseQueryRate = "leasequery_rate",
+        /// A leasequery by something else than an address, whose index is still being made; the requester asks again.
+        LeaseQueryNotReady = "leasequery_not_ready",
         // What stood in the way.
         /// The journal takes no more at the moment; the client asks again.
         JournalFull = "journal_full",
@@ -122,6 +130,8 @@ named! {
         Inform = "inform",
         /// Received a request of BOOTP: no DHCP message type.
         Bootp = "bootp",
+        /// Received DHCPLEASEQUERY.
+        LeaseQuery = "leasequery",
         /// Sent DHCPOFFER.
         Offer = "offer",
         /// Sent DHCPACK.
@@ -130,6 +140,12 @@ named! {
         Nak = "nak",
         /// Sent a reply of BOOTP.
         BootpReply = "bootp_reply",
+        /// Sent DHCPLEASEACTIVE.
+        LeaseActive = "lease_active",
+        /// Sent DHCPLEASEUNASSIGNED.
+        LeaseUnassigned = "lease_unassigned",
+        /// Sent DHCPLEASEUNKNOWN.
+        LeaseUnknown = "lease_unknown",
     }
 }
 
