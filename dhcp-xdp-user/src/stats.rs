@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     journal::JournalStatus,
     lease::TableCounts,
+    leasequery::tcp::TcpStats,
     worker::counters::{DropReason, Message, Notice, Snapshot},
 };
 
@@ -50,6 +51,9 @@ pub struct Stats {
     pub journal: JournalStatus,
     /// Addresses by state.
     pub leases: LeaseStats,
+    /// Leasequery over TCP, where it is listened for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leasequery_tcp: Option<TcpStats>,
 }
 
 /// What became of every frame that the XDP program saw.
@@ -297,6 +301,7 @@ mod tests {
             interfaces,
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            leasequery_tcp: None,
         };
         let json = serde_json::to_string(&stats).unwrap();
         let back: Stats = serde_json::from_str(&json).unwrap();

@@ -70,6 +70,7 @@ impl Backend for Fake {
             interfaces: vec![],
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            leasequery_tcp: None,
         }
     }
     fn trouble(&self) -> Option<String> {

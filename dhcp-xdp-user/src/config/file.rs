@@ -243,6 +243,24 @@ pub(super) struct LeaseQueryForm {
     pub allow: Vec<Text>,
     pub queries_per_s: Option<Number>,
     pub options: Option<Vec<Text>>,
+    pub tcp: Option<Spanned<LeaseQueryTcpForm>>,
+}
+
+/// `[leasequery.tcp]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LeaseQueryTcpForm {
+    pub listen: Vec<Text>,
+    pub port: Option<Number>,
+    pub max_connections: Option<Number>,
+    pub max_queries: Option<Number>,
+    pub bindings_per_s: Option<Number>,
+    pub data_timeout_s: Option<Number>,
+    pub active: bool,
+    pub active_insecure: bool,
+    pub active_idle_s: Option<Number>,
+    pub active_send_timeout_s: Option<Number>,
+    pub active_withhold: Vec<Text>,
 }
 
 /// `[[class]]`.

@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{AddressRange, check::Checker, file::FileForm, levels::Levels};
-use crate::wire::options::{Codes, code};
+use crate::{
+    leasequery::tcp,
+    wire::options::{Codes, code},
+};
 
 /// Queries that a worker answers in a second, where the configuration does not say.
 const DEFAULT_QUERIES_PER_S: i64 = 10_000;
@@ -29,6 +32,8 @@ pub struct LeaseQuery {
     pub queries_per_s: u32,
     /// The "non-sensitive options" of the configuration that are told (RFC 4388 6.4.2).
     pub options: Codes,
+    /// Over TCP; `None`: it is not listened for.
+    pub tcp: Option<tcp::Settings>,
 }
 
 impl LeaseQuery {
@@ -38,7 +43,7 @@ impl LeaseQuery {
         let mut allow: Vec<AddressRange> =
             nets.iter().map(|net| AddressRange { first: net.network(), last: net.broadcast() }).collect();
         allow.sort_unstable_by_key(|range| range.first);
-        Self { allow, queries_per_s, options }
+        Self { allow, queries_per_s, options, tcp: None }
     }
 
     /// Whether an address may ask, in logarithmic time.
@@ -93,7 +98,8 @@ pub(super) fn leasequery(checker: &mut Checker<'_>, form: &FileForm, levels: &Le
             codes
         }
     };
-    Some(LeaseQuery::new(allow, queries_per_s, options))
+    let tcp = super::leasequery_tcp::tcp(checker, given.tcp.as_ref(), levels);
+    Some(LeaseQuery { tcp, ..LeaseQuery::new(allow, queries_per_s, options) })
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod file;
 mod index;
 mod json_schema;
 mod leasequery;
+mod leasequery_tcp;
 mod levels;
 mod machine;
 mod networks;

@@ -106,7 +106,21 @@ const POOL: Keys = &[
 ];
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
-const LEASEQUERY: Keys = &[("allow", Texts), ("queries_per_s", Integer), ("options", Texts)];
+const LEASEQUERY: Keys =
+    &[("allow", Texts), ("queries_per_s", Integer), ("options", Texts), ("tcp", Table(&[LEASEQUERY_TCP]))];
+const LEASEQUERY_TCP: Keys = &[
+    ("listen", Texts),
+    ("port", Integer),
+    ("max_connections", Integer),
+    ("max_queries", Integer),
+    ("bindings_per_s", Integer),
+    ("data_timeout_s", Integer),
+    ("active", Bool),
+    ("active_insecure", Bool),
+    ("active_idle_s", Integer),
+    ("active_send_timeout_s", Integer),
+    ("active_withhold", Texts),
+];
 const CLASS: Keys = &[
     ("name", Text),
     ("match", Text),
@@ -326,6 +340,7 @@ mod tests {
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
             ("leasequery = { zz = 1 }", &[LEASEQUERY]),
+            ("leasequery = { tcp = { zz = 1 } }", &[LEASEQUERY_TCP]),
         ] {
             let known: BTreeSet<String> =
                 lists.iter().flat_map(|list| list.iter()).map(|(name, _)| (*name).to_owned()).collect();

@@ -217,6 +217,7 @@ mod tests {
             interfaces: vec![],
             journal: Default::default(),
             leases: LeaseStats::default(),
+            leasequery_tcp: None,
         };
         let lane = (lanes.pop().unwrap(), wake);
         let backend = ServerBackend::new(config, leases, Clock::start(), Box::new(stats), Arc::default(), lane);

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     journal::JournalError,
+    leasequery::tcp::ListenError,
     xsk::{DeviceError, OpenError, ProgramError},
 };
 
@@ -19,6 +20,9 @@ pub enum StartError {
     /// AF_XDP sockets cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Leasequery cannot listen.
+    #[error(transparent)]
+    LeaseQuery(#[from] ListenError),
     /// The journal cannot be opened or read.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -24,10 +24,14 @@ pub use error::StartError;
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, Durability},
     journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery},
     lease::LeaseTable,
-    leasequery::{self, index::Index},
+    leasequery::{
+        self,
+        index::Index,
+        tcp::{self, Counters, Listening, Tcp},
+    },
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
     worker::ring::Options,
@@ -51,6 +55,8 @@ struct Shared {
     leases: Arc<LeaseTable>,
     /// Where queries about leases are answered.
     leasequery: Option<Arc<Index>>,
+    /// What it does over TCP.
+    tcp: Option<Counters>,
     clock: Clock,
     interfaces: Vec<Interface>,
     /// `None` once it is stopped.
@@ -67,6 +73,7 @@ pub struct Server {
     workers: Vec<Running>,
     housekeeping: Option<(Sender<()>, JoinHandle<()>)>,
     leasequery: Option<JoinHandle<()>>,
+    tcp: Option<Tcp>,
     control: Option<(Lane, Arc<Wake>)>,
 }
 
@@ -78,6 +85,8 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
+        let over_tcp = config.leasequery.as_ref().and_then(|leasequery| leasequery.tcp.clone());
+        let listening = over_tcp.map(Listening::open).transpose()?;
         state::prepare_dir(&config.state_dir)?;
         let journal = Recovery::open(&config.state_dir)?;
         let clock = state::resume_clock(&journal);
@@ -106,20 +115,33 @@ impl Server {
             config,
             leases,
             leasequery,
+            tcp: listening.as_ref().map(Listening::counters),
             clock,
             interfaces,
             journal: Mutex::new(Some(journal)),
             last_journal: Mutex::default(),
             failure: Mutex::default(),
         });
-        let mut server =
-            Self { shared, stop: Arc::default(), workers: Vec::new(), housekeeping: None, leasequery: None, control };
+        let mut server = Self {
+            shared,
+            stop: Arc::default(),
+            workers: Vec::new(),
+            housekeeping: None,
+            leasequery: None,
+            tcp: None,
+            control,
+        };
         // From here on an error drops the server, which stops what runs by then.
-        server.run(seats, lanes)?;
+        server.run(seats, lanes, listening)?;
         Ok(server)
     }
 
-    fn run(&mut self, seats: Vec<interface::Seat>, lanes: Vec<Lane>) -> Result<(), StartError> {
+    fn run(
+        &mut self,
+        seats: Vec<interface::Seat>,
+        lanes: Vec<Lane>,
+        listening: Option<Listening>,
+    ) -> Result<(), StartError> {
         for (seat, lane) in seats.into_iter().zip(lanes) {
             self.workers.push(interface::spawn(&self.shared, seat, lane, &self.stop)?);
         }
@@ -135,6 +157,7 @@ impl Server {
             .map_err(|source| StartError::Thread { name: "housekeeping".into(), source })?;
         self.housekeeping = Some((stop, thread));
         self.keep_leasequery()?;
+        self.tcp = listening.map(|listening| self.shared.answer_over_tcp(listening)).transpose()?.flatten();
         for interface in &self.shared.interfaces {
             interface.redirect()?;
         }
@@ -203,6 +226,9 @@ impl Server {
             interface.stop_redirecting();
         }
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(tcp) = &self.tcp {
+            tcp.begin_to_stop();
+        }
         for worker in &self.workers {
             worker.wake.wake();
         }
@@ -215,6 +241,9 @@ impl Server {
         }
         if let Some(thread) = self.leasequery.take() {
             let _ = thread.join();
+        }
+        if let Some(tcp) = self.tcp.take() {
+            tcp.stop();
         }
         let sockets: Vec<_> = ended.into_iter().map(|(socket, _lane)| socket).collect();
         self.control = None;
@@ -260,7 +289,24 @@ impl Shared {
             interfaces,
             journal: journal.unwrap_or_else(|| lock(&self.last_journal).clone()),
             leases: LeaseStats::from(self.leases.counts()),
+            leasequery_tcp: self.tcp.as_ref().map(Counters::read),
         }
+    }
+
+    /// Starts the thread of queries over TCP; none once the journal is stopped.
+    fn answer_over_tcp(&self, listening: Listening) -> Result<Option<Tcp>, StartError> {
+        let Some(followers) = lock(&self.journal).as_ref().map(Journal::followers) else { return Ok(None) };
+        // What was acknowledged and lost when the machine stopped is in no table.
+        let known_since_s = if self.config.durability == Durability::Sync { 0 } else { self.clock.now_s() };
+        let world = tcp::World {
+            config: Arc::clone(&self.config),
+            leases: Arc::clone(&self.leases),
+            index: self.leasequery.clone(),
+            clock: self.clock,
+            followers,
+            known_since_s,
+        };
+        Ok(Some(listening.serve(world)?))
     }
 
     fn keep_house(&self) {

@@ -24,8 +24,9 @@ use super::{
     reply::{Origin, Replies, Status},
     server::Shared,
     stream::StreamReader,
-    walk::{Filter, Step, Walk},
+    walk::{Step, Walk},
 };
+use crate::wire::options::Codes;
 
 /// Bytes that are read at a time.
 const READ: usize = 4 << 10;
@@ -261,7 +262,7 @@ impl Connection<'_> {
             Ask::Bulk(selection) => {
                 self.shared.counters.asked(Asked::Bulk);
                 let replies = self.replies(origin);
-                self.jobs.push_back(Job::Bulk(replies, Walk::new(Filter::Selected(selection))));
+                self.jobs.push_back(Job::Bulk(replies, Walk::selected(selection, &self.shared.world)));
             }
             Ask::Active(start_s) => self.begin_active(origin, start_s),
         }
@@ -277,7 +278,7 @@ impl Connection<'_> {
             return self.refuse(origin, Status::NotAllowed, "another query is under way on this connection");
         }
         self.shared.counters.asked(Asked::Active);
-        let replies = Replies::new(origin, self.server_id, Some(&active.withhold));
+        let replies = self.replies(origin);
         match Active::begin(&self.shared.world, replies, start_s, active.idle, &mut self.out.bytes) {
             Ok(active) => {
                 self.shared.counters.active(1);
@@ -305,7 +306,9 @@ impl Connection<'_> {
     }
 
     fn replies(&self, origin: Origin) -> Replies {
-        Replies::new(origin, self.server_id, None)
+        let active = self.shared.settings.active.as_ref().filter(|_| origin.is_active());
+        let withhold = active.map_or_else(Codes::default, |active| active.withhold);
+        Replies::new(origin, self.server_id, &self.shared.world.tellable(), &withhold)
     }
 
     /// One step of one query.

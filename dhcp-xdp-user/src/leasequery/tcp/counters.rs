@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use serde::{Deserialize, Serialize};
@@ -64,9 +67,12 @@ pub(super) enum Asked {
     Tls,
 }
 
-/// The counters.
+/// The counters, shared by all clones.
+#[derive(Clone, Debug, Default)]
+pub struct Counters(Arc<Cells>);
+
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+struct Cells {
     open: AtomicI64,
     active: AtomicI64,
     accepted: AtomicU64,
@@ -80,62 +86,63 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub fn accepted(&self) {
-        self.accepted.fetch_add(1, Relaxed);
-        self.open.fetch_add(1, Relaxed);
+    pub(super) fn accepted(&self) {
+        self.0.accepted.fetch_add(1, Relaxed);
+        self.0.open.fetch_add(1, Relaxed);
     }
 
-    pub fn refused_source(&self) {
-        self.refused_source.fetch_add(1, Relaxed);
+    pub(super) fn refused_source(&self) {
+        self.0.refused_source.fetch_add(1, Relaxed);
     }
 
-    pub fn refused_full(&self) {
-        self.refused_full.fetch_add(1, Relaxed);
+    pub(super) fn refused_full(&self) {
+        self.0.refused_full.fetch_add(1, Relaxed);
     }
 
-    pub fn closed(&self) {
-        self.open.fetch_sub(1, Relaxed);
+    pub(super) fn closed(&self) {
+        self.0.open.fetch_sub(1, Relaxed);
     }
 
-    pub fn ended(&self, end: End) {
-        self.ended[end as usize].fetch_add(1, Relaxed);
+    pub(super) fn ended(&self, end: End) {
+        self.0.ended[end as usize].fetch_add(1, Relaxed);
     }
 
-    pub fn asked(&self, what: Asked) {
-        self.asked[what as usize].fetch_add(1, Relaxed);
+    pub(super) fn asked(&self, what: Asked) {
+        self.0.asked[what as usize].fetch_add(1, Relaxed);
     }
 
-    pub fn refused(&self, status: Status) {
-        let counter = if status == Status::MalformedQuery { &self.malformed } else { &self.not_allowed };
+    pub(super) fn refused(&self, status: Status) {
+        let counter = if status == Status::MalformedQuery { &self.0.malformed } else { &self.0.not_allowed };
         counter.fetch_add(1, Relaxed);
     }
 
-    pub fn told(&self, bindings: u32) {
-        self.bindings.fetch_add(bindings.into(), Relaxed);
+    pub(super) fn told(&self, bindings: u32) {
+        self.0.bindings.fetch_add(bindings.into(), Relaxed);
     }
 
     /// Active queries more or fewer.
-    pub fn active(&self, more: i64) {
-        self.active.fetch_add(more, Relaxed);
+    pub(super) fn active(&self, more: i64) {
+        self.0.active.fetch_add(more, Relaxed);
     }
 
+    /// What they say now.
     pub fn read(&self) -> TcpStats {
         let get = |counter: &AtomicU64| counter.load(Relaxed);
         let gauge = |counter: &AtomicI64| u64::try_from(counter.load(Relaxed)).unwrap_or(0);
-        let [bulk, active, tls] = &self.asked;
+        let [bulk, active, tls] = &self.0.asked;
         TcpStats {
-            connections: gauge(&self.open),
-            active: gauge(&self.active),
-            accepted: get(&self.accepted),
-            refused_source: get(&self.refused_source),
-            refused_full: get(&self.refused_full),
+            connections: gauge(&self.0.open),
+            active: gauge(&self.0.active),
+            accepted: get(&self.0.accepted),
+            refused_source: get(&self.0.refused_source),
+            refused_full: get(&self.0.refused_full),
             bulk_queries: get(bulk),
             active_queries: get(active),
             tls_refused: get(tls),
-            malformed_queries: get(&self.malformed),
-            queries_not_allowed: get(&self.not_allowed),
-            bindings: get(&self.bindings),
-            ended: End::ALL.map(|end| (end.name().to_owned(), get(&self.ended[end as usize]))).into(),
+            malformed_queries: get(&self.0.malformed),
+            queries_not_allowed: get(&self.0.not_allowed),
+            bindings: get(&self.0.bindings),
+            ended: End::ALL.map(|end| (end.name().to_owned(), get(&self.0.ended[end as usize]))).into(),
         }
     }
 }

@@ -14,7 +14,7 @@ mod throttle;
 mod walk;
 mod world;
 
-pub use counters::TcpStats;
+pub use counters::{Counters, TcpStats};
 pub use query::{Ask, Primary, Query, Refusal, Selection};
 pub use reply::{Origin, Status};
 pub use server::{ActiveSettings, ListenError, Listening, Settings, Tcp};

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::stream::frame;
 use crate::{
+    engine::Remembered,
     lease::{BindingState, HwAddress, Lease},
     leasequery::message::{Facts, Head, ReplyWriter},
     wire::{
@@ -12,8 +13,8 @@ use crate::{
     },
 };
 
-/// Room for a reply: the fixed part, two options of 255 bytes, and twelve short ones.
-const MOST: u16 = 1024;
+/// Room for a reply: the fixed part, a client identifier, option 82, a dozen short options, and some of the configuration.
+const MOST: u16 = 2048;
 /// What is told to a requestor without a parameter request list: all that is known.
 const ALL: [u8; 9] = [
     code::CLIENT_ID,
@@ -26,6 +27,9 @@ const ALL: [u8; 9] = [
     code::START_TIME_OF_STATE,
     code::DHCP_STATE,
 ];
+
+/// Options of the message itself.
+const OF_MESSAGES: [u8; 4] = [code::MESSAGE_TYPE, code::SERVER_ID, code::STATUS_CODE, code::OVERLOAD];
 
 /// What replies repeat of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,21 +98,27 @@ fn state_code(state: BindingState) -> u8 {
 pub(super) struct Replies {
     origin: Origin,
     wanted: Codes,
+    /// Options of the configuration that are wanted.
+    configured: Vec<u8>,
     /// The server identifier, until it was told: it is in the first reply and in no other (RFC 6926 8.3).
     server_id: Option<Ipv4Addr>,
 }
 
 impl Replies {
-    /// Of a query that came to this address; `withhold` is told to nobody.
-    pub fn new(origin: Origin, server_id: Ipv4Addr, withhold: Option<&Codes>) -> Self {
-        let mut wanted = Codes::default();
-        for code in ALL {
-            let is_asked_for = origin.wanted.as_ref().is_none_or(|codes| codes.contains(code));
-            if is_asked_for && withhold.is_none_or(|codes| !codes.contains(code)) {
-                wanted.insert(code);
-            }
+    /// Of a query that came to this address. `tellable` are the options of the configuration that may be told, `withhold` is
+    /// told to nobody.
+    pub fn new(origin: Origin, server_id: Ipv4Addr, tellable: &Codes, withhold: &Codes) -> Self {
+        let may_tell = |code: &u8| !withhold.contains(*code);
+        let asks_for = |code: &u8| origin.wanted.is_some_and(|codes| codes.contains(*code));
+        let known = ALL.into_iter().filter(|code| origin.wanted.is_none() || asks_for(code)).filter(may_tell);
+        let is_own = |code: &u8| ALL.contains(code) || OF_MESSAGES.contains(code);
+        let configured = (1..=254).filter(|code| tellable.contains(*code) && asks_for(code) && !is_own(code));
+        Self {
+            origin,
+            wanted: Codes::of(&known.collect::<Vec<_>>()),
+            configured: configured.filter(may_tell).collect(),
+            server_id: Some(server_id),
         }
-        Self { origin, wanted, server_id: Some(server_id) }
     }
 
     /// The query's transaction identifier.
@@ -117,7 +127,13 @@ impl Replies {
     }
 
     /// A binding, or an address that nobody has. `free_since_s` is when a free one became so at the latest.
-    pub fn binding(&mut self, out: &mut Vec<u8>, facts: &Facts<'_>, free_since_s: u32) {
+    pub fn binding(
+        &mut self,
+        out: &mut Vec<u8>,
+        facts: &Facts<'_>,
+        remembered: Option<&Remembered<'_>>,
+        free_since_s: u32,
+    ) {
         let binding = facts.binding;
         // Who was offered an address has nothing to do with it yet.
         let has_client = !matches!(binding.state, BindingState::Free | BindingState::Offered);
@@ -142,6 +158,11 @@ impl Replies {
             }
             if has_client {
                 reply.lease(facts, |code| self.wanted.contains(code));
+            }
+            if is_active {
+                for blob in self.configured.iter().filter_map(|code| remembered?.option(*code)) {
+                    reply.option(blob.code, &blob.data);
+                }
             }
             Some(reply.finish())
         });

@@ -2,13 +2,12 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
 
-use ipnet::Ipv4Net;
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{
@@ -27,12 +26,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BACKLOG: i32 = 128;
 
 /// How it is configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where it listens.
     pub listen: Vec<SocketAddrV4>,
-    /// Who may connect.
-    pub allow: Vec<Ipv4Net>,
     /// Most connections at a time (BULK_LQ_MAX_CONNS of RFC 6926 6.3).
     pub max_connections: usize,
     /// Most queries that are worked on at a time, of one connection.
@@ -46,7 +43,7 @@ pub struct Settings {
 }
 
 /// How active queries are configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActiveSettings {
     /// How often a requestor that nothing changes for is told that it is still there (ACTIVE_LQ_IDLE_TIMEOUT of RFC 7724 5.3).
     pub idle: Duration,
@@ -83,13 +80,14 @@ pub(super) struct Shared {
     pub settings: Settings,
     pub world: World,
     pub throttle: Throttle,
-    pub counters: Arc<Counters>,
+    pub counters: Counters,
 }
 
 /// Listens, and does not serve yet.
 #[derive(Debug)]
 pub struct Listening {
     settings: Settings,
+    counters: Counters,
     listeners: Vec<TcpListener>,
 }
 
@@ -100,7 +98,12 @@ impl Listening {
     /// See [`ListenError`].
     pub fn open(settings: Settings) -> Result<Self, ListenError> {
         let listeners = settings.listen.iter().map(|address| listen(*address)).collect::<Result<_, _>>()?;
-        Ok(Self { settings, listeners })
+        Ok(Self { settings, counters: Counters::default(), listeners })
+    }
+
+    /// What will be counted, from any thread.
+    pub fn counters(&self) -> Counters {
+        self.counters.clone()
     }
 
     /// Where it listens: the ports are known then, if the settings left them open.
@@ -117,8 +120,7 @@ impl Listening {
             let action = action.to_owned();
             move |source| ListenError::Io { action, source }
         };
-        let Self { settings, listeners } = self;
-        let counters = Arc::new(Counters::default());
+        let Self { settings, counters, listeners } = self;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -128,7 +130,7 @@ impl Listening {
             .build()
             .map_err(io("start its runtime"))?;
         let throttle = Throttle::new(settings.bindings_per_s);
-        let shared = Arc::new(Shared { settings, world, throttle, counters: Arc::clone(&counters) });
+        let shared = Arc::new(Shared { settings, world, throttle, counters: counters.clone() });
         let listeners = {
             let _inside = runtime.enter();
             let listeners = listeners.into_iter().map(tokio::net::TcpListener::from_std);
@@ -136,7 +138,7 @@ impl Listening {
         };
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
-            .name("leasequery".into())
+            .name("leasequery-tcp".into())
             .spawn(move || {
                 lower_priority();
                 runtime.block_on(serve(listeners, shared, stopped));
@@ -150,7 +152,7 @@ impl Listening {
 /// Leasequery over TCP, running.
 #[derive(Debug)]
 pub struct Tcp {
-    counters: Arc<Counters>,
+    counters: Counters,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -161,6 +163,11 @@ impl Tcp {
         self.counters.read()
     }
 
+    /// Has connections end, and waits for none.
+    pub fn begin_to_stop(&self) {
+        self.stop.send_replace(true);
+    }
+
     /// Ends all connections, each with a last word, and the thread; within two seconds. The counts at the end.
     pub fn stop(mut self) -> TcpStats {
         self.end();
@@ -168,7 +175,7 @@ impl Tcp {
     }
 
     fn end(&mut self) {
-        self.stop.send_replace(true);
+        self.begin_to_stop();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -224,7 +231,7 @@ async fn serve(listeners: Vec<tokio::net::TcpListener>, shared: Arc<Shared>, sto
         first = (first + 1) % listeners.len().max(1);
         match accepted {
             Ok((stream, peer)) => {
-                if !is_allowed(&shared.settings.allow, peer) {
+                if !shared.world.may_ask(peer.ip()) {
                     shared.counters.refused_source();
                 } else if connections.len() >= shared.settings.max_connections {
                     shared.counters.refused_full();
@@ -270,11 +277,6 @@ async fn accept(
         std::task::Poll::Pending
     })
     .await
-}
-
-fn is_allowed(allow: &[Ipv4Net], peer: SocketAddr) -> bool {
-    let IpAddr::V4(peer) = peer.ip() else { return false };
-    allow.iter().any(|net| net.contains(&peer))
 }
 
 /// Whoever serves clients comes first (nice, sched(7)): on a machine that is busy this thread has a tenth of a CPU.

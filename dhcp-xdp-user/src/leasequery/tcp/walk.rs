@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     lease::{Binding, BindingState, Contended, HwAddress, Lease},
+    leasequery::index::Value,
     wire::relay::RelayAgentInfo,
 };
 
@@ -30,6 +31,9 @@ pub(super) enum Filter {
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
     filter: Filter,
+    /// The only slots that can be it; `None`: any.
+    only: Option<Vec<u32>>,
+    /// How far it is, in `only` or the table.
     next: u32,
 }
 
@@ -48,12 +52,37 @@ pub(super) struct Step {
 
 impl Walk {
     pub fn new(filter: Filter) -> Self {
-        Self { filter, next: 0 }
+        Self { filter, only: None, next: 0 }
+    }
+
+    /// For a bulk query: where the index knows what has the value that is asked for, only there.
+    pub fn selected(selection: Selection, world: &World) -> Self {
+        let value = match &selection.of {
+            Primary::All | Primary::RelayId(_) => None,
+            Primary::Hw(hw) => Some(Value::HwAddress(hw)),
+            Primary::ClientId(id) => Some(Value::ClientId(id)),
+            Primary::RemoteId(id) => Some(Value::RemoteId(id)),
+        };
+        let index = world.index.as_ref().filter(|index| index.is_whole());
+        let found = index.zip(value).and_then(|(index, value)| index.find(&value).ok());
+        let only = found.filter(|found| !found.is_cut).map(|found| {
+            // A value of several kinds may be entered twice.
+            let mut slots = found.slots.to_vec();
+            slots.sort_unstable();
+            slots.dedup();
+            slots
+        });
+        Self { filter: Filter::Selected(selection), only, next: 0 }
+    }
+
+    /// How many slots there are to look at.
+    fn slots(&self, world: &World) -> u32 {
+        self.only.as_ref().map_or_else(|| world.leases.slots(), |only| only.len() as u32)
     }
 
     /// Goes on, and tells of what it comes upon as of `base_s`. Each address is come upon once.
     pub fn step(&mut self, world: &World, replies: &mut Replies, base_s: u32, out: &mut Vec<u8>) -> Step {
-        let (slots, mut step) = (world.leases.slots(), Step::default());
+        let (slots, mut step) = (self.slots(world), Step::default());
         // What is told of as expired is so at the end of its time, not at the end of the walk.
         let now_s = match self.filter {
             Filter::EndedBetween(_, until_s) => until_s,
@@ -80,12 +109,13 @@ impl Walk {
 
     /// The next slot, if it is to be told of.
     fn look(&self, world: &World, now_s: u32) -> Result<Option<Binding>, Contended> {
+        let slot = self.only.as_ref().map_or(self.next, |only| only[self.next as usize]);
         // Most slots need but this line of the cache.
-        let Some(lease) = world.leases.lease_at(self.next, now_s)? else { return Ok(None) };
+        let Some(lease) = world.leases.lease_at(slot, now_s)? else { return Ok(None) };
         if !self.filter.takes(&lease) {
             return Ok(None);
         }
-        let binding = match world.leases.binding_at(self.next, now_s)? {
+        let binding = match world.leases.binding_at(slot, now_s)? {
             Some(binding) => binding,
             None => lease.of(&HwAddress::default(), &[]),
         };

@@ -1,19 +1,27 @@
 //! What there is to tell: the leases of a running server.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use super::reply::Replies;
 use crate::{
     clock::Clock,
+    config::Config,
+    engine::Remembered,
     journal::Followers,
     lease::{Binding, LeaseTable},
-    leasequery::message::Facts,
+    leasequery::{index::Index, message::Facts},
+    wire::options::Codes,
 };
 
 /// The leases, and how their changes are learned of.
+#[derive(Clone)]
 pub struct World {
+    /// The configuration: who may ask, and what clients were told.
+    pub config: Arc<Config>,
     /// The lease table.
     pub leases: Arc<LeaseTable>,
+    /// Where queries by a client's identifiers find it.
+    pub index: Option<Arc<Index>>,
     /// The clock that leases are in.
     pub clock: Clock,
     /// The journal's changes as they become durable.
@@ -23,11 +31,29 @@ pub struct World {
 }
 
 impl World {
+    /// Whether an address may ask.
+    pub(super) fn may_ask(&self, from: IpAddr) -> bool {
+        let IpAddr::V4(from) = from else { return false };
+        self.config.leasequery.as_ref().is_some_and(|leasequery| leasequery.allows(from))
+    }
+
+    /// Options of the configuration that may be told.
+    pub(super) fn tellable(&self) -> Codes {
+        self.config.leasequery.as_ref().map_or_else(Codes::default, |leasequery| leasequery.options)
+    }
+
     /// Tells of a binding as of `base_s`.
     pub(super) fn tell(&self, replies: &mut Replies, binding: &Binding, base_s: u32, out: &mut Vec<u8>) {
-        let relay_agent_info = Some(&binding.agent_info[..]).filter(|info| !info.is_empty());
-        let facts = Facts { binding, now_s: base_s, renewal_s: None, associated: &[], relay_agent_info };
-        let since_start_s = u32::try_from(self.clock.elapsed().as_secs()).unwrap_or(u32::MAX);
-        replies.binding(out, &facts, self.clock.now_s().saturating_sub(since_start_s));
+        let remembered = Remembered::of(binding, &self.config);
+        let facts = Facts {
+            binding,
+            now_s: base_s,
+            renewal_s: remembered.as_ref().and_then(|remembered| remembered.renewal_s(binding, &self.leases)),
+            // One message a binding: the list of a client's addresses has no place here (RFC 6926 5).
+            associated: &[],
+            relay_agent_info: Some(&binding.agent_info[..]).filter(|info| !info.is_empty()),
+        };
+        let up_s = u32::try_from(self.clock.elapsed().as_secs()).unwrap_or(u32::MAX);
+        replies.binding(out, &facts, remembered.as_ref(), self.clock.now_s().saturating_sub(up_s));
     }
 }

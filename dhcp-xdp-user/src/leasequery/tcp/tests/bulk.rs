@@ -1,6 +1,10 @@
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
 
 use super::*;
+use crate::leasequery::{index::Index, keep::keep};
 
 const NOBODY: [u16; 0] = [];
 
@@ -24,15 +28,17 @@ async fn every_configured_ip_address_must_be_returned_exactly_once() {
     site.bind(Lent { address: 3, ..Lent::default() });
     site.release(3);
     site.bind(Lent { address: 4, ago_s: 500, for_s: 400, ..Lent::default() });
-    site.leases().decline(&site.leases().key(0, &hw(5), b""), address(5), 0, 0);
+    site.bind(Lent { address: 5, ..Lent::default() });
+    let now_s = site.now_s();
+    site.leases().decline(&site.leases().key(0, &hw(5), b""), address(5), now_s + 600, now_s).unwrap();
     let mut requestor = site.connect();
     requestor.ask(BULK, 77, &[WANTED]).await;
     let (replies, done) = requestor.all().await;
     assert_eq!(addresses(&replies), [1, 2, 3, 4, 5, 6]);
     let states: Vec<(u8, u32)> = replies.iter().map(|reply| (reply.kind, reply.state())).collect();
     let unassigned = |state| (LEASE_UNASSIGNED, state);
-    // Available, active, released, expired.
-    assert_eq!(states, [unassigned(1), (LEASE_ACTIVE, 2), unassigned(4), unassigned(3), unassigned(1), unassigned(1)]);
+    // Available, active, released, expired, abandoned, available.
+    assert_eq!(states, [unassigned(1), (LEASE_ACTIVE, 2), unassigned(4), unassigned(3), unassigned(5), unassigned(1)]);
     assert!(replies.iter().all(|reply| reply.message.xid() == 77) && done.message.xid() == 77);
     assert!(!done.has(151), "SHOULD NOT contain a status-code option status if the termination was successful");
 
@@ -40,6 +46,8 @@ async fn every_configured_ip_address_must_be_returned_exactly_once() {
     assert_eq!(active.message.chaddr(), hw(2).bytes());
     assert!(active.base_time().abs_diff(site.now_s()) <= 1);
     assert!(active.number(51).unwrap().abs_diff(binding.expires_s - site.now_s()) <= 1);
+    assert!(active.number(58).unwrap().abs_diff(1800 - 100) <= 1, "T1");
+    assert!(active.number(59).unwrap().abs_diff(3150 - 100) <= 1, "T2");
     assert!(active.number(91).unwrap().abs_diff(100) <= 1, "client-last-transaction-time");
     assert!(active.number(153).unwrap().abs_diff(100) <= 1, "start-time-of-state");
     assert_eq!(
@@ -141,8 +149,9 @@ async fn a_dhcp_parameter_request_list_is_used_for_all_of_the_replies() {
         codes
     };
     assert_eq!(told(&[(55, &[51, 61])]).await, [51, 53, 54, 61, 152], "and base-time, which the others are relative to");
+    assert_eq!(told(&[(55, &[2, 3, 51])]).await, [3, 51, 53, 54, 152], "of the configuration what may be told");
     assert_eq!(told(&[(55, &[82, 91, 153, 156])]).await, [53, 54, 82, 91, 152, 153, 156]);
-    assert_eq!(told(&[]).await, [51, 53, 54, 61, 82, 91, 152, 153, 156], "who asks for nothing is told all");
+    assert_eq!(told(&[]).await, [51, 53, 54, 58, 59, 61, 82, 91, 152, 153, 156], "who asks for nothing is told all");
 }
 
 #[tokio::test]
@@ -249,4 +258,32 @@ async fn an_address_that_is_offered_is_between_states_and_its_client_is_not_told
     let (replies, _) = requestor.all().await;
     assert_eq!((replies[0].kind, replies[0].state()), (LEASE_UNASSIGNED, 8));
     assert!(replies[0].message.chaddr().iter().all(|byte| *byte == 0));
+}
+
+#[tokio::test]
+async fn a_query_by_what_the_index_knows_looks_at_no_other_slots() {
+    let mut site = Site::with(20_000, |settings| settings.bindings_per_s = Some(50));
+    for address in [3, 15_000] {
+        site.bind(Lent { address, agent_info: b"\x02\x02r1\x0c\x01x", ..Lent::default() });
+    }
+    site.bind(Lent { address: 7, client_id: b"\x01me", ..Lent::default() });
+    let index = Arc::new(Index::new(site.leases().slots(), [3, 4]));
+    let stop = Arc::new(AtomicBool::new(false));
+    let keeper = std::thread::spawn({
+        let (index, world, stop) = (Arc::clone(&index), site.shared.world.clone(), Arc::clone(&stop));
+        move || keep(&index, &world.leases, &world.followers, world.clock, &stop)
+    });
+    while !index.is_whole() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Arc::get_mut(&mut site.shared).unwrap().world.index = Some(index);
+    let start = Instant::now();
+    assert_eq!(told_of(&site, &[(82, b"\x02\x02r1")]).await, [3, 15_000]);
+    assert_eq!(told_of(&site, &[(61, b"\x01me")]).await, [7]);
+    assert_eq!(told_of(&site, &[(61, b"\x01nobody")]).await, NOBODY);
+    // A walk over all of them would be paid for as 312 bindings.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert_eq!(told_of(&site, &[(82, b"\x0c\x01x")]).await, [3, 15_000], "which the index does not know");
+    stop.store(true, Ordering::Relaxed);
+    keeper.join().unwrap();
 }

@@ -15,14 +15,7 @@ fn listening(change: impl FnOnce(&mut Settings)) -> (Tcp, SocketAddr, Site) {
     let site = Site::new(50);
     let listening = Listening::open(settings).unwrap();
     let address = listening.addresses().next().unwrap();
-    let World { leases, clock, followers, known_since_s } = &site.shared.world;
-    let world = World {
-        leases: Arc::clone(leases),
-        clock: *clock,
-        followers: followers.clone(),
-        known_since_s: *known_since_s,
-    };
-    (listening.serve(world).unwrap(), address, site)
+    (listening.serve(site.shared.world.clone()).unwrap(), address, site)
 }
 
 fn bulk(stream: &mut TcpStream) -> usize {
@@ -72,7 +65,13 @@ fn it_serves_over_tcp_and_says_goodbye() {
 
 #[test]
 fn connections_not_from_permitted_requestors_should_be_closed_immediately() {
-    let (tcp, address, _site) = listening(|settings| settings.allow = vec!["192.0.2.0/24".parse().unwrap()]);
+    let site = Site::new(50);
+    let mut config = config(50);
+    config.leasequery = Some(config::LeaseQuery::new(["192.0.2.0/24".parse().unwrap()], 1, Codes::default()));
+    let world = World { config: Arc::new(config), ..site.shared.world.clone() };
+    let listening = Listening::open(Settings { listen: vec![LOCAL], ..settings() }).unwrap();
+    let address = listening.addresses().next().unwrap();
+    let tcp = listening.serve(world).unwrap();
     for _ in 0..3 {
         assert!(is_closed_at_once(connect(address)));
     }

@@ -17,14 +17,14 @@ use tokio::{
 };
 
 use super::{
-    ActiveSettings, Settings, StreamReader, TcpStats, World, connection, query::tests::message, server::Shared,
+    ActiveSettings, Counters, Settings, StreamReader, TcpStats, World, connection, query::tests::message, server::Shared,
     throttle::Throttle,
 };
 use crate::{
     clock::Clock,
-    config::Durability,
+    config::{self, AnyMachine, Config, Durability},
     journal::{Journal, Lane},
-    lease::{Binding, Client, HwAddress, LeaseTable, PoolRange},
+    lease::{Binding, Client, HwAddress, LeaseTable},
     wake::Wake,
     wire::options::Codes,
 };
@@ -73,7 +73,6 @@ struct Site {
 fn settings() -> Settings {
     Settings {
         listen: vec![],
-        allow: vec!["127.0.0.0/8".parse().unwrap()],
         max_connections: 4,
         max_queries: 3,
         bindings_per_s: None,
@@ -97,8 +96,18 @@ fn hw(last: u16) -> HwAddress {
     HwAddress { htype: 1, hlen: 6, chaddr }
 }
 
+fn config(addresses: u16) -> Config {
+    let pool = format!("{}-{}", address(1), address(addresses));
+    let text = format!(
+        "[[interface]]\nname = \"eth1\"\n[leasequery]\nallow = [\"127.0.0.0/8\"]\noptions = [\"routers\"]\n\
+         [[subnet]]\nprefix = \"10.0.0.0/16\"\npools = [\"{pool}\"]\nlease_time_s = 3600\nrenewal_jitter = 0.0\n\
+         renewal_slack = 0.0\noptions = {{ routers = [\"10.0.255.1\"], time-offset = 7 }}\n"
+    );
+    config::parse("f", &text, &AnyMachine).unwrap_or_else(|why| panic!("{why}")).config
+}
+
 impl Site {
-    /// With so many addresses, from 10.0.0.1 on.
+    /// With so many addresses, from 10.0.0.1 on; who may ask is on the loopback interface.
     fn new(addresses: u16) -> Self {
         Self::with(addresses, |_| {})
     }
@@ -107,13 +116,14 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let (journal, mut lanes) =
             Journal::start(dir.path(), Durability::Sync, vec![Arc::new(Wake::new().unwrap())]).unwrap();
-        let range = PoolRange { subnet: 0, first: address(1), last: address(addresses) };
-        let leases = Arc::new(LeaseTable::new(&[range], [1, 2]));
-        let world = World { leases, clock: Clock::start(), followers: journal.followers(), known_since_s: 0 };
+        let config = Arc::new(config(addresses));
+        let leases = Arc::new(config.lease_table([1, 2]));
+        let (clock, followers) = (Clock::start(), journal.followers());
+        let world = World { config, leases, index: None, clock, followers, known_since_s: 0 };
         let mut settings = settings();
         change(&mut settings);
         let throttle = Throttle::new(settings.bindings_per_s);
-        let shared = Arc::new(Shared { settings, world, throttle, counters: Arc::default() });
+        let shared = Arc::new(Shared { settings, world, throttle, counters: Counters::default() });
         Self { shared, stop: watch::Sender::new(false), lane: lanes.pop().unwrap(), journal: Some(journal), _dir: dir }
     }
 
