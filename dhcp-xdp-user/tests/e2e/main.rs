@@ -3,6 +3,7 @@
 //! They need root and what `cargo xtask setup` installs; `cargo xtask test` runs them. Tests of behaviour run beside each
 //! other; those that measure run alone, afterwards.
 
+mod bulk;
 mod clients;
 mod crash;
 mod disks;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
     lab::be_victim_if_asked();
     let arguments = Arguments::from_args();
     let together = [
+        bulk::tests(),
         clients::tests(),
         faults::tests(),
         frames::tests(),
