@@ -7,3 +7,5 @@ pub mod answer;
 pub mod index;
 pub mod keep;
 pub mod message;
+#[cfg(test)]
+mod tests;
