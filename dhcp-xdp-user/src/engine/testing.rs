@@ -10,10 +10,10 @@ use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, U
 use crate::{
     config::{
         Access, AddressRange, ClassTable, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet,
-        Reservations, Subnet, Subnets, Vrf,
+        Reservations, Subnet, Subnets,
     },
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -66,7 +66,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
             renewal_slack_permille: 0,
         },
         authoritative: false,
-        vrf: Vrf::GLOBAL,
+        space: Space::GLOBAL,
         identity: Identity::ClientId,
         min_secs: 0,
         rapid_commit: false,
@@ -444,7 +444,7 @@ impl Bed {
     pub(crate) fn with_lane(change: impl FnOnce(&mut Config), lane: FakeLane) -> Self {
         let mut config = config();
         change(&mut config);
-        config.subnets = Subnets::new(config.subnets.to_vec()).with_vrfs(config.subnets.vrfs().to_vec());
+        config.subnets = Subnets::new(config.subnets.to_vec()).with_vrfs(config.subnets.vrfs().clone());
         let leases = Arc::new(config.lease_table([1, 2]));
         let counters = Arc::new(Counters::default());
         let port = Arc::new(SharedPort::new(Port {

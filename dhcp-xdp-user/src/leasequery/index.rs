@@ -239,7 +239,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::lease::{AgentInfo, BindingState, Lease};
+    use crate::lease::{AgentInfo, BindingState, Lease, Space};
 
     const SLOTS: u32 = 24;
 
@@ -252,7 +252,8 @@ mod tests {
     /// A binding of a hardware address, a client identifier and a remote identifier; zero is none.
     fn binding((mac, id, remote): (u8, u8, u8)) -> Binding {
         let address = Ipv4Addr::new(192, 0, 2, 1);
-        let lease = Lease { address, state: BindingState::Bound, generation: 1, started_s: 1, expires_s: 2 };
+        let space = Space::GLOBAL;
+        let lease = Lease { space, address, state: BindingState::Bound, generation: 1, started_s: 1, expires_s: 2 };
         let bytes = if id == 0 { vec![] } else { vec![0, id] };
         let agent_info: AgentInfo = if remote == 0 { AgentInfo::new() } else { [2, 1, remote].into_iter().collect() };
         Binding { agent_info, ..lease.of(&hw(mac), &bytes) }

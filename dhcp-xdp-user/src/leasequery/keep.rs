@@ -61,7 +61,7 @@ fn follow(
     while !is_stopped() {
         let changes = follower.next(LOOK_EVERY)?;
         for binding in &changes.bindings {
-            if let Some(slot) = leases.slot_of(binding.address) {
+            if let Some(slot) = leases.slot_of(binding.at()) {
                 look(keeper, leases, slot, clock);
             }
         }

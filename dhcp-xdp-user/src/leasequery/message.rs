@@ -181,7 +181,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::lease::{BindingState, Lease};
+    use crate::lease::{BindingState, Lease, Space};
 
     const NOW_S: u32 = 1_900_000_000;
     const ALL: fn(u8) -> bool = |_| true;
@@ -194,6 +194,7 @@ mod tests {
 
     fn binding() -> Binding {
         let lease = Lease {
+            space: Space::GLOBAL,
             address: Ipv4Addr::new(192, 0, 2, 9),
             state: BindingState::Bound,
             generation: 3,

@@ -6,10 +6,10 @@ use arrayvec::ArrayVec;
 
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
-    config::{Config, Durability, Gives, IdKind, LeaseQuery, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf},
+    config::{Config, Durability, Gives, IdKind, LeaseQuery, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf, Vrfs},
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
-    lease::{ClientId, LeaseTable},
+    lease::{ClientId, LeaseTable, Space},
     leasequery::index::{Index, Keeper},
     wake::Wake,
     wire::{
@@ -156,10 +156,10 @@ fn reservations_and_a_shared_network_allocate_nothing_either() {
             let gives = Gives { address, lease_time_s: Some(900), ..Gives::default() };
             config.reservations.add(Scope::Network(0), kind, id, gives).unwrap();
         }
-        config.reservations.end(|address| (lan(10)..=lan(150)).contains(&address), |_, _, _| unreachable!());
+        config.reservations.end(|at| (lan(10)..=lan(150)).contains(&at.address), |_, _, _| unreachable!());
         let mut subnets = config.subnets.to_vec();
         subnets.iter_mut().for_each(|subnet| subnet.network = Some("one".to_owned()));
-        config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().to_vec());
+        config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().clone());
     });
     assert!(counts.notices[Notice::ReservedInUse as usize] > 5, "{counts:?}");
 }
@@ -217,13 +217,13 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
         subnets[1].lease.renewal_slack_permille = 300;
         for subnet in &mut subnets {
             (subnet.rapid_commit, subnet.bootp_lease_s, subnet.auto_configure) = (true, Some(600), Some(false));
-            (subnet.lease.jitter_permille, subnet.lease.scarce_permille, subnet.vrf) = (100, 500, Vrf::GLOBAL);
+            (subnet.lease.jitter_permille, subnet.lease.scarce_permille, subnet.space) = (100, 500, Space::GLOBAL);
             let long = OptionBlob { code: 224, data: vec![7; 600], always: false };
             subnet.options = OptionSet::new(subnet.options.iter().cloned().chain([long]));
         }
         subnets
     })
-    .with_vrfs(vec![b"\x00red".to_vec()]);
+    .with_vrfs(Vrfs::new(vec![Vrf { space: Space(1), name: "red".into(), id: b"\x00red".to_vec() }]));
     config.load_balance = Some(LoadBalance { buckets: Codes::of(&(0..=250).collect::<Vec<u8>>()), after_secs: 30 });
     config.leasequery = Some(LeaseQuery::new(["10.0.0.0/8".parse().unwrap()], 5, Codes::of(&[3, 6, 15, 224])));
     change(&mut config);
