@@ -18,7 +18,7 @@ use dhcp_xdp::{
     clock::Clock,
     config::Durability,
     journal::{CompactionPolicy, Journal, Lane, Options, Recovery, Ticket},
-    lease::{Client, HwAddress, Lease, LeaseTable, PoolRange},
+    lease::{Client, HwAddress, Lease, LeaseTable, PoolRange, Space},
     wake::Wake,
 };
 use hdrhistogram::Histogram;
@@ -368,7 +368,8 @@ fn write_journal(dir: &Path, leases: u32) -> Result<()> {
             // In no order of addresses.
             let client = (u64::from(client) * 7_919 % u64::from(leases)) as u32;
             let (address, state) = (Ipv4Addr::from(FIRST + client), dhcp_xdp::lease::BindingState::Bound);
-            let lease = Lease { address, state, generation, started_s: NOW_S, expires_s: NOW_S + 3600 };
+            let lease =
+                Lease { space: Space::GLOBAL, address, state, generation, started_s: NOW_S, expires_s: NOW_S + 3600 };
             if !lane.has_room() {
                 lane.ring();
                 sleep_until(&wake, &lane, Ticket(last.0 - 8000));

@@ -14,7 +14,7 @@ use std::{
 use dhcp_xdp::{
     control::{Backend, Control, ReleaseError, SOCKET_NAME},
     journal::JournalStatus,
-    lease::{Binding, BindingState, HwAddress},
+    lease::{Binding, BindingState, HwAddress, Space},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
 };
 use ipnet::Ipv4Net;
@@ -40,6 +40,7 @@ impl Fake {
             (
                 address,
                 Binding {
+                    space: Space::GLOBAL,
                     address,
                     state,
                     generation: 1,

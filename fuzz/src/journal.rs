@@ -20,7 +20,7 @@ use std::{
 use dhcp_xdp::{
     config::Durability,
     journal::{Journal, Lane, Recovery},
-    lease::{Binding, BindingState, HwAddress, Lease},
+    lease::{Binding, BindingState, HwAddress, Space},
     wake::Wake,
 };
 use tempfile::TempDir;
@@ -48,6 +48,7 @@ fn binding(n: u8, id_len: usize) -> Binding {
     let mut chaddr = [0; 16];
     chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, n]);
     Binding {
+        space: Space::GLOBAL,
         address: Ipv4Addr::new(192, 0, 2, n % 5),
         state: states[usize::from(n) % 4],
         generation: u32::from(n),
@@ -61,9 +62,7 @@ fn binding(n: u8, id_len: usize) -> Binding {
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) {
-    let &Binding { address, state, generation, started_s, expires_s, .. } = binding;
-    let lease = Lease { address, state, generation, started_s, expires_s };
-    let ticket = lane.submit(&lease, &binding.hw, &binding.client_id).expect("room in a lane");
+    let ticket = lane.submit(&binding.lease(), &binding.hw, &binding.client_id).expect("room in a lane");
     let start = Instant::now();
     while lane.durable() < ticket {
         assert!(start.elapsed() < Duration::from_secs(20), "the journal takes no record");

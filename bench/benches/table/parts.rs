@@ -15,12 +15,15 @@ mod limit;
 mod memory;
 #[path = "../../../dhcp-xdp-user/src/lease/slot.rs"]
 mod slot;
+#[path = "../../../dhcp-xdp-user/src/lease/space.rs"]
+mod space;
 #[path = "../../../dhcp-xdp-user/src/lease/sync.rs"]
 mod sync;
 
 pub use binding::{BindingState, HwAddress, Stamp};
 pub use key::ClientKey;
 pub use limit::{LimitKey, LimitKeys};
+pub use space::{Space, SpacedAddress};
 
 use index::{ClientIndex, Entered};
 use slot::{Body, HwHead, Slot};

@@ -302,7 +302,7 @@ mod tests {
 
     use dhcp_xdp::{
         journal::Journal,
-        lease::{Binding, BindingState, HwAddress},
+        lease::{Binding, BindingState, HwAddress, Space},
     };
     use proptest::prelude::*;
     use tempfile::TempDir;
@@ -352,6 +352,7 @@ mod tests {
                     id.push(0);
                 }
                 Binding {
+                    space: Space::GLOBAL,
                     address: Ipv4Addr::from(0x0a00_0000 + number),
                     state,
                     generation: 1,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use dhcp_xdp::{
     control::{parse_bytes, parse_state},
-    lease::{Binding, BindingState, ClientId, HwAddress},
+    lease::{Binding, BindingState, ClientId, HwAddress, Space},
 };
 use serde::{Deserialize, Deserializer};
 
@@ -108,6 +108,7 @@ impl Fields<'_> {
             ));
         }
         Ok(Read::Lease(Box::new(Binding {
+            space: Space::GLOBAL,
             address,
             state,
             generation: 0,

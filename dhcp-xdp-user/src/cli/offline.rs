@@ -12,7 +12,7 @@ use std::{
 
 use dhcp_xdp::{
     journal::{Addresses, Journal, JournalError},
-    lease::{Binding, BindingState, HwAddress, is_current},
+    lease::{Binding, BindingState, HwAddress, Space, is_current},
 };
 
 /// Leases that are held in memory at a time, about: some 120 bytes each.
@@ -49,7 +49,7 @@ impl Offline {
         }
         let (mut parts, mut in_part, mut count) = (Vec::<RangeInclusive<u32>>::new(), 0, 0);
         for (block, of_block) in addresses.counts() {
-            let (first, last) = (u32::from(block) << 16, u32::from(block) << 16 | 0xffff);
+            let (first, last) = (block << 16, block << 16 | 0xffff);
             count += u64::from(of_block);
             in_part += u64::from(of_block);
             match parts.last_mut() {
@@ -116,6 +116,7 @@ impl Kept {
     fn binding(&self, address: Ipv4Addr, now_s: u32) -> Binding {
         let overdue = self.state == BindingState::Bound && self.expires_s != u32::MAX && self.expires_s <= now_s;
         Binding {
+            space: Space::GLOBAL,
             address,
             state: if overdue { BindingState::Expired } else { self.state },
             generation: self.generation,
@@ -135,6 +136,7 @@ mod tests {
 
     fn binding(last: u8, generation: u32, state: BindingState) -> Binding {
         Binding {
+            space: Space::GLOBAL,
             address: Ipv4Addr::new(192, 0, 2, last),
             state,
             generation,
@@ -152,10 +154,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let wake = std::sync::Arc::new(dhcp_xdp::wake::Wake::new().unwrap());
         let (journal, mut lanes) = Journal::start(dir.path(), dhcp_xdp::config::Durability::Sync, vec![wake]).unwrap();
-        for Binding { address, state, generation, started_s, expires_s, hw, client_id, .. } in bindings.iter().cloned()
-        {
-            let lease = dhcp_xdp::lease::Lease { address, state, generation, started_s, expires_s };
-            lanes[0].submit(&lease, &hw, &client_id).unwrap();
+        for binding in bindings {
+            lanes[0].submit(&binding.lease(), &binding.hw, &binding.client_id).unwrap();
         }
         drop(lanes);
         journal.stop().unwrap();
@@ -174,6 +174,7 @@ mod tests {
     #[test]
     fn more_than_fits_into_memory_comes_in_parts_in_the_order_of_addresses() {
         let far = |block: u8, last| Binding {
+            space: Space::GLOBAL,
             address: Ipv4Addr::new(10, block, 0, last),
             ..binding(last, 1, BindingState::Released)
         };

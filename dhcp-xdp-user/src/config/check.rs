@@ -186,7 +186,8 @@ pub(super) fn check(
     let interfaces = interfaces(&mut checker, form);
     let levels = Levels::new(&mut checker, form);
     let (classes, mut overlays) = super::classes::classes(&mut checker, form, &levels);
-    let (subnets, vrfs) = super::subnets::subnets(&mut checker, form, &levels);
+    let vrfs = super::vrfs::vrfs(&mut checker, form);
+    let subnets = super::subnets::subnets(&mut checker, form, &levels, &vrfs);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }

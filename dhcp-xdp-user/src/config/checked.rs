@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use ipnet::Ipv4Net;
 
 use super::{Access, ClassTable, LeaseQuery, Reservations, Subnets, index::both_tags};
-use crate::{class::Classes, journal::CompactionPolicy, wire::options::Codes};
+use crate::{class::Classes, journal::CompactionPolicy, lease::Space, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
@@ -175,8 +175,8 @@ pub struct Subnet {
     /// Whether no other server has leases here: NAK in place of silence for clients that boot with an address of which nothing
     /// is known (RFC 2131 4.3.2).
     pub authoritative: bool,
-    /// The VPN that it is in, of [`Subnets::vrf`].
-    pub vrf: Vrf,
+    /// The address space that it is in: its VPN's, of [`Subnets::vrfs`].
+    pub space: Space,
     /// What makes two requests one client's.
     pub identity: Identity,
     /// A DHCPDISCOVER is answered only once its client has waited this long (`secs`).
@@ -294,15 +294,6 @@ pub struct PoolOptions {
     pub range: AddressRange,
     /// Its options over those of all levels above it.
     pub options: OptionSet,
-}
-
-/// A VPN (VRF) by its number within a configuration.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Vrf(pub u16);
-
-impl Vrf {
-    /// Outside of all VPNs.
-    pub const GLOBAL: Vrf = Vrf(0);
 }
 
 /// What makes two requests one client's.

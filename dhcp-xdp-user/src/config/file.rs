@@ -174,6 +174,7 @@ with_settings! {
         interface: Option<Text>,
         vlan: Option<Spanned<Value>>,
         inner: Option<Spanned<Value>>,
+        vrf: Option<Text>,
         subnets: Vec<Text>,
         reservations: Option<Text>,
     }
@@ -189,6 +190,7 @@ pub(super) struct ReservationForm {
     pub circuit_id: Option<Text>,
     pub remote_id: Option<Text>,
     pub address: Option<Text>,
+    pub vrf: Option<Text>,
     pub hostname: Option<Text>,
     pub classes: Vec<Text>,
     pub lease_time_s: Option<Number>,
@@ -226,6 +228,14 @@ pub(super) struct DefinitionForm {
     #[serde(rename = "type")]
     pub kind: Option<Text>,
     pub space: Option<Text>,
+}
+
+/// `[[vrf]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct VrfForm {
+    pub name: Option<Text>,
+    pub number: Option<Number>,
 }
 
 /// `[load_balance]`.
@@ -317,6 +327,8 @@ pub(super) struct FileForm {
     pub interfaces: Vec<Spanned<InterfaceForm>>,
     #[serde(rename = "class")]
     pub classes: Vec<Spanned<ClassForm>>,
+    #[serde(rename = "vrf")]
+    pub vrfs: Vec<Spanned<VrfForm>>,
     #[serde(rename = "network")]
     pub networks: Vec<Spanned<NetworkForm>>,
     #[serde(rename = "subnet")]

@@ -1,23 +1,41 @@
 //! All subnets, found by address (relay agents', what the journal restores, listings) and by interface and VLANs; and which of
 //! them share a network.
 
-use std::{collections::HashMap, net::Ipv4Addr, ops::Deref};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::Ipv4Addr,
+    ops::Deref,
+};
 
-use super::{Subnet, Vrf};
+use super::{Subnet, Vrfs};
+use crate::lease::{Space, SpacedAddress};
 
 /// The subnets of a configuration in the order of the file; read as a slice.
 #[derive(Clone, Debug, Default)]
 pub struct Subnets {
     all: Vec<Subnet>,
-    /// First and last address with the subnet's place, in the order of addresses. Prefixes do not overlap.
-    by_address: Vec<(u32, u32, u16)>,
+    /// First and last address, as their [numbers](SpacedAddress::number), with the subnet's place, in their order. Prefixes of one
+    /// space do not overlap.
+    by_address: Vec<(u64, u64, u16)>,
+    /// Where there are several spaces: ranges of addresses that subnets have, sorted and apart, with the place of the only one.
+    anywhere: Vec<(u32, u32, Option<u16>)>,
     /// By subnet: the places of all subnets of its network, as a range of `members`.
     groups: Vec<(u32, u32)>,
     members: Vec<u16>,
     /// What is on the link of each interface.
     links: Vec<OnLink>,
-    /// VPNs as the virtual subnet selection options name them (RFC 6607): type and identifier. The first is [`Vrf`] 1.
-    vrfs: Vec<Vec<u8>>,
+    vrfs: Vrfs,
+}
+
+/// What has an address when nothing is said of the space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anywhere {
+    /// No subnet.
+    Nowhere,
+    /// This one alone, by its place.
+    In(u16),
+    /// Subnets of several spaces.
+    Several,
 }
 
 /// What is on the link of an interface. A VLAN there is one network's.
@@ -49,11 +67,8 @@ pub(super) fn both_tags(outer: u16, inner: u16) -> u32 {
     u32::from(outer) << 12 | u32::from(inner & 0xfff)
 }
 
-/// The type of a virtual subnet selection that means no VPN at all (RFC 6607 3.5).
-const VSS_GLOBAL: u8 = 255;
-
 impl Subnets {
-    /// Of subnets that do not overlap; those beyond what a `u16` counts are not found by address.
+    /// Of subnets of which those of one space do not overlap; those beyond what a `u16` counts are not found by address.
     pub fn new(mut all: Vec<Subnet>) -> Self {
         let numbers = all.len()..;
         let guarded = all.iter_mut().flat_map(|subnet| &mut subnet.guarded_pools);
@@ -62,54 +77,62 @@ impl Subnets {
             pool.group = u16::try_from(number).unwrap_or(u16::MAX);
         }
         let places = || all.iter().zip(0..=u16::MAX);
-        let range = |subnet: &Subnet| (subnet.prefix.network().into(), subnet.prefix.broadcast().into());
-        let mut by_address: Vec<(u32, u32, u16)> = places()
+        let number = |subnet: &Subnet, address| SpacedAddress::new(subnet.space, address).number();
+        let mut by_address: Vec<(u64, u64, u16)> = places()
             .map(|(subnet, place)| {
-                let (first, last) = range(subnet);
-                (first, last, place)
+                let (first, last) = (subnet.prefix.network(), subnet.prefix.broadcast());
+                (number(subnet, first), number(subnet, last), place)
             })
             .collect();
         by_address.sort_unstable();
+        let is_global = all.iter().all(|subnet| subnet.space == Space::GLOBAL);
+        let anywhere = if is_global { Vec::new() } else { anywhere(&by_address) };
         let (groups, members) = networks(&all);
         let links = links(&all);
-        Self { all, by_address, groups, members, links, vrfs: Vec::new() }
+        Self { all, by_address, anywhere, groups, members, links, vrfs: Vrfs::default() }
     }
 
-    /// These, in VPNs: by [`Vrf`], the first being number 1, as type and identifier.
+    /// These, in these VPNs.
     #[must_use]
-    pub fn with_vrfs(self, vrfs: Vec<Vec<u8>>) -> Self {
+    pub fn with_vrfs(self, vrfs: Vrfs) -> Self {
         Self { vrfs, ..self }
     }
 
-    /// The place of the subnet whose prefix holds `address`, in logarithmic time.
-    pub fn index_of(&self, address: Ipv4Addr) -> Option<u16> {
-        let address = u32::from(address);
-        let after = self.by_address.partition_point(|&(first, ..)| first <= address);
+    /// The place of the subnet whose prefix holds an address, in logarithmic time.
+    pub fn index_of(&self, at: impl Into<SpacedAddress>) -> Option<u16> {
+        let number = at.into().number();
+        let after = self.by_address.partition_point(|&(first, ..)| first <= number);
         let &(_, last, place) = self.by_address.get(after.checked_sub(1)?)?;
-        (address <= last).then_some(place)
+        (number <= last).then_some(place)
     }
 
-    /// The subnet whose prefix holds `address`.
-    pub fn holding(&self, address: Ipv4Addr) -> Option<&Subnet> {
-        self.all.get(usize::from(self.index_of(address)?))
-    }
-
-    /// Whether any subnet is in a VPN.
-    pub fn has_vrfs(&self) -> bool {
-        !self.vrfs.is_empty()
-    }
-
-    /// The VPN of a virtual subnet selection option or sub-option (RFC 6607); `None` when no subnet is in it.
-    pub fn vrf(&self, selection: &[u8]) -> Option<Vrf> {
-        if selection.first() == Some(&VSS_GLOBAL) {
-            return Some(Vrf::GLOBAL);
+    /// The subnet whose prefix holds an address, whatever its space, in logarithmic time.
+    pub fn anywhere(&self, address: Ipv4Addr) -> Anywhere {
+        if self.anywhere.is_empty() {
+            return self.index_of(address).map_or(Anywhere::Nowhere, Anywhere::In);
         }
-        let at = self.vrfs.iter().position(|vrf| vrf == selection)?;
-        u16::try_from(at + 1).ok().map(Vrf)
+        let number = u32::from(address);
+        let after = self.anywhere.partition_point(|&(first, ..)| first <= number);
+        match after.checked_sub(1).map(|at| self.anywhere[at]).filter(|(_, last, _)| number <= *last) {
+            None => Anywhere::Nowhere,
+            Some((.., None)) => Anywhere::Several,
+            Some((.., Some(place))) => Anywhere::In(place),
+        }
     }
 
-    /// The VPNs, as type and identifier; the first is [`Vrf`] 1.
-    pub fn vrfs(&self) -> &[Vec<u8>] {
+    /// The spaces that have a subnet with an address: a look for each space.
+    pub fn spaces_of(&self, address: Ipv4Addr) -> impl Iterator<Item = Space> + '_ {
+        let spaces = [Space::GLOBAL].into_iter().chain(self.vrfs.iter().map(|vrf| vrf.space));
+        spaces.filter(move |space| self.index_of(SpacedAddress::new(*space, address)).is_some())
+    }
+
+    /// The subnet whose prefix holds an address.
+    pub fn holding(&self, at: impl Into<SpacedAddress>) -> Option<&Subnet> {
+        self.all.get(usize::from(self.index_of(at)?))
+    }
+
+    /// The VPNs.
+    pub fn vrfs(&self) -> &Vrfs {
         &self.vrfs
     }
 
@@ -127,6 +150,11 @@ impl Subnets {
     /// Whether two subnets are of one network.
     pub fn are_together(&self, one: u16, other: u16) -> bool {
         one == other || self.network_of(one) == self.network_of(other)
+    }
+
+    /// The subnets on an interface, on whichever VLAN.
+    pub fn of_interface<'a>(&'a self, interface: &'a str) -> impl Iterator<Item = &'a Subnet> {
+        self.all.iter().filter(move |subnet| subnet.interface.as_deref() == Some(interface))
     }
 
     /// The first subnet on the link of an interface that frames with these VLAN tags (outer, inner) belong to: one that names
@@ -158,6 +186,34 @@ fn networks(all: &[Subnet]) -> (Vec<(u32, u32)>, Vec<u16>) {
         }
     }
     (groups, members)
+}
+
+/// Ranges of addresses that subnets have in any space, with the place of the one that has them alone.
+fn anywhere(by_address: &[(u64, u64, u16)]) -> Vec<(u32, u32, Option<u16>)> {
+    // A range begins, or ends before, an address; in 64 bits, so that one behind 255.255.255.255 is a number.
+    let low = |number: u64| number & u64::from(u32::MAX);
+    let begins = by_address.iter().map(|&(first, _, place)| (low(first), true, place));
+    let ends = by_address.iter().map(|&(_, last, place)| (low(last) + 1, false, place));
+    let mut steps: Vec<(u64, bool, u16)> = begins.chain(ends).collect();
+    steps.sort_unstable();
+    let mut there: BTreeSet<u16> = BTreeSet::new();
+    let mut found = Vec::new();
+    for pair in steps.windows(2) {
+        let [(from, is_begin, place), (to, ..)] = *pair else { continue };
+        if is_begin {
+            there.insert(place)
+        } else {
+            there.remove(&place)
+        };
+        if let (Some(first), Ok(from), Ok(last)) =
+            (there.first(), u32::try_from(from), u32::try_from(to.wrapping_sub(1)))
+            && from <= last
+            && to > 0
+        {
+            found.push((from, last, (there.len() == 1).then_some(*first)));
+        }
+    }
+    found
 }
 
 fn links(all: &[Subnet]) -> Vec<OnLink> {
@@ -202,8 +258,14 @@ impl<'a> IntoIterator for &'a Subnets {
 
 #[cfg(test)]
 impl super::Config {
-    /// Names the VPNs that subnets were put in.
-    pub(crate) fn vrfs_for_tests(&mut self, vrfs: Vec<Vec<u8>>) {
+    /// Names the VPNs that subnets were put in: of spaces 1, 2, …
+    pub(crate) fn vrfs_for_tests(&mut self, names: &[&str]) {
+        let vrf = |(name, number): (&&str, u16)| super::Vrf {
+            space: Space(number),
+            name: (*name).to_owned(),
+            id: [&[0], name.as_bytes()].concat(),
+        };
+        let vrfs = Vrfs::new(names.iter().zip(1..).map(vrf).collect());
         self.subnets = Subnets::new(self.subnets.to_vec()).with_vrfs(vrfs);
     }
 }
@@ -237,14 +299,14 @@ mod tests {
         for i in 0..4000 {
             let first = u32::from(network(i));
             for host in [first, first + 7, first + 15] {
-                let place = subnets.index_of(host.into()).unwrap();
+                let place = subnets.index_of(std::net::Ipv4Addr::from(host)).unwrap();
                 assert_eq!(u32::from(subnets[usize::from(place)].prefix.network()), first);
             }
-            assert_eq!(subnets.index_of((first + 16).into()), None);
+            assert_eq!(subnets.index_of(std::net::Ipv4Addr::from(first + 16)), None);
         }
-        assert_eq!(subnets.index_of([9, 255, 255, 255].into()), None);
-        assert_eq!(subnets.index_of([255, 255, 255, 255].into()), Some(4000));
-        assert_eq!(subnets.index_of([0, 0, 0, 0].into()), None);
+        assert_eq!(subnets.index_of(std::net::Ipv4Addr::from([9, 255, 255, 255])), None);
+        assert_eq!(subnets.index_of(std::net::Ipv4Addr::from([255, 255, 255, 255])), Some(4000));
+        assert_eq!(subnets.index_of(std::net::Ipv4Addr::from([0, 0, 0, 0])), None);
         assert_eq!(subnets.on_link("eth1", [None, None]), Some(4000));
         assert_eq!(subnets.on_link("eth1", [Some(7), None]), Some(4000));
         assert_eq!(subnets.on_link("eth2", [None, None]), None);

@@ -30,15 +30,16 @@ mod table;
 mod tests;
 mod values;
 mod vlan;
+mod vrfs;
 
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
     AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, LoadBalance, OptionBlob, OptionSet,
-    Overlay, PoolOptions, Subnet, VlanRange, Vlans, Vrf, XdpMode,
+    Overlay, PoolOptions, Subnet, VlanRange, Vlans, XdpMode,
 };
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
-pub use index::Subnets;
+pub use index::{Anywhere, Subnets};
 pub use json_schema::json_schema;
 pub use leasequery::LeaseQuery;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
@@ -48,3 +49,4 @@ pub(crate) use options::nearest;
 pub use quick::QuickFlags;
 pub use reservations::{Collision, Gives, IdKind, Identified, Reservation, Reservations, Scope};
 pub use source::{Finding, Place, Rejected, Severity};
+pub use vrfs::{GLOBAL_NAME, Vrf, Vrfs, own_number};

@@ -77,6 +77,14 @@ impl<'f> Networks<'f> {
                 checker.error(text.span(), format!("no [[subnet]] has the prefix {prefix}"));
             }
         }
+        for (prefix, (text, name)) in &self.by_prefix {
+            if subnets.iter().filter(|(subnet, _)| subnet.prefix == *prefix).count() > 1 {
+                checker.error(
+                    text.span(),
+                    format!("subnets of several VPNs have the prefix {prefix}; expected network = \"{name}\" in the [[subnet]] that is meant"),
+                );
+            }
+        }
         let mut firsts: HashMap<&str, &Subnet> = HashMap::new();
         for (subnet, given) in subnets {
             let Some(name) = &subnet.network else { continue };
@@ -84,7 +92,7 @@ impl<'f> Networks<'f> {
             let differs = [
                 (first.interface != subnet.interface, "interface"),
                 (first.vlans != subnet.vlans, "vlan"),
-                (first.vrf != subnet.vrf, "vrf"),
+                (first.space != subnet.space, "vrf"),
                 (first.identity != subnet.identity, "identity"),
             ];
             if let Some((_, what)) = differs.into_iter().find(|(differs, _)| *differs) {

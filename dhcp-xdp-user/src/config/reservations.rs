@@ -13,7 +13,10 @@ use std::{
 use arrayvec::ArrayVec;
 use hashbrown::HashTable;
 
-use crate::{class::ClassSet, lease::HwAddress};
+use crate::{
+    class::ClassSet,
+    lease::{HwAddress, Space, SpacedAddress},
+};
 
 /// What a client is recognised by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +95,8 @@ impl Reservation {
 pub struct Gives {
     /// [`Reservation::address`]
     pub address: Option<Ipv4Addr>,
+    /// The space of that address: that of the network where the reservation holds.
+    pub space: Space,
     /// [`Reservation::lease_time_s`]
     pub lease_time_s: Option<u32>,
     /// [`Reservation::classes`]
@@ -129,7 +134,7 @@ pub struct Reservations {
     kinds: Vec<u8>,
     kinds_everywhere: u8,
     /// Sorted by address.
-    by_address: Vec<(Ipv4Addr, u32)>,
+    by_address: Vec<(SpacedAddress, u32)>,
     outside_pools: u64,
 }
 
@@ -164,7 +169,7 @@ impl Reservations {
             return Err(Collision::Client(other));
         }
         self.ids.extend_from_slice(id);
-        let Gives { address, lease_time_s, classes, overlay } = gives;
+        let Gives { address, space, lease_time_s, classes, overlay } = gives;
         let (scope_number, id_at) = (scope.number(), (start, len));
         let reservation = Reservation { kind, scope: scope_number, id: id_at, address, lease_time_s, classes, overlay };
         self.all.push(reservation);
@@ -182,14 +187,14 @@ impl Reservations {
             }
         }
         if let Some(address) = address {
-            self.by_address.push((address, number));
+            self.by_address.push((SpacedAddress::new(space, address), number));
         }
         Ok(number)
     }
 
     /// Ends adding: afterwards reservations are found by address. Tells of each pair with one address; `in_pool` says whether
     /// an address is in a pool.
-    pub fn end(&mut self, in_pool: impl Fn(Ipv4Addr) -> bool, mut twice: impl FnMut(Ipv4Addr, u32, u32)) {
+    pub fn end(&mut self, in_pool: impl Fn(SpacedAddress) -> bool, mut twice: impl FnMut(SpacedAddress, u32, u32)) {
         self.by_address.sort_unstable();
         for pair in self.by_address.windows(2) {
             if let [(address, first), (other, second)] = pair
@@ -249,13 +254,13 @@ impl Reservations {
     }
 
     /// The reservation of an address, in logarithmic time.
-    pub fn of_address(&self, address: Ipv4Addr) -> Option<u32> {
-        let at = self.by_address.binary_search_by_key(&address, |(address, _)| *address).ok()?;
+    pub fn of_address(&self, at: impl Into<SpacedAddress>) -> Option<u32> {
+        let at = self.by_address.binary_search_by_key(&at.into(), |(address, _)| *address).ok()?;
         Some(self.by_address[at].1)
     }
 
     /// All reserved addresses, sorted.
-    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+    pub fn addresses(&self) -> impl Iterator<Item = SpacedAddress> + '_ {
         self.by_address.iter().map(|(address, _)| *address)
     }
 

@@ -7,9 +7,9 @@ use serde::Deserialize as _;
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Collision, Gives, IdKind, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
+    Anywhere, Collision, Gives, IdKind, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
     check::Checker,
-    file::{FileForm, MOST_BYTES, ReservationForm, ReservationsForm, Text},
+    file::{FileForm, MOST_BYTES, ReservationForm, ReservationsForm, SubnetForm, Text},
     levels::Levels,
     machine::InterfaceState,
     schema,
@@ -17,16 +17,21 @@ use super::{
     subnets::{MAX_LEASE_TIME_S, host_range},
     values,
 };
-use crate::{wire::dhcp::HTYPE_ETHERNET, wire::options::code};
+use crate::{
+    lease::{Space, SpacedAddress},
+    wire::dhcp::HTYPE_ETHERNET,
+    wire::options::code,
+};
 
 /// Columns of a table of reservations; its first line has their names.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "flex_id",
     "hw_address",
     "client_id",
     "circuit_id",
     "remote_id",
     "address",
+    "vrf",
     "hostname",
     "lease_time_s",
     "next_server",
@@ -57,11 +62,13 @@ pub(super) fn reservations(
         let place = subnets.iter().position(|subnet| subnet.network.as_ref() == Some(name))?;
         Some((Home::Network(u16::try_from(place).ok()?), file))
     });
-    let of_subnets = form.subnets.iter().map(Spanned::get_ref).filter_map(|subnet| {
-        let file = subnet.reservations.as_ref()?;
-        let prefix = subnet.prefix.as_ref()?.get_ref().parse::<ipnet::Ipv4Net>().ok()?;
-        Some((Home::Subnet(subnets.index_of(prefix.network())?), file))
-    });
+    // As they are read: without those that have no prefix.
+    let has_prefix = |subnet: &&SubnetForm| {
+        subnet.prefix.as_ref().is_some_and(|text| text.get_ref().parse::<ipnet::Ipv4Net>().is_ok())
+    };
+    let of_subnets = form.subnets.iter().map(Spanned::get_ref).filter(has_prefix).zip(0..=u16::MAX);
+    let of_subnets =
+        of_subnets.filter_map(|(subnet, place)| Some((Home::Subnet(place), subnet.reservations.as_ref()?)));
     for (home, path) in of_networks.chain(of_subnets) {
         reader.file(checker, home, path);
     }
@@ -176,12 +183,12 @@ impl Reader<'_> {
         let Some((kind, id)) = identifier(checker, form, at.clone()) else { return };
         let address = match &form.address {
             None => None,
-            Some(text) => match self.address(checker, home, text) {
+            Some(text) => match self.address(checker, home, text, form.vrf.as_ref()) {
                 Some(address) => Some(address),
                 None => return,
             },
         };
-        let scope = match (home, address.and_then(|address| self.subnets.index_of(address))) {
+        let scope = match (home, address.and_then(|at: SpacedAddress| self.subnets.index_of(at))) {
             (Home::Anywhere, None) => Scope::Everywhere,
             (Home::Anywhere, Some(place)) | (Home::Network(place) | Home::Subnet(place), _) => {
                 Scope::Network(self.subnets.network_of(place))
@@ -198,10 +205,15 @@ impl Reader<'_> {
             return;
         }
         let classes = super::classes::named(checker, &form.classes, self.form);
+        if let (None, Some(vrf)) = (&form.address, &form.vrf) {
+            checker.error(vrf.span(), "says which VPN an `address` is of; expected one");
+        }
         if address.is_none() && overlay.is_none() && lease_time_s.is_none() && form.classes.is_empty() {
             checker.warn(at.clone(), "reserves nothing; expected an `address`, a `hostname`, `options` or the like");
         }
-        match self.all.add(scope, kind, &id, Gives { address, lease_time_s, classes, overlay }) {
+        let space = address.map_or(Space::GLOBAL, |at| at.space);
+        let gives = Gives { address: address.map(|at| at.address), space, lease_time_s, classes, overlay };
+        match self.all.add(scope, kind, &id, gives) {
             Ok(_) => self.places.push((self.files.len() as u32 + u32::from(!self.is_main(checker)), at.start)),
             Err(Collision::Client(other)) => {
                 let other = self.place(checker, other);
@@ -229,10 +241,13 @@ impl Reader<'_> {
     }
 
     /// An address that may be reserved here.
-    fn address(&self, checker: &mut Checker<'_>, home: Home, text: &Text) -> Option<Ipv4Addr> {
+    fn address(&self, checker: &mut Checker<'_>, home: Home, text: &Text, vrf: Option<&Text>) -> Option<SpacedAddress> {
         let address = checker.address(text)?;
-        let Some(place) = self.subnets.index_of(address) else {
-            checker.error(text.span(), format!("{address} is in no subnet"));
+        let space = self.space(checker, home, address, text, vrf)?;
+        let at = SpacedAddress::new(space, address);
+        let Some(place) = self.subnets.index_of(at) else {
+            let of = self.subnets.vrfs().within(space);
+            checker.error(text.span(), format!("{address} is in no subnet{of}"));
             return None;
         };
         let prefix = self.subnets[usize::from(place)].prefix;
@@ -253,7 +268,54 @@ impl Reader<'_> {
             checker.error(text.span(), format!("{address} is no host of {prefix}; the hosts are {hosts}"));
             return None;
         }
-        Some(address)
+        Some(at)
+    }
+
+    /// The space of an address that is reserved: that of the list's subnet or network, or the one that `vrf` names, or the only one
+    /// that has it.
+    fn space(
+        &self,
+        checker: &mut Checker<'_>,
+        home: Home,
+        address: Ipv4Addr,
+        text: &Text,
+        vrf: Option<&Text>,
+    ) -> Option<Space> {
+        let (subnets, vrfs) = (self.subnets, self.subnets.vrfs());
+        let own = match home {
+            Home::Network(own) | Home::Subnet(own) => subnets.get(usize::from(own)).map(|subnet| subnet.space),
+            Home::Anywhere => None,
+        };
+        if let Some(given) = vrf {
+            let named = vrfs.named(given.get_ref());
+            let wrong = match (named, own) {
+                (None, _) => Some(format!("no subnet is in VPN `{}`", given.get_ref())),
+                (Some(space), Some(own)) if space != own => Some(format!(
+                    "found `{}`; this list is of a subnet in VPN `{}`",
+                    given.get_ref(),
+                    vrfs.name_of(own)
+                )),
+                _ => None,
+            };
+            if let Some(why) = wrong {
+                checker.error(given.span(), why);
+                return None;
+            }
+            return named;
+        }
+        match subnets.anywhere(address) {
+            _ if own.is_some() => own,
+            Anywhere::In(place) => Some(subnets[usize::from(place)].space),
+            Anywhere::Nowhere => Some(Space::GLOBAL),
+            Anywhere::Several => {
+                let names: Vec<String> = subnets.spaces_of(address).map(|space| vrfs.name_of(space)).collect();
+                checker.error(
+                    text.span(),
+                    format!("{address} is in subnets of several VPNs; expected `vrf` with one of {}", names.join(", ")),
+                );
+                None
+            }
+        }
     }
 
     /// What a reservation lays over its replies, if anything.
@@ -289,30 +351,37 @@ impl Reader<'_> {
     /// What can be told once all are there.
     fn end(mut self, checker: &mut Checker<'_>) -> Reservations {
         let mut twice = Vec::new();
-        let in_pool = |address: Ipv4Addr| {
-            let pools = self.subnets.holding(address).map_or(&[][..], |subnet| &subnet.pools);
-            let after = pools.partition_point(|pool| pool.first <= address);
-            after.checked_sub(1).is_some_and(|at| pools[at].contains(address))
+        let in_pool = |at: SpacedAddress| {
+            let pools = self.subnets.holding(at).map_or(&[][..], |subnet| &subnet.pools);
+            let after = pools.partition_point(|pool| pool.first <= at.address);
+            after.checked_sub(1).is_some_and(|before| pools[before].contains(at.address))
         };
         self.all.end(in_pool, |address, first, second| twice.push((address, first, second)));
         for (address, first, second) in twice {
             let at = self.place(checker, first);
-            self.tell(checker, second, format!("{address} is reserved already, at {at}"));
+            let of = self.subnets.vrfs().within(address.space);
+            self.tell(checker, second, format!("{}{of} is reserved already, at {at}", address.address));
         }
         let mut own = Vec::new();
         for name in self.form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref()) {
             let InterfaceState::Present(link) = checker.interface(name.get_ref()) else { continue };
-            let taken = link.addresses.into_iter();
-            own.extend(taken.filter_map(|address| Some((address, "this machine's", self.all.of_address(address)?))));
+            // Where it has an address it is outside of all VPNs, but for those on that interface.
+            let mut spaces: Vec<Space> = self.subnets.of_interface(name.get_ref()).map(|subnet| subnet.space).collect();
+            spaces.push(Space::GLOBAL);
+            let taken = link.addresses.iter();
+            let taken = taken.flat_map(|address| spaces.iter().map(|space| SpacedAddress::new(*space, *address)));
+            own.extend(taken.filter_map(|at| Some((at.address, "this machine's", self.all.of_address(at)?))));
         }
         for subnet in self.subnets {
             let routers = subnet.options.get(code::ROUTER).map_or(&[][..], |routers| &routers.data);
             let routers = routers.chunks_exact(4).map(|b| Ipv4Addr::new(b[0], b[1], b[2], b[3]));
             let taken =
                 routers.map(|router| (router, "a router's")).chain(subnet.server_id.map(|id| (id, "this server's")));
-            own.extend(taken.filter_map(|(address, whose)| Some((address, whose, self.all.of_address(address)?))));
+            own.extend(taken.filter_map(|(address, whose)| {
+                Some((address, whose, self.all.of_address(SpacedAddress::new(subnet.space, address))?))
+            }));
         }
-        own.sort_by_key(|(address, ..)| *address);
+        own.sort_by_key(|(address, _, number)| (*address, *number));
         own.dedup();
         for (address, whose, number) in own {
             self.tell(checker, number, format!("{address} is {whose} own address and cannot be a client's"));
@@ -371,6 +440,7 @@ fn of_row(
             "circuit_id" => form.circuit_id = text(),
             "remote_id" => form.remote_id = text(),
             "address" => form.address = text(),
+            "vrf" => form.vrf = text(),
             "hostname" => form.hostname = text(),
             "next_server" => form.next_server = text(),
             "server_name" => form.server_name = text(),

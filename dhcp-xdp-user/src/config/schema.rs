@@ -79,6 +79,7 @@ const NETWORK: Keys = &[
     ("interface", Text),
     ("vlan", IntegerOrText),
     ("inner", IntegerOrText),
+    ("vrf", Text),
     ("subnets", Texts),
     ("reservations", Text),
 ];
@@ -89,6 +90,7 @@ const RESERVATION: Keys = &[
     ("circuit_id", Text),
     ("remote_id", Text),
     ("address", Text),
+    ("vrf", Text),
     ("hostname", Text),
     ("classes", Texts),
     ("lease_time_s", Integer),
@@ -105,6 +107,7 @@ const POOL: Keys = &[
     ("options", Options),
 ];
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
+const VRF: Keys = &[("name", Text), ("number", Integer)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
 const LEASEQUERY: Keys =
     &[("allow", Texts), ("queries_per_s", Integer), ("options", Texts), ("tcp", Table(&[LEASEQUERY_TCP]))];
@@ -162,6 +165,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
     ("class", Tables(&[CLASS])),
+    ("vrf", Tables(&[VRF])),
     ("network", Tables(&[NETWORK, SETTINGS])),
     ("subnet", Tables(&[SUBNET, SETTINGS])),
     ("reservation", Tables(&[RESERVATION])),

@@ -6,14 +6,15 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use super::{
-    Access, AddressRange, GuardedPool, Identity, LeaseTimes, Subnet, Vrf, boot,
+    Access, AddressRange, GuardedPool, Identity, LeaseTimes, Subnet, Vrfs, boot,
     check::Checker,
     file::{FileForm, NetworkForm, PoolForm, Settings, SubnetForm, Text},
     levels::Levels,
     machine::InterfaceState,
     networks::Networks,
-    ranges, values,
+    ranges,
 };
+use crate::lease::Space;
 
 /// Lease time when none is given, seconds.
 const DEFAULT_LEASE_TIME_S: i64 = 3600;
@@ -26,33 +27,36 @@ const MAX_JITTER: f64 = 0.5;
 /// More than all addresses of a subnet, thousandths: they are never scarce.
 const NEVER_SCARCE: u16 = 1001;
 
-/// All subnets, in the order of the file, and the VPNs that they are in.
-pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> (Vec<Subnet>, Vec<Vec<u8>>) {
+/// All subnets, in the order of the file.
+pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels, vrfs: &Vrfs) -> Vec<Subnet> {
     if form.subnets.is_empty() {
         checker.error(0..0, "no subnet to serve; expected a [[subnet]] table with prefix = \"192.0.2.0/24\" and pools");
     }
     let networks = Networks::new(checker, form);
-    let mut vrfs = Vec::new();
     let mut subnets: Vec<(Subnet, &SubnetForm)> = Vec::new();
-    let mut by_network: BTreeMap<Ipv4Addr, Ipv4Net> = BTreeMap::new();
+    let mut by_network: BTreeMap<(Space, Ipv4Addr), Ipv4Net> = BTreeMap::new();
     for spanned in &form.subnets {
         let Some(prefix) = prefix(checker, spanned) else { continue };
         let given = spanned.get_ref();
         let at = given.prefix.as_ref().map_or(spanned.span(), Spanned::span);
-        // One that overlaps it begins at or before it, or inside it.
-        let before = by_network.range(..=prefix.network()).next_back();
-        let overlaps = |other: &&Ipv4Net| other.contains(&prefix.network()) || prefix.contains(&other.network());
-        let after = by_network.range(prefix.network()..).next();
-        if let Some(other) = [before, after].into_iter().flatten().map(|(_, other)| other).find(overlaps) {
-            checker.error(at, format!("{prefix} overlaps subnet {other}; an address belongs to one subnet"));
-        } else {
-            by_network.insert(prefix.network(), prefix);
-        }
         let network = networks.of(checker, given, prefix);
-        subnets.push((subnet(checker, form, network, given, prefix, levels, &mut vrfs), given));
+        let of_network = network.and_then(|(_, network)| network.vrf.as_ref());
+        let space = vrfs.of(given.vrf.as_ref().or(of_network));
+        let key = |address| (space, address);
+        // One that overlaps it begins at or before it, or inside it.
+        let before = by_network.range(key(Ipv4Addr::UNSPECIFIED)..=key(prefix.network())).next_back();
+        let overlaps = |other: &&Ipv4Net| other.contains(&prefix.network()) || prefix.contains(&other.network());
+        let after = by_network.range(key(prefix.network())..=key(Ipv4Addr::BROADCAST)).next();
+        if let Some(other) = [before, after].into_iter().flatten().map(|(_, other)| other).find(overlaps) {
+            let of = vrfs.within(space);
+            checker.error(at, format!("{prefix} overlaps subnet {other}{of}; an address belongs to one subnet"));
+        } else {
+            by_network.insert(key(prefix.network()), prefix);
+        }
+        subnets.push((subnet(checker, form, network, given, prefix, levels, space), given));
     }
     networks.check(checker, form, &subnets);
-    (subnets.into_iter().map(|(subnet, _)| subnet).collect(), vrfs)
+    subnets.into_iter().map(|(subnet, _)| subnet).collect()
 }
 
 fn prefix(checker: &mut Checker<'_>, spanned: &Spanned<SubnetForm>) -> Option<Ipv4Net> {
@@ -80,7 +84,7 @@ fn subnet(
     given: &SubnetForm,
     prefix: Ipv4Net,
     levels: &Levels,
-    vrfs: &mut Vec<Vec<u8>>,
+    space: Space,
 ) -> Subnet {
     let (name, network) = network.unzip();
     let of_network = network.map(NetworkForm::settings).unwrap_or_default();
@@ -102,7 +106,7 @@ fn subnet(
     {
         checker.error(text.span(), format!("{id} is in pool {pool}; {}", keep_out(id)));
     }
-    check_own_addresses(checker, form, given, &pools);
+    check_own_addresses(checker, form, given, on, space, &pools);
     let boot_files =
         [Some(&form.defaults.boot_files), network.map(|network| &network.boot_files), Some(&given.boot_files)];
     let boot_files = boot_files.into_iter().flatten();
@@ -122,7 +126,7 @@ fn subnet(
         ),
         lease: lease_times(checker, settings),
         authoritative: settings.authoritative.unwrap_or(false),
-        vrf: vrf(checker, given.vrf.as_ref(), vrfs),
+        space,
         identity: identity(checker, settings.identity),
         min_secs: checker.number(settings.min_secs, 0..=65_535, 0, " seconds") as u16,
         rapid_commit: settings.rapid_commit.unwrap_or(false),
@@ -158,36 +162,6 @@ fn bootp_lease_s(checker: &mut Checker<'_>, settings: Settings<'_>) -> Option<u3
         checker.number(Some(given), 1..=MAX_LEASE_TIME_S, MAX_LEASE_TIME_S, " seconds") as u32
     });
     settings.bootp.unwrap_or(false).then_some(lease_s)
-}
-
-/// A VPN's number; a new one is added. A text is its name (type 0 of RFC 6607 3.5), seven bytes in hexadecimal its identifier
-/// (type 1, RFC 2685).
-fn vrf(checker: &mut Checker<'_>, given: Option<&Text>, vrfs: &mut Vec<Vec<u8>>) -> Vrf {
-    let Some(text) = given else { return Vrf::GLOBAL };
-    let name = text.get_ref();
-    let id = match name.strip_prefix("vpn-id:") {
-        Some(digits) => match values::hex(digits) {
-            Some(id) if id.len() == 7 => [&[1], &id[..]].concat(),
-            _ => {
-                checker
-                    .error(text.span(), format!("found `{name}`; expected seven bytes as vpn-id:00:11:22:33:44:55:66"));
-                return Vrf::GLOBAL;
-            }
-        },
-        None if name.is_empty() || name.len() > 254 || !name.is_ascii() => {
-            checker.error(
-                text.span(),
-                format!("found `{name}`; expected a VPN's name of ASCII letters, or vpn-id: and its number"),
-            );
-            return Vrf::GLOBAL;
-        }
-        None => [&[0], name.as_bytes()].concat(),
-    };
-    let at = vrfs.iter().position(|known| *known == id).unwrap_or_else(|| {
-        vrfs.push(id);
-        vrfs.len() - 1
-    });
-    u16::try_from(at + 1).map_or(Vrf::GLOBAL, Vrf)
 }
 
 pub(super) fn keep_out(address: Ipv4Addr) -> String {
@@ -362,9 +336,18 @@ fn check_identifier(
     }
 }
 
-/// The server's own addresses are not for clients.
-fn check_own_addresses(checker: &mut Checker<'_>, form: &FileForm, given: &SubnetForm, pools: &[AddressRange]) {
-    for name in form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref()) {
+/// The server's own addresses are not for clients. In a VPN it has none but those of the interface that the VPN is on.
+fn check_own_addresses(
+    checker: &mut Checker<'_>,
+    form: &FileForm,
+    given: &SubnetForm,
+    on: Option<&Text>,
+    space: Space,
+    pools: &[AddressRange],
+) {
+    let is_there = |name: &&Text| space == Space::GLOBAL || on.is_some_and(|on| on.get_ref() == name.get_ref());
+    let names = form.interfaces.iter().filter_map(|interface| interface.get_ref().name.as_ref());
+    for name in names.filter(is_there) {
         let InterfaceState::Present(link) = checker.interface(name.get_ref()) else { continue };
         for address in link.addresses {
             if let Some(pool) = pools.iter().find(|pool| pool.contains(address)) {

@@ -1,15 +1,14 @@
 //! The lease table that a configuration asks for.
 
-use std::net::Ipv4Addr;
-
 use super::{Config, Subnet};
-use crate::lease::{LeaseTable, Plan, PoolRange, ReservedAddress};
+use crate::lease::{LeaseTable, Plan, PoolRange, ReservedAddress, Space, SpacedAddress};
 
 impl Config {
     /// Whether an address is a client's to have: of a pool, or reserved.
-    pub fn leases_out(&self, address: Ipv4Addr) -> bool {
-        let in_pool = |subnet: &Subnet| subnet.pools.iter().any(|pool| pool.contains(address));
-        self.subnets.holding(address).is_some_and(in_pool) || self.reservations.of_address(address).is_some()
+    pub fn leases_out(&self, at: impl Into<SpacedAddress>) -> bool {
+        let at = at.into();
+        let in_pool = |subnet: &Subnet| subnet.pools.iter().any(|pool| pool.contains(at.address));
+        self.subnets.holding(at).is_some_and(in_pool) || self.reservations.of_address(at).is_some()
     }
 
     /// An empty table of all pools and reserved addresses. A pool that is for some clients only is a subnet of its own there, in
@@ -27,7 +26,7 @@ impl Config {
         let reserved: Vec<ReservedAddress> = self
             .reservations
             .addresses()
-            .filter_map(|address| Some(ReservedAddress { subnet: self.subnets.index_of(address)?, address }))
+            .filter_map(|at| Some(ReservedAddress { subnet: self.subnets.index_of(at)?, address: at.address }))
             .collect();
         let networks: Vec<u16> = (0..=u16::MAX).zip(&self.subnets).map(|(at, _)| self.subnets.network_of(at)).collect();
         let guarded = self
@@ -36,7 +35,10 @@ impl Config {
             .zip(&networks)
             .flat_map(|(subnet, network)| subnet.guarded_pools.iter().map(move |_| *network));
         let networks: Vec<u16> = networks.iter().copied().chain(guarded).collect();
-        let plan = Plan { pools: &pools, reserved: &reserved, networks: &networks };
+        // The subnets of a network are in one space.
+        let space = |network: &u16| self.subnets.get(usize::from(*network)).map_or(Space::GLOBAL, |first| first.space);
+        let spaces: Vec<Space> = networks.iter().map(space).collect();
+        let plan = Plan { pools: &pools, reserved: &reserved, networks: &networks, spaces: &spaces };
         LeaseTable::planned(&plan, secret).with_limits(self.classes.limited.iter().count())
     }
 }

@@ -187,12 +187,13 @@ pub fn now_s() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::HwAddress;
+    use crate::lease::{HwAddress, Space};
 
     fn binding() -> Binding {
         let mut chaddr = [0; 16];
         chaddr[..6].copy_from_slice(&[2, 0, 0xAB, 0, 0, 1]);
         Binding {
+            space: Space::GLOBAL,
             address: [192, 0, 2, 10].into(),
             state: BindingState::Bound,
             generation: 1,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     journal::JournalStatus,
-    lease::{Binding, BindingState, HwAddress},
+    lease::{Binding, BindingState, HwAddress, Space},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
 };
 
@@ -40,6 +40,7 @@ fn binding(address: Ipv4Addr, state: BindingState) -> Binding {
     let mut chaddr = [0; 16];
     chaddr[..4].copy_from_slice(&address.octets());
     Binding {
+        space: Space::GLOBAL,
         address,
         state,
         generation: 1,

@@ -7,7 +7,9 @@ use ipnet::Ipv4Net;
 use super::{Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, locate, subnet::server_id};
 use crate::{
     config::{Access, Config, LeaseTimes, Reservation, Subnet},
-    lease::{BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError},
+    lease::{
+        BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError, SpacedAddress,
+    },
     wire::{dhcp::MessageType, options::code},
 };
 
@@ -300,7 +302,7 @@ impl<'a> Case<'a> {
         }
         let Some(address) = self.request.requested_address else { return Decision::Drop(DropReason::BadRequest) };
         let until_s = self.now_s.saturating_add(self.config.decline_quarantine_s);
-        match self.leases.decline(&self.place.key, address, until_s, self.now_s) {
+        match self.leases.decline(&self.place.key, self.at(address), until_s, self.now_s) {
             Some(lease) => Decision::Record(lease, DropReason::Declined),
             None => Decision::Drop(DropReason::NotOwner),
         }
@@ -314,7 +316,7 @@ impl<'a> Case<'a> {
         if self.request.ciaddr.is_unspecified() {
             return Decision::Drop(DropReason::BadRequest);
         }
-        match self.leases.release(&self.place.key, self.request.ciaddr, self.now_s) {
+        match self.leases.release(&self.place.key, self.at(self.request.ciaddr), self.now_s) {
             Some(lease) => Decision::Record(lease, DropReason::Released),
             None => Decision::Drop(DropReason::NotOwner),
         }
@@ -359,7 +361,7 @@ impl<'a> Case<'a> {
     }
 
     fn is_free(&self, address: Ipv4Addr) -> Result<bool, Contended> {
-        self.leases.is_free_for(&self.place.key, address, self.now_s)
+        self.leases.is_free_for(&self.place.key, self.at(address), self.now_s)
     }
 
     /// Whether the client is to give this address up: for the one that is reserved for it, unless somebody else has that one
@@ -369,11 +371,16 @@ impl<'a> Case<'a> {
         own.is_some_and(|address| self.is_free(address) == Ok(true)) || self.is_near(from) && !self.admits(from)
     }
 
+    /// An address in the space that the client is in.
+    fn at(&self, address: Ipv4Addr) -> SpacedAddress {
+        SpacedAddress::new(self.subnet.space, address)
+    }
+
     /// Whether an address is in a subnet of the client's network.
     fn is_near(&self, address: Ipv4Addr) -> bool {
         let subnets = &self.config.subnets;
         self.subnet.prefix.contains(&address)
-            || subnets.index_of(address).is_some_and(|other| subnets.are_together(self.place.subnet, other))
+            || subnets.index_of(self.at(address)).is_some_and(|other| subnets.are_together(self.place.subnet, other))
     }
 
     /// The subnet of an address of the client's network.
@@ -382,7 +389,7 @@ impl<'a> Case<'a> {
         if self.subnet.prefix.contains(&address) {
             return (self.place.subnet, self.subnet);
         }
-        let other = subnets.index_of(address).filter(|other| subnets.are_together(self.place.subnet, *other));
+        let other = subnets.index_of(self.at(address)).filter(|other| subnets.are_together(self.place.subnet, *other));
         let found = other.and_then(|other| Some((other, subnets.get(usize::from(other))?)));
         found.unwrap_or((self.place.subnet, self.subnet))
     }

@@ -22,7 +22,7 @@ pub struct Remembered<'c> {
 impl<'c> Remembered<'c> {
     /// Of a binding; `None`: its address is in no subnet.
     pub fn of(binding: &Binding, config: &'c Config) -> Option<Self> {
-        let index = config.subnets.index_of(binding.address)?;
+        let index = config.subnets.index_of(binding.at())?;
         let subnet = config.subnets.get(usize::from(index))?;
         let reserved = config.reservations.find(config.subnets.network_of(index), &Client(binding));
         let mut overlays = Overlays::default();

@@ -7,8 +7,8 @@ use arrayvec::ArrayVec;
 use super::{DropReason, Ingress, Request, balance, decide::is_host};
 use crate::{
     class::{ClassSet, Packet},
-    config::{Config, IdKind, Identified, Identity, Subnet, Vrf},
-    lease::{BindingState, ClientKey, HwAddress, LeaseTable},
+    config::{Anywhere, Config, IdKind, Identified, Identity, Subnet},
+    lease::{BindingState, ClientKey, HwAddress, LeaseTable, Space, SpacedAddress},
     wire::{dhcp::Header, options::MAX_OPTION_DATA},
 };
 
@@ -51,7 +51,7 @@ pub fn locate(
     let subnet = claimed_of_network(subnet, request, config);
     let found = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?;
     let source = server_id(found, ingress).ok_or(DropReason::NoServerId)?;
-    let identity = found.identity;
+    let (identity, space) = (found.identity, found.space);
     if identity == Identity::HwAddress && request.hw.hlen == 0 {
         return Err(DropReason::NoClientIdentity);
     }
@@ -59,7 +59,7 @@ pub fn locate(
     let network = config.subnets.network_of(subnet);
     let client = Named { request, flex_id: flex_id(network, request, ingress, config) };
     let found = config.reservations.find(network, &client);
-    let reservation = found.or_else(|| believed_reservation(network, &key, request, now_s, config, leases));
+    let reservation = found.or_else(|| believed_reservation(network, space, &key, request, now_s, config, leases));
     Ok(Place { subnet, key, reservation, identity, server_id: request.routing.server_id.unwrap_or(source), source })
 }
 
@@ -67,6 +67,7 @@ pub fn locate(
 /// address bound that is reserved for a circuit is believed to be on it.
 fn believed_reservation(
     network: u16,
+    space: Space,
     key: &ClientKey,
     request: &Request<'_>,
     now_s: u32,
@@ -78,7 +79,7 @@ fn believed_reservation(
     if ciaddr.is_unspecified() || !reservations.has_circuits(network) {
         return None;
     }
-    let number = reservations.of_address(ciaddr)?;
+    let number = reservations.of_address(SpacedAddress::new(space, ciaddr))?;
     let is_of_circuit = reservations.get(number)?.kind().is_of_relay_agent();
     let lease = leases.find(key, now_s).filter(|_| is_of_circuit)?;
     (lease.state == BindingState::Bound && lease.address == ciaddr).then_some(number)
@@ -88,7 +89,9 @@ fn believed_reservation(
 fn claimed_of_network(subnet: u16, request: &Request<'_>, config: &Config) -> u16 {
     let network = config.subnets.network(subnet);
     let (Some(&first), 2..) = (network.first(), network.len()) else { return subnet };
-    let claimed = request.claimed_address().and_then(|address| config.subnets.index_of(address));
+    let space = config.subnets.get(usize::from(first)).map_or(Space::GLOBAL, |subnet| subnet.space);
+    let claimed = request.claimed_address().map(|address| SpacedAddress::new(space, address));
+    let claimed = claimed.and_then(|at| config.subnets.index_of(at));
     claimed.filter(|claimed| network.binary_search(claimed).is_ok()).unwrap_or(first)
 }
 
@@ -128,10 +131,10 @@ fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &
 /// The subnet of a request, as an index (RFC 2131 4.3.1 and 4.3.2).
 ///
 /// - Relayed: the one that the link selection sub-option names (RFC 3527), else the client's own subnet selection option
-///   where clients may choose (RFC 3011), else the one that the relay agent's address is in; within the VPN that the virtual
-///   subnet selection sub-option names (RFC 6607), or outside of all VPNs.
+///   where clients may choose (RFC 3011), else the one that the relay agent's address is in; in the address space of the VPN that
+///   the virtual subnet selection sub-option names (RFC 6607), or outside of all VPNs.
 /// - Unicast (RENEWING, RELEASE, INFORM): the one that `ciaddr` is in; the client may be behind routers, which leave no
-///   `giaddr`, and "the DHCP server will trust the value in 'ciaddr'".
+///   `giaddr`, and "the DHCP server will trust the value in 'ciaddr'". In which space: see [`of_ciaddr`].
 /// - Otherwise one of the interface's own: one that names both VLANs of the frame, else one that names the outer, else one that
 ///   names none. A broadcast never leads to a subnet elsewhere, whatever `ciaddr` says: the client is on this link now.
 ///
@@ -139,27 +142,51 @@ fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &
 fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<u16> {
     let subnets = &config.subnets;
     let chosen = subnet_selection(request, config);
+    let selected = match virtual_subnet(request, config) {
+        Selected::Unknown => return None,
+        Selected::Nothing => None,
+        Selected::It(space) => Some(space),
+    };
     if request.is_relayed() {
-        let vrf = virtual_subnet(request, config)?;
-        let index = match request.routing.link_selection.or(chosen) {
-            Some(link) => subnets.index_of(link)?,
+        let at = |address| SpacedAddress::new(selected.unwrap_or_default(), address);
+        return match request.routing.link_selection.or(chosen) {
+            Some(link) => subnets.index_of(at(link)),
             None => {
                 let relay = |index: &u16| is_host(&subnets[usize::from(*index)].prefix, request.giaddr);
-                subnets.index_of(request.giaddr).filter(relay)?
+                subnets.index_of(at(request.giaddr)).filter(relay)
             }
         };
-        return (subnets[usize::from(index)].vrf == vrf).then_some(index);
     }
+    let on_link = || subnets.on_link(ingress.name, ingress.vlans);
+    // The link is in a VPN when what is on it is.
+    let space = selected.unwrap_or_else(|| match subnets.vrfs().is_empty() {
+        true => Space::GLOBAL,
+        false => on_link().and_then(|index| subnets.get(usize::from(index))).map_or(Space::GLOBAL, |here| here.space),
+    });
     if let Some(link) = chosen {
-        return subnets.index_of(link);
+        return subnets.index_of(SpacedAddress::new(space, link));
     }
-    if !request.destination.is_broadcast()
-        && !request.ciaddr.is_unspecified()
-        && let Some(index) = subnets.index_of(request.ciaddr)
-    {
-        return Some(index);
+    if !request.destination.is_broadcast() && !request.ciaddr.is_unspecified() {
+        match of_ciaddr(SpacedAddress::new(space, request.ciaddr), selected.is_some(), config) {
+            Anywhere::In(index) => return Some(index),
+            Anywhere::Several => return None,
+            Anywhere::Nowhere => {}
+        }
     }
-    subnets.on_link(ingress.name, ingress.vlans)
+    on_link().filter(|index| subnets.get(usize::from(*index)).is_some_and(|here| here.space == space))
+}
+
+/// The subnet of the address that a client unicasts from, where no relay agent says which VPN it is in: the one of its link's space,
+/// or of the space that it names itself. What comes in outside of all VPNs may still be from a subnet in one: from the only one
+/// that has the address. Of several nobody can tell which is meant, and an answer on a guess could take an address from the client
+/// of another VPN: such a client hears nothing, and rebinds through its relay agent, which says so. (With the server identifier
+/// override of RFC 5107 its renewals go there in the first place.)
+fn of_ciaddr(at: SpacedAddress, is_selected: bool, config: &Config) -> Anywhere {
+    match config.subnets.index_of(at) {
+        Some(index) => Anywhere::In(index),
+        None if at.space == Space::GLOBAL && !is_selected => config.subnets.anywhere(at.address),
+        None => Anywhere::Nowhere,
+    }
 }
 
 /// The subnet that a client chooses itself, where it may (RFC 3011).
@@ -167,28 +194,39 @@ pub(super) fn subnet_selection(request: &Request<'_>, config: &Config) -> Option
     request.subnet_selection.filter(|_| config.client_subnet_selection)
 }
 
-/// The VPN that a request belongs to; `None`: one that no subnet is in. Without subnets in VPNs nobody's word on them is
-/// heard, as by a server that knows nothing of RFC 6607.
-fn virtual_subnet(request: &Request<'_>, config: &Config) -> Option<Vrf> {
-    if !config.subnets.has_vrfs() {
-        return Some(Vrf::GLOBAL);
+/// What a request says of its VPN.
+enum Selected {
+    /// Nothing, or nothing that is heard.
+    Nothing,
+    /// One that no subnet is in.
+    Unknown,
+    /// The address space of one, or the one outside of all.
+    It(Space),
+}
+
+/// The VPN that a request names: its relay agent's word goes before its client's own (RFC 6607 7.3). Without subnets in VPNs
+/// nobody's word on them is heard, as by a server that knows nothing of RFC 6607.
+fn virtual_subnet(request: &Request<'_>, config: &Config) -> Selected {
+    let vrfs = config.subnets.vrfs();
+    if vrfs.is_empty() {
+        return Selected::Nothing;
     }
     let own = || request.virtual_subnet.filter(|_| config.client_subnet_selection);
     match request.routing.virtual_subnet.or_else(own) {
-        None => Some(Vrf::GLOBAL),
-        Some(id) => config.subnets.vrf(id),
+        None => Selected::Nothing,
+        Some(id) => vrfs.selected(id).map_or(Selected::Unknown, Selected::It),
     }
 }
 
 /// The virtual subnet selection of the client's own that a reply has a copy of (RFC 6607 6): one that was acted on.
 pub fn virtual_subnet_echo<'a>(request: &Request<'a>, config: &Config) -> Option<&'a [u8]> {
-    request.virtual_subnet.filter(|_| config.client_subnet_selection && config.subnets.has_vrfs())
+    request.virtual_subnet.filter(|_| config.client_subnet_selection && !config.subnets.vrfs().is_empty())
 }
 
 /// Whether a reply's option 82 is without the VSS-Control sub-option: its lack tells the relay agent that its virtual subnet
 /// selection was acted on (RFC 6607 6).
 pub fn takes_out_vss_control(request: &Request<'_>, config: &Config) -> bool {
-    request.routing.virtual_subnet.is_some() && config.subnets.has_vrfs()
+    request.routing.virtual_subnet.is_some() && !config.subnets.vrfs().is_empty()
 }
 
 /// The server identifier in a subnet: the configured one, else an address of the interface, best one inside the subnet.

@@ -10,10 +10,10 @@ use etherparse::{IpNumber, Ipv4Header, NetSlice, SlicedPacket, TransportSlice, U
 use crate::{
     config::{
         Access, AddressRange, ClassTable, Config, Durability, Identity, LeaseTimes, OptionBlob, OptionSet,
-        Reservations, Subnet, Subnets, Vrf,
+        Reservations, Subnet, Subnets,
     },
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
     wire::{
         dhcp::{MAGIC_COOKIE, MessageType},
         link::partial_udp_checksum,
@@ -66,7 +66,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
             renewal_slack_permille: 0,
         },
         authoritative: false,
-        vrf: Vrf::GLOBAL,
+        space: Space::GLOBAL,
         identity: Identity::ClientId,
         min_secs: 0,
         rapid_commit: false,
@@ -325,6 +325,7 @@ pub(crate) struct Answer {
     /// A parked one must not leave from then on.
     pub(crate) until_s: Option<u32>,
     pub(crate) ethernet_destination: [u8; 6],
+    pub(crate) source: Ipv4Addr,
     pub(crate) destination: Ipv4Addr,
     pub(crate) port: u16,
     pub(crate) message: v4::Message,
@@ -358,20 +359,24 @@ impl Answer {
         let options = if has_cookie { read_options(&payload[240..]) } else { Vec::new() };
         if options.iter().any(|(code, _)| *code == code::MESSAGE_TYPE) {
             assert_eq!(options[0].0, code::MESSAGE_TYPE, "the type comes first");
-            assert!(options.iter().any(|(code, _)| *code == code::SERVER_ID), "each reply has a server identifier");
+            let tells_nothing = [MessageType::LeaseUnassigned, MessageType::LeaseUnknown].map(u8::from);
+            let has_id = options.iter().any(|(code, _)| *code == code::SERVER_ID);
+            assert_eq!(has_id, !tells_nothing.contains(&options[0].1[0]), "each other reply has a server identifier");
         } else {
             let dhcps_own = |code: u8| (50..=61).contains(&code) && code != code::VENDOR_CLASS_ID;
             assert!(options.iter().all(|(code, _)| !dhcps_own(*code)), "a BOOTP reply has no option of DHCP's own");
         }
         for (i, (code, _)) in options.iter().enumerate() {
             let parts = options[..i].iter().filter(|(earlier, _)| earlier == code);
-            assert!(parts.into_iter().all(|(_, data)| data.len() == 255), "option {code} twice, and not in parts");
+            let whole = if *code == code::ASSOCIATED_IP { 252 } else { 255 };
+            assert!(parts.into_iter().all(|(_, data)| data.len() == whole), "option {code} twice, and not in parts");
         }
         Self {
             frame: frame.to_vec(),
             parked,
             until_s: None,
             ethernet_destination: frame[..6].try_into().unwrap(),
+            source: header.source.into(),
             destination: header.destination.into(),
             port: udp.destination_port(),
             message,
@@ -439,7 +444,7 @@ impl Bed {
     pub(crate) fn with_lane(change: impl FnOnce(&mut Config), lane: FakeLane) -> Self {
         let mut config = config();
         change(&mut config);
-        config.subnets = Subnets::new(config.subnets.to_vec()).with_vrfs(config.subnets.vrfs().to_vec());
+        config.subnets = Subnets::new(config.subnets.to_vec()).with_vrfs(config.subnets.vrfs().clone());
         let leases = Arc::new(config.lease_table([1, 2]));
         let counters = Arc::new(Counters::default());
         let port = Arc::new(SharedPort::new(Port {

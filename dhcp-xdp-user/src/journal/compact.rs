@@ -87,8 +87,8 @@ pub(super) fn batch(links: &[Link]) -> Vec<Link> {
 #[derive(Default)]
 struct Delta {
     bytes: Vec<Bytes>,
-    /// Address, generation, and place of its base record in `bytes`.
-    entries: Vec<(u32, u32, u32)>,
+    /// Address as its number, generation, and place of its base record in `bytes`.
+    entries: Vec<(u64, u32, u32)>,
     next: usize,
 }
 
@@ -138,7 +138,7 @@ impl Delta {
         });
     }
 
-    fn peek(&self) -> Option<(u32, u32)> {
+    fn peek(&self) -> Option<(u64, u32)> {
         self.entries.get(self.next).map(|(address, generation, _)| (*address, *generation))
     }
 
@@ -190,6 +190,12 @@ impl Compaction {
         let records = unread.iter().map(|link| link.len as usize / RECORD).sum();
         let delta = Delta { bytes: Vec::with_capacity(records), ..Delta::default() };
         Ok(Self { replaced: links, unread: unread.into_iter(), delta, old, head: None, writer, moment })
+    }
+
+    /// The number of the last file that it replaces.
+    #[cfg(test)]
+    pub fn last(&self) -> u64 {
+        self.replaced.last().map_or(0, |link| link.header.number)
     }
 
     /// Reads a segment, or writes a piece.

@@ -516,8 +516,8 @@ impl Follower {
             offset += RECORD as u64;
             let binding = match record::decode(bytes, reading.seed) {
                 // A change that this read ends in is read again.
-                Some(Record::Continuation { address, generation, part, bytes }) => {
-                    parts.add((address, generation), part, bytes);
+                Some(Record::Continuation { at, generation, part, bytes }) => {
+                    parts.add((at, generation), part, bytes);
                     continue;
                 }
                 Some(Record::Marker { moment, .. }) => {
@@ -526,7 +526,7 @@ impl Follower {
                     continue;
                 }
                 Some(Record::Base { lease, hw, tail, start }) => {
-                    let whole = parts.complete((lease.address, lease.generation), start, tail.len());
+                    let whole = parts.complete((lease.at(), lease.generation), start, tail.len());
                     whole.and_then(|whole| tail.binding(&lease, &hw, &whole))
                 }
                 None => None,

@@ -9,7 +9,6 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
-    net::Ipv4Addr,
     path::{Path, PathBuf},
 };
 
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{
     clock::Moment,
-    lease::{Binding, BindingState, is_current},
+    lease::{Binding, BindingState, SpacedAddress, is_current},
 };
 
 /// What became of the leases.
@@ -41,7 +40,7 @@ pub struct Imported {
 pub enum NotImported {
     /// The address was there before.
     #[error("address {0} comes a second time; every address once")]
-    Twice(Ipv4Addr),
+    Twice(SpacedAddress),
     /// The journal has a lease or a quarantine of the address that has not ended.
     #[error(
         "address {address}: the journal here has it {} until {}; expected no lease of it, or the same client's \
@@ -51,7 +50,7 @@ pub enum NotImported {
     )]
     Taken {
         /// The address.
-        address: Ipv4Addr,
+        address: SpacedAddress,
         /// As the journal has it.
         state: BindingState,
         /// Until when, seconds since 1970-01-01 UTC.
@@ -65,7 +64,7 @@ pub enum NotImported {
 /// Leases on their way into a journal that no server holds meanwhile. Dropped before [`finish`](Self::finish), it leaves nothing.
 pub struct Import {
     dir: PathBuf,
-    known: HashMap<Ipv4Addr, Known>,
+    known: HashMap<SpacedAddress, Known>,
     seen: Addresses,
     end: End,
     pub(super) segment: Option<WholeSegment>,
@@ -94,11 +93,11 @@ impl Import {
         let disk = DirectoryDisk::new(dir);
         let lock = lock(&disk)?;
         let found = recovery::find(&disk)?;
-        let mut known: HashMap<Ipv4Addr, Known> = HashMap::new();
+        let mut known: HashMap<SpacedAddress, Known> = HashMap::new();
         found.replay(&disk, |binding| {
-            let is_old = known.get(&binding.address).is_some_and(|it| !is_current(binding.generation, it.generation));
+            let is_old = known.get(&binding.at()).is_some_and(|it| !is_current(binding.generation, it.generation));
             if !is_old {
-                known.insert(binding.address, Known::of(binding));
+                known.insert(binding.at(), Known::of(binding));
             }
         })?;
         Ok(Self {
@@ -119,18 +118,18 @@ impl Import {
     /// # Errors
     /// [`NotImported`]. Others can still be added, unless it is the disk that refuses.
     pub fn add(&mut self, binding: &Binding) -> Result<(), NotImported> {
-        if !self.seen.insert(binding.address) {
-            return Err(NotImported::Twice(binding.address));
+        if !self.seen.insert(binding.at()) {
+            return Err(NotImported::Twice(binding.at()));
         }
         let mut generation = 1;
-        if let Some(known) = self.known.get(&binding.address) {
+        if let Some(known) = self.known.get(&binding.at()) {
             if known.says_all_of(binding, self.now_s) {
                 self.imported.known += 1;
                 return Ok(());
             }
             if known.contradicts(binding, self.now_s) && !self.replaces {
                 let Known { state, expires_s, .. } = *known;
-                return Err(NotImported::Taken { address: binding.address, state, expires_s });
+                return Err(NotImported::Taken { address: binding.at(), state, expires_s });
             }
             generation = known.generation.wrapping_add(1);
         }
@@ -147,7 +146,8 @@ impl Import {
     fn open(&self) -> Result<WholeSegment, JournalError> {
         let name = segment::unfinished_name(self.end.next);
         let (number, seed, previous) = (self.end.next, segment::random_seed(), self.end.last);
-        let header = Header { kind: Kind::Segment, number, seed, previous, carries: false };
+        let header =
+            Header { kind: Kind::Segment, number, seed, previous, carries: false, carried: Default::default() };
         WholeSegment::begin(&DirectoryDisk::new(&self.dir), header, &name)
             .map_err(JournalError::io(&self.dir, "begin a segment in it"))
     }

@@ -9,7 +9,6 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{self, Read as _},
-    net::Ipv4Addr,
     ops::Range,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -24,7 +23,7 @@ use super::{
     recovery::Parts,
     segment::{self, Header, Kind, NoHeader, VERSION},
 };
-use crate::lease::{Binding, BindingState, is_current};
+use crate::lease::{Binding, BindingState, SpacedAddress, is_current};
 
 const SIZE: u64 = RECORD as u64;
 /// Bytes read at a time, and the piece that is given up when the disk cannot read it.
@@ -121,7 +120,7 @@ pub struct Inspection {
     /// What is damaged, oldest first.
     pub damage: Vec<Damage>,
     /// Addresses whose last change is probably lost: what is left of a damaged record names them, and nothing after it does.
-    pub suspects: Vec<Ipv4Addr>,
+    pub suspects: Vec<SpacedAddress>,
     /// Most changes that are lost and of which nothing says for certain to which address they belong.
     pub nameless: u64,
     /// The latest end of all leases that can be read, seconds since 1970-01-01 UTC; by then none given before is held.
@@ -176,7 +175,7 @@ pub(super) struct Newest {
     expires_s: u32,
 }
 
-pub(super) type NewestOf = HashMap<Ipv4Addr, Newest>;
+pub(super) type NewestOf = HashMap<SpacedAddress, Newest>;
 
 pub(super) fn look(
     dir: &Path,
@@ -185,7 +184,7 @@ pub(super) fn look(
 ) -> Result<(Survey, NewestOf, Inspection), JournalError> {
     let survey = Survey::of(dir, progress)?;
     let mut newest = NewestOf::new();
-    let mut hints: HashMap<Ipv4Addr, u64> = HashMap::new();
+    let mut hints: HashMap<SpacedAddress, u64> = HashMap::new();
     let mut inspection = survey.begin_inspection();
     let mut before: Vec<Option<u64>> = vec![None; inspection.damage.len()];
     let mut ordinal = 0;
@@ -225,7 +224,8 @@ pub(super) fn look(
         damage.records_after = ordinal - damage.records_before;
     }
     inspection.damage.sort_by(|a, b| (&a.segment, a.offset).cmp(&(&b.segment, b.offset)));
-    let is_suspect = |(address, at): &(&Ipv4Addr, &u64)| newest.get(*address).is_none_or(|known| known.ordinal < **at);
+    let is_suspect =
+        |(address, at): &(&SpacedAddress, &u64)| newest.get(*address).is_none_or(|known| known.ordinal < **at);
     inspection.suspects = hints.iter().filter(is_suspect).map(|(address, _)| *address).collect();
     inspection.suspects.sort_unstable();
     inspection.records = ordinal;
@@ -239,7 +239,7 @@ fn note(newest: &mut NewestOf, binding: &Binding, ordinal: u64, now_s: u32) {
     let Binding { generation, expires_s, .. } = *binding;
     let is_live = binding.state == BindingState::Bound && expires_s > now_s;
     let this = Newest { generation, ordinal, is_live, expires_s };
-    let entry = newest.entry(binding.address).or_insert(this);
+    let entry = newest.entry(binding.at()).or_insert(this);
     if is_current(generation, entry.generation) {
         *entry = this;
     }
@@ -267,9 +267,9 @@ pub(super) enum Found {
     /// A record that is no change was put right.
     PutRight { damage: usize },
     /// At most so many changes cannot be read; the address that what is left of one names.
-    Lost { damage: usize, count: u64, hint: Option<Ipv4Addr> },
+    Lost { damage: usize, count: u64, hint: Option<SpacedAddress> },
     /// A change can be read but for its client identifier, which was in no damaged part.
-    Incomplete { segment: usize, offset: u64, address: Ipv4Addr },
+    Incomplete { segment: usize, offset: u64, address: SpacedAddress },
 }
 
 /// The segments that count, oldest first, and what counts of them.
@@ -631,15 +631,15 @@ impl Replay<'_> {
 
     fn whole(&mut self, offset: u64, record: Record<'_>, mended: Option<usize>) {
         match record {
-            Record::Continuation { address, generation, part, bytes } => {
-                self.parts.add((address, generation), part, bytes);
+            Record::Continuation { at, generation, part, bytes } => {
+                self.parts.add((at, generation), part, bytes);
             }
             Record::Base { lease, hw, tail, start } => {
                 let segment = self.segment;
-                let whole = self.parts.complete((lease.address, lease.generation), start, tail.len());
+                let whole = self.parts.complete((lease.at(), lease.generation), start, tail.len());
                 let found = match whole.and_then(|whole| tail.binding(&lease, &hw, &whole)) {
                     Some(binding) => Found::Change { binding: Box::new(binding), segment, mended },
-                    None => Found::Incomplete { segment, offset, address: lease.address },
+                    None => Found::Incomplete { segment, offset, address: lease.at() },
                 };
                 return (self.each)(found);
             }

@@ -3,12 +3,13 @@
 //! A CRC is linear: a change of some bytes changes it by an amount that depends on them alone. So a record in which one byte
 //! went wrong can be put right, and the number that a segment's checksums start from can be had back from any whole record.
 
-use std::{collections::HashMap, net::Ipv4Addr, sync::OnceLock};
+use std::{collections::HashMap, sync::OnceLock};
 
 use super::{
     record::{self, Bytes, RECORD, Record},
     segment::Header,
 };
+use crate::lease::SpacedAddress;
 
 /// Castagnoli's polynomial, bits reversed (RFC 3720 12.1).
 const POLYNOMIAL: u32 = 0x82f6_3b78;
@@ -82,15 +83,15 @@ pub(super) fn common_seed<'a>(records: impl Iterator<Item = &'a Bytes>) -> Optio
 }
 
 /// The address in a record that cannot be trusted, if it looks like part of a change.
-pub(super) fn hint(bytes: &Bytes) -> Option<Ipv4Addr> {
+pub(super) fn hint(bytes: &Bytes) -> Option<SpacedAddress> {
     let mut guess = *bytes;
     record::seal(&mut guess, 0);
-    let address = match record::decode(&guess, 0)? {
-        Record::Base { lease, hw, .. } if hw.hlen <= 16 => lease.address,
-        Record::Continuation { address, .. } => address,
+    let at = match record::decode(&guess, 0)? {
+        Record::Base { lease, hw, .. } if hw.hlen <= 16 => lease.at(),
+        Record::Continuation { at, .. } => at,
         _ => return None,
     };
-    (!address.is_unspecified()).then_some(address)
+    (!at.address.is_unspecified()).then_some(at)
 }
 
 fn stored(bytes: &Bytes) -> u32 {

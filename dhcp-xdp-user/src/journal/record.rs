@@ -3,22 +3,21 @@
 //!
 //! ```text
 //! base          crc 4 | kind, agent << 3, limits << 4 1 | htype 1 | hlen 1 | client id length 1 | address 4 | generation 4 | started_s 4 |
-//!               expires_s 4 | chaddr 16 | address space 2 (0) | tail, first 22
-//! continuation  crc 4 | kind 1 | part 1 | 0 2 | address 4 | generation 4 | tail, next 48
+//!               expires_s 4 | chaddr 16 | address space 2 | tail, first 22
+//! continuation  crc 4 | kind 1 | part 1 | address space 2 | address 4 | generation 4 | tail, next 48
 //! marker        crc 4 | kind 1 | 0 3 | durable bytes 8 | lease time 4 | wall clock 4 | boot time 8, ms | boot id 16 |
 //!               ms of lease time 2 | ms of wall clock 2 | 0 12
 //! ```
 //! The tail is, where the agent's bit is set, a byte with the length of the relay agent information; the client identifier;
 //! of 16 bytes each, what the lease counts against; and the relay agent information. Continuations stand right before
-//! their base record, in the same group, so that a base that can be read is whole.
-
-use std::net::Ipv4Addr;
+//! their base record, in the same group, so that a base that can be read is whole. The global address space is 0, which version 2
+//! of the format, that knew no other, has in its place.
 
 use arrayvec::ArrayVec;
 
 use crate::{
     clock::Moment,
-    lease::{Binding, BindingState, HwAddress, Kept, Lease, LimitKey, MAX_LIMITS},
+    lease::{Binding, BindingState, HwAddress, Kept, Lease, LimitKey, MAX_LIMITS, Space, SpacedAddress},
 };
 
 /// Bytes of a record.
@@ -54,7 +53,7 @@ pub(super) enum Record<'a> {
     /// A binding's change, with the first bytes of its tail.
     Base { lease: Lease, hw: HwAddress, tail: Tail, start: &'a [u8] },
     /// More of a tail: part 1, 2, …
-    Continuation { address: Ipv4Addr, generation: u32, part: u8, bytes: &'a [u8] },
+    Continuation { at: SpacedAddress, generation: u32, part: u8, bytes: &'a [u8] },
     /// Start of a group: this many bytes of the segment were durable when it was written, and what time it was.
     Marker { durable: u64, moment: Moment },
 }
@@ -113,9 +112,11 @@ pub(super) fn encode(lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept
     };
     let (inline, rest) = tail.split_at(tail.len().min(INLINE));
     let address = u32::from(lease.address).to_le_bytes();
+    let space = lease.space.0.to_le_bytes();
     for (part, chunk) in (1u8..).zip(rest.chunks(PART)) {
         let mut bytes = [0; RECORD];
         put(&mut bytes, 4, &[CONTINUATION, part]);
+        put(&mut bytes, 6, &space);
         put(&mut bytes, 8, &address);
         put(&mut bytes, 12, &lease.generation.to_le_bytes());
         put(&mut bytes, 16, chunk);
@@ -129,6 +130,7 @@ pub(super) fn encode(lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept
     put(&mut bytes, 16, &lease.started_s.to_le_bytes());
     put(&mut bytes, 20, &lease.expires_s.to_le_bytes());
     put(&mut bytes, 24, &hw.chaddr);
+    put(&mut bytes, 40, &space);
     put(&mut bytes, 42, inline);
     each(bytes);
 }
@@ -189,17 +191,22 @@ fn u32_at(bytes: &Bytes, at: usize) -> u32 {
     u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]))
 }
 
+fn space_at(bytes: &Bytes, at: usize) -> Space {
+    Space(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+}
+
 /// Reads a record; `None` when its checksum or its kind is wrong.
 pub(super) fn decode(bytes: &Bytes, seed: u32) -> Option<Record<'_>> {
     if u32_at(bytes, 0) != crc32c::crc32c_append(seed, &bytes[4..]) {
         return None;
     }
-    let address = Ipv4Addr::from(u32_at(bytes, 8));
+    let address = u32_at(bytes, 8).into();
     let generation = u32_at(bytes, 12);
     let state = match bytes[4] {
         MARKER => return Some(marked(bytes)),
         CONTINUATION => {
-            return Some(Record::Continuation { address, generation, part: bytes[5], bytes: &bytes[16..] });
+            let at = SpacedAddress::new(space_at(bytes, 6), address);
+            return Some(Record::Continuation { at, generation, part: bytes[5], bytes: &bytes[16..] });
         }
         kind => match kind & (AGENT - 1) {
             2 => BindingState::Bound,
@@ -214,7 +221,8 @@ pub(super) fn decode(bytes: &Bytes, seed: u32) -> Option<Record<'_>> {
     if usize::from(tail.limits) > MAX_LIMITS {
         return None;
     }
-    let lease = Lease { address, state, generation, started_s: u32_at(bytes, 16), expires_s: u32_at(bytes, 20) };
+    let (space, started_s, expires_s) = (space_at(bytes, 40), u32_at(bytes, 16), u32_at(bytes, 20));
+    let lease = Lease { space, address, state, generation, started_s, expires_s };
     let hw = HwAddress { htype: bytes[5], hlen: bytes[6], chaddr: std::array::from_fn(|i| bytes[24 + i]) };
     Some(Record::Base { lease, hw, tail, start: &bytes[42..42 + tail.len().min(INLINE)] })
 }

@@ -6,7 +6,6 @@
 //! generations, and finds older ones outdated at a glance.
 
 use std::{
-    net::Ipv4Addr,
     ops::Range,
     sync::{
         Mutex, PoisonError,
@@ -20,11 +19,12 @@ use super::{
     Disk, JournalError,
     chain::{self, End, Link},
     record::{Bytes, MAX_RECORDS, MAX_TAIL, RECORD, Record},
+    segment::Carried,
     snapshot::Assembly,
 };
 use crate::{
     clock::Moment,
-    lease::{Binding, LeaseTable},
+    lease::{Binding, LeaseTable, SpacedAddress},
 };
 
 /// Bytes of a file that a thread takes on at a time.
@@ -89,6 +89,17 @@ impl Found {
             sure => Some((link.header.number, *sure)),
         });
         Ok(End { last, next })
+    }
+
+    /// What [`unsure`](Self::unsure) hands out.
+    pub fn carried(&self, disk: &dyn Disk) -> Result<Carried, JournalError> {
+        let first = self.files.iter().find(|file| file.sure < file.end);
+        let mut carried = Carried { records: 0, from: first.map_or(0, |file| file.link.header.number) };
+        self.unsure(disk, |records| {
+            carried.records += records.len() as u64;
+            Ok(())
+        })?;
+        Ok(carried)
     }
 
     /// Hands out the records of changes that count and may not be durable, oldest first.
@@ -211,12 +222,12 @@ fn replay(
     let file = link.open(disk)?;
     link.scan(disk, &*file, Link::lead_in(range.start)..range.end, buffer, |offset, record, _| {
         match record {
-            Some(Record::Continuation { address, generation, part, bytes }) => {
-                parts.add((address, generation), part, bytes);
+            Some(Record::Continuation { at, generation, part, bytes }) => {
+                parts.add((at, generation), part, bytes);
             }
             Some(Record::Base { .. }) if offset < range.start => {}
             Some(Record::Base { lease, hw, tail, start }) => {
-                let whole = parts.complete((lease.address, lease.generation), start, tail.len());
+                let whole = parts.complete((lease.at(), lease.generation), start, tail.len());
                 match whole.and_then(|whole| tail.binding(&lease, &hw, &whole)) {
                     Some(binding) => {
                         each(&binding);
@@ -236,13 +247,13 @@ fn replay(
 /// The continuations of the change that is being read.
 #[derive(Default)]
 pub(super) struct Parts {
-    of: Option<(Ipv4Addr, u32)>,
+    of: Option<(SpacedAddress, u32)>,
     count: u8,
     bytes: ArrayVec<u8, { MAX_RECORDS * RECORD }>,
 }
 
 impl Parts {
-    pub fn add(&mut self, of: (Ipv4Addr, u32), part: u8, bytes: &[u8]) {
+    pub fn add(&mut self, of: (SpacedAddress, u32), part: u8, bytes: &[u8]) {
         if part == 1 {
             self.of = Some(of);
             self.count = 0;
@@ -257,7 +268,7 @@ impl Parts {
     }
 
     /// The whole tail of a base record that holds its start; `None` when parts are missing.
-    pub fn complete(&mut self, of: (Ipv4Addr, u32), start: &[u8], len: usize) -> Option<ArrayVec<u8, MAX_TAIL>> {
+    pub fn complete(&mut self, of: (SpacedAddress, u32), start: &[u8], len: usize) -> Option<ArrayVec<u8, MAX_TAIL>> {
         let mut tail = ArrayVec::new();
         tail.try_extend_from_slice(start).ok()?;
         let missing = len.saturating_sub(start.len());

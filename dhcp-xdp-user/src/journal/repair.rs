@@ -120,7 +120,8 @@ impl Repair {
             _ => {}
         }
         let (number, seed) = (self.number, segment::random_seed());
-        let header = Header { kind: Kind::Segment, number, seed, previous: None, carries: true };
+        let header =
+            Header { kind: Kind::Segment, number, seed, previous: None, carries: true, carried: Default::default() };
         let written = self.write_to(&name, header, progress);
         if written.is_err() {
             // Of no use, and the disk may be full.
@@ -136,7 +137,7 @@ impl Repair {
         let (mut ordinal, mut failed) = (0, None);
         self.survey.replay(progress, &mut |found| {
             let Found::Change { binding, .. } = found else { return };
-            if failed.is_none() && self.newest.get(&binding.address).is_some_and(|newest| newest.ordinal == ordinal) {
+            if failed.is_none() && self.newest.get(&binding.at()).is_some_and(|newest| newest.ordinal == ordinal) {
                 failed = snapshot.add(&binding).err();
             }
             ordinal += 1;

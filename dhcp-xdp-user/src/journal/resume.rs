@@ -1,10 +1,11 @@
 //! Where a follower goes on that was stopped in a former life of the server: what of the files of that life, and of later ones, it
 //! has not seen.
 //!
-//! A life begins with a segment that carries over what of the former life's segments may not be durable, their *tails*: what
-//! can be read of them beyond what counts. Some of that the follower had already when it was stopped, and what the disk failed to
-//! take is also in the next segment of the same life. So of what is carried over it gets what it has not had, and will not have, from
-//! elsewhere: to know that, the files since the first tail are read once more, which mostly is the last group of one file.
+//! A life begins with a segment that carries over what may not be durable of the former life's. Some of that the follower had
+//! already when it was stopped, and what the disk failed to take is also in a later segment of the same life. So of what is
+//! carried over it gets what it has not had, and will not have, from elsewhere: to know that, the files that it came from are
+//! read once more, which mostly is the last group of one file. (Not so where nothing waits for the disk: what a follower had of it and two power
+//! cuts in a row took from the disk comes twice.)
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -16,13 +17,13 @@ use super::{
     chain::{self, Link},
     follow::Position,
     record::RECORD,
-    segment::Kind,
+    segment::{Carried, Kind},
     snapshot::Assembly,
 };
 use crate::lease::Binding;
 
-/// What makes a change of one life different from all others: address and generation.
-type Key = (u32, u32);
+/// What makes a change of one life different from all others: the number of its address, and its generation.
+type Key = (u64, u32);
 
 /// What a follower has to read before it is at this life's first segment, which is the last piece.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl Known {
         if self.0.is_empty() {
             return false;
         }
-        let key = (u32::from(binding.address), binding.generation);
+        let key = (binding.at().number(), binding.generation);
         let Some(count) = self.0.get_mut(&key) else { return false };
         *count -= 1;
         if *count == 0 {
@@ -75,17 +76,18 @@ pub(super) fn plan(disk: &dyn Disk, from: Option<Position>, own: Option<u64>) ->
     let chain = chain::walk(disk)?;
     let own = own.unwrap_or(u64::MAX);
     let Some(first) = from.map_or(Some(0), |from| find(&chain, from)) else { return Ok(None) };
+    // What was carried over once may be carried over again.
+    let mut elsewhere = HashSet::new();
     let mut plan = Plan { needs: from.map_or(0, |from| from.segment), ..Plan::default() };
     for (at, link) in chain.iter().enumerate().skip(first).take_while(|(_, link)| link.header.number <= own) {
         let header = &link.header;
         let start = from.filter(|from| from.segment == header.number).map_or(0, |from| from.offset);
         let mut known = Known::default();
         if header.carries && header.kind == Kind::Segment && from.is_none_or(|from| from.segment < header.number) {
-            let before = &chain[..at];
-            let life = before.iter().rposition(|link| link.header.carries).unwrap_or(0);
-            let needs;
-            (known, needs) = known_before(disk, &before[life..], from)?;
-            plan.needs = plan.needs.min(needs);
+            known = known_to(disk, &chain[..at], link, from, &mut elsewhere)?;
+            if !known.is_empty() {
+                plan.needs = plan.needs.min(header.carried.from);
+            }
         }
         plan.pieces.push_back(Piece {
             name: link.name.clone(),
@@ -108,54 +110,60 @@ fn find(chain: &[Link], from: Position) -> Option<usize> {
     (is_it || is_left_out).then_some(at)
 }
 
-/// What of the tails of a life's files is handed out from elsewhere, or twice; and the first file that has one.
-fn known_before(disk: &dyn Disk, life: &[Link], from: Option<Position>) -> Result<(Known, u64), JournalError> {
+/// What a segment carries over and is handed out from `elsewhere`, which grows, or twice.
+fn known_to(
+    disk: &dyn Disk,
+    before: &[Link],
+    link: &Link,
+    from: Option<Position>,
+    elsewhere: &mut HashSet<Key>,
+) -> Result<Known, JournalError> {
+    let Carried { records, from: first } = link.header.carried;
     let mut carried: HashMap<Key, u32> = HashMap::new();
-    let mut elsewhere: HashSet<Key> = HashSet::new();
-    let mut first = None;
-    for (at, link) in life.iter().enumerate().filter(|(_, link)| link.header.kind == Kind::Segment) {
-        let Some(limit) = link.limit.filter(|limit| *limit < link.whole()) else { continue };
-        changes(disk, link, limit.max(RECORD as u64)..link.whole(), |offset, key| {
+    let mut left = records;
+    changes(disk, link, RECORD as u64..link.whole(), |_, key, records| {
+        // They come first.
+        if left > 0 {
             *carried.entry(key).or_default() += 1;
-            let number = link.header.number;
-            if from.is_some_and(|from| number < from.segment || number == from.segment && offset < from.offset) {
-                elsewhere.insert(key);
-            }
-        })?;
-        if !carried.is_empty() {
-            first = first.or(Some(at));
         }
+        left = left.saturating_sub(records);
+        left > 0
+    })?;
+    if carried.is_empty() {
+        return Ok(Known::default());
     }
-    let Some(first) = first else { return Ok((Known::default(), u64::MAX)) };
-    for link in &life[first + 1..] {
-        changes(disk, link, RECORD as u64..link.limit.unwrap_or(link.whole()), |_, key| {
+    for link in before.iter().filter(|link| link.header.number >= first) {
+        let end = link.limit.unwrap_or(link.whole());
+        // Where it was stopped it had what was durable, whatever the next start took for certain.
+        let end = from.filter(|from| from.segment == link.header.number).map_or(end, |from| end.max(from.offset));
+        changes(disk, link, RECORD as u64..end.min(link.whole()), |_, key, _| {
             if carried.contains_key(&key) {
                 elsewhere.insert(key);
             }
+            true
         })?;
     }
     carried.retain(|key, count| {
         *count -= u32::from(!elsewhere.contains(key));
         *count > 0
     });
-    Ok((Known(carried), life[first].header.number))
+    Ok(Known(carried))
 }
 
-/// The changes in a part of a file, with where each ends, up to the first bad record.
+/// The changes in a part of a file, with where each ends and its records, up to the first bad record.
 fn changes(
     disk: &dyn Disk,
     link: &Link,
     range: Range<u64>,
-    mut each: impl FnMut(u64, Key),
+    mut each: impl FnMut(u64, Key, u64) -> bool,
 ) -> Result<(), JournalError> {
     let mut assembly = Assembly::default();
     let file = link.open(disk)?;
     link.scan(disk, &*file, range, &mut Vec::new(), |offset, record, bytes| {
         let Some(record) = record else { return false };
-        if let Ok(Some(key)) = assembly.take(&record, bytes) {
-            each(offset, key);
-            assembly.records();
+        match assembly.take(&record, bytes) {
+            Ok(Some(key)) => each(offset, key, assembly.records().len() as u64),
+            _ => true,
         }
-        true
     })
 }

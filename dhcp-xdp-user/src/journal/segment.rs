@@ -13,7 +13,7 @@ use super::{
 
 const MAGIC: &[u8; 8] = b"dhcpxdpJ";
 /// The format that this program writes, and the newest that it reads. Version 1 had neither snapshots nor the time in its
-/// markers, version 2 no relay agent information; what they wrote is valid in version 3.
+/// markers, version 2 neither address spaces nor relay agent information; what they wrote is valid in version 3.
 pub(super) const VERSION: u16 = 3;
 /// Bytes after which a new segment is begun (few in tests, so that they have several).
 pub(super) const ROTATE_AT: u64 = if cfg!(test) { 512 << 10 } else { 64 << 20 };
@@ -49,6 +49,17 @@ pub(super) struct Header {
     pub previous: Option<(u64, u64)>,
     /// It begins with all that was found behind the durable ends of those before it: nothing there counts any more.
     pub carries: bool,
+    /// What that is, for who follows the journal.
+    pub carried: Carried,
+}
+
+/// What a segment carries over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Carried {
+    /// How many records, without markers: it begins with them.
+    pub records: u64,
+    /// The number of the first segment that they were in.
+    pub from: u64,
 }
 
 /// Why a header is none.
@@ -72,6 +83,8 @@ impl Header {
         let (number, len) = self.previous.unwrap_or((u64::MAX, 0));
         bytes[32..40].copy_from_slice(&number.to_le_bytes());
         bytes[40..48].copy_from_slice(&len.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.carried.records.to_le_bytes());
+        bytes[56..64].copy_from_slice(&self.carried.from.to_le_bytes());
         record::seal(&mut bytes, 0);
         bytes
     }
@@ -98,7 +111,9 @@ impl Header {
             1 => Kind::Snapshot,
             _ => return Err(NoHeader::Bad),
         };
-        Ok(Self { kind, number: u64_at(16), seed, previous, carries: bytes[15] == 1 })
+        // Zero, where an earlier build wrote it.
+        let carried = Carried { records: u64_at(48), from: u64_at(56) };
+        Ok(Self { kind, number: u64_at(16), seed, previous, carries: bytes[15] == 1, carried })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Snapshots: the newest record of each address, in the order of addresses, so that two can be merged as they are read.
+//! Snapshots: the newest record of each address, in the order of address spaces and addresses, so that two can be merged as they are read.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use super::{
     chain::{self, Link, READ_SIZE},
     record::{self, Bytes, MAX_RECORDS, RECORD, Record},
     recovery::Parts,
-    segment::{self, Header, Kind},
+    segment::{self, Carried, Header, Kind},
 };
 use crate::{clock::Moment, lease::Binding};
 
@@ -17,7 +17,8 @@ pub(super) const CHUNK: usize = 256 << 10;
 /// A change as the file has it: its records, continuations first.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
-    pub address: u32,
+    /// [`SpacedAddress::number`](crate::lease::SpacedAddress::number)
+    pub address: u64,
     pub generation: u32,
     pub records: arrayvec::ArrayVec<Bytes, MAX_RECORDS>,
 }
@@ -31,26 +32,26 @@ pub(super) struct Assembly {
 
 impl Assembly {
     /// Takes the next record, decoded and as it is. `Some` when a change is whole; an error when it cannot be.
-    pub fn take(&mut self, record: &Record<'_>, bytes: &Bytes) -> Result<Option<(u32, u32)>, ()> {
+    pub fn take(&mut self, record: &Record<'_>, bytes: &Bytes) -> Result<Option<(u64, u32)>, ()> {
         match record {
             Record::Marker { .. } => Ok(None),
-            Record::Continuation { address, generation, part, bytes: id } => {
+            Record::Continuation { at, generation, part, bytes: id } => {
                 if *part == 1 || self.records.is_full() {
                     self.records.clear();
                 }
-                self.parts.add((*address, *generation), *part, id);
+                self.parts.add((*at, *generation), *part, id);
                 self.records.push(*bytes);
                 Ok(None)
             }
             Record::Base { lease, tail, start, .. } => {
-                let of = (lease.address, lease.generation);
+                let of = (lease.at(), lease.generation);
                 let extra = record::records_of(tail.len()) - 1;
                 self.parts.complete(of, start, tail.len()).ok_or(())?;
                 // Continuations of a change whose base never came may lie before.
                 let surplus = self.records.len().checked_sub(extra).ok_or(())?;
                 self.records.drain(..surplus);
                 self.records.try_push(*bytes).map_err(|_| ())?;
-                Ok(Some((u32::from(lease.address), lease.generation)))
+                Ok(Some((lease.at().number(), lease.generation)))
             }
         }
     }
@@ -70,7 +71,7 @@ pub(super) struct SnapshotReader {
     at: usize,
     offset: u64,
     assembly: Assembly,
-    last: Option<u32>,
+    last: Option<u64>,
 }
 
 impl SnapshotReader {
@@ -131,8 +132,14 @@ impl SnapshotWriter {
             io::ErrorKind::AlreadyExists => disk.remove(&name).and_then(|()| disk.create(&name)),
             _ => Err(error),
         })?;
-        let header =
-            Header { kind: Kind::Snapshot, number, seed: segment::random_seed(), previous: None, carries: true };
+        let header = Header {
+            kind: Kind::Snapshot,
+            number,
+            seed: segment::random_seed(),
+            previous: None,
+            carries: true,
+            carried: Carried::default(),
+        };
         file.append(&header.encode())?;
         Ok(Self { file, header, len: RECORD as u64, buffer: Vec::with_capacity(CHUNK + (MAX_RECORDS + 1) * RECORD) })
     }

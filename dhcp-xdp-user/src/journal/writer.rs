@@ -24,7 +24,7 @@ use super::{
     lane::Lanes,
     record::{self, Bytes, MAX_RECORDS, RECORD},
     recovery,
-    segment::{self, Header, Kind},
+    segment::{self, Carried, Header, Kind},
     status::Shared,
 };
 use crate::{clock::Moment, config::Durability};
@@ -142,7 +142,8 @@ impl Writer {
         let disk = Arc::clone(&writer.disk);
         let fail = |error| JournalError::on(&*disk, None, "begin a journal segment in it")(error);
         let name = segment::unfinished_name(end.next);
-        writer.make_segment(&name, true).map_err(fail)?;
+        let carried = found.carried(&*disk)?;
+        writer.make_segment(&name, Some(carried)).map_err(fail)?;
         let started = writer
             .carry_over(found)
             .and_then(|()| disk.rename(&name, &segment::name(end.next, Kind::Segment)).map_err(fail));
@@ -447,13 +448,20 @@ impl Writer {
             // What the new header says of the former segment's length is to be true.
             open.file.sync()?;
         }
-        self.make_segment(&segment::name(self.end.next, Kind::Segment), false)
+        self.make_segment(&segment::name(self.end.next, Kind::Segment), None)
     }
 
-    fn make_segment(&mut self, name: &str, carries: bool) -> io::Result<()> {
+    fn make_segment(&mut self, name: &str, carried: Option<Carried>) -> io::Result<()> {
         let number = self.end.next;
         let seed = segment::random_seed();
-        let header = Header { kind: Kind::Segment, number, seed, previous: self.end.last, carries };
+        let header = Header {
+            kind: Kind::Segment,
+            number,
+            seed,
+            previous: self.end.last,
+            carries: carried.is_some(),
+            carried: carried.unwrap_or_default(),
+        };
         let mut file = self.disk.create(name).inspect_err(|error| {
             if error.kind() == io::ErrorKind::AlreadyExists {
                 // What an attempt left behind that failed, and could not be removed either.

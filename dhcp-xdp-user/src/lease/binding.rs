@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::{LimitKey, LimitKeys};
+use super::{LimitKey, LimitKeys, Space, SpacedAddress};
 
 /// A client identifier's bytes (RFC 2132 9.14: opaque, 2 to 255 bytes; longer than 255 cannot be in one option).
 pub type ClientId = ArrayVec<u8, 255>;
@@ -65,6 +65,8 @@ impl BindingState {
 /// What a decision needs of a binding: a slot without its client, small enough to pass by value on the hot path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
+    /// The address space.
+    pub space: Space,
     /// The address.
     pub address: Ipv4Addr,
     /// What it is.
@@ -80,6 +82,8 @@ pub struct Lease {
 /// One address and its client: what the journal keeps and listings show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
+    /// The address space.
+    pub space: Space,
     /// The address.
     pub address: Ipv4Addr,
     /// What it is.
@@ -109,26 +113,19 @@ pub struct Kept<'a> {
     pub agent_info: &'a [u8],
 }
 
-impl Binding {
-    /// The binding without its client.
-    pub fn lease(&self) -> Lease {
-        let Self { address, state, generation, started_s, expires_s, .. } = *self;
-        Lease { address, state, generation, started_s, expires_s }
-    }
-
-    /// What else the journal keeps of it.
-    pub fn kept(&self) -> Kept<'_> {
-        Kept { limits: &self.limits, agent_info: &self.agent_info }
-    }
-}
-
 impl Lease {
+    /// What it is of.
+    pub const fn at(&self) -> SpacedAddress {
+        SpacedAddress::new(self.space, self.address)
+    }
+
     /// The lease together with its client, as the journal keeps it. An identifier longer than 255 bytes cannot come from the
     /// wire; it would be cut.
     pub fn of(&self, hw: &HwAddress, client_id: &[u8]) -> Binding {
         let mut id = ClientId::new();
         let _ = id.try_extend_from_slice(&client_id[..client_id.len().min(id.capacity())]);
         Binding {
+            space: self.space,
             address: self.address,
             state: self.state,
             generation: self.generation,
@@ -139,6 +136,24 @@ impl Lease {
             limits: LimitKeys::new(),
             agent_info: AgentInfo::new(),
         }
+    }
+}
+
+impl Binding {
+    /// What it is of.
+    pub const fn at(&self) -> SpacedAddress {
+        SpacedAddress::new(self.space, self.address)
+    }
+
+    /// Without its client.
+    pub const fn lease(&self) -> Lease {
+        let Self { space, address, state, generation, started_s, expires_s, .. } = *self;
+        Lease { space, address, state, generation, started_s, expires_s }
+    }
+
+    /// What else the journal keeps of it.
+    pub fn kept(&self) -> Kept<'_> {
+        Kept { limits: &self.limits, agent_info: &self.agent_info }
     }
 }
 

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 
 use super::{
     BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
-    RestoreError, Stamp,
+    RestoreError, SpacedAddress, Stamp,
     binding::is_current,
     index::{ClientIndex, Entered},
     limit,
@@ -310,7 +310,8 @@ impl LeaseTable {
     ) -> Lease {
         claim.write(&Body { key: client.key, generation, stamp, started_s, hw: HwHead::of(client.hw) });
         self.publish(slot, claim, state, expires_s);
-        Lease { address: self.layout.address_of(slot).0, state, generation, started_s, expires_s }
+        let SpacedAddress { space, address } = self.layout.address_of(slot).0;
+        Lease { space, address, state, generation, started_s, expires_s }
     }
 
     /// Binds `address` to the client until `expires_s`, or as long as it has it already if that is longer. An offer that the
@@ -408,7 +409,7 @@ impl LeaseTable {
     /// Notes where the record of a lease is on its way to the disk, as a later renewal that it covers has to know. Nothing
     /// happens when the lease is another one by now.
     pub fn stamp(&self, lease: &Lease, stamp: Stamp) {
-        if let Some((slot, _)) = self.layout.slot_of(lease.address) {
+        if let Some((slot, _)) = self.layout.slot_of(lease.at()) {
             self.slots[slot as usize].stamp(lease.generation, stamp);
         }
     }
@@ -545,7 +546,8 @@ impl LeaseTable {
         let generation = claim.generation().wrapping_add(1);
         claim.write_span(generation, now_s);
         self.publish(slot, claim, state, expires_s);
-        Lease { address: self.layout.address_of(slot).0, state, generation, started_s: now_s, expires_s }
+        let SpacedAddress { space, address } = self.layout.address_of(slot).0;
+        Lease { space, address, state, generation, started_s: now_s, expires_s }
     }
 
     /// Claims a slot if `wanted` says so of it, tried a few times over.
@@ -565,18 +567,18 @@ impl LeaseTable {
         true
     }
 
-    /// Releases `address` if this client has it bound; the client is remembered. The returned lease is to be journaled.
-    pub fn release(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Option<Lease> {
-        let (slot, _) = self.layout.slot_of(address)?;
+    /// Releases an address if this client has it bound; the client is remembered. The returned lease is to be journaled.
+    pub fn release(&self, key: &ClientKey, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(at.into())?;
         let theirs = |seen: &Seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound;
         let claim = self.claim_if(slot, theirs)?;
         Some(self.end(slot, claim, BindingState::Released, now_s, now_s))
     }
 
-    /// Puts `address` into quarantine until `until_s` if this client has it bound or offered; the client is forgotten. The
+    /// Puts an address into quarantine until `until_s` if this client has it bound or offered; the client is forgotten. The
     /// returned lease is to be journaled.
-    pub fn decline(&self, key: &ClientKey, address: Ipv4Addr, until_s: u32, now_s: u32) -> Option<Lease> {
-        let (slot, _) = self.layout.slot_of(address)?;
+    pub fn decline(&self, key: &ClientKey, at: impl Into<SpacedAddress>, until_s: u32, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(at.into())?;
         let theirs = |seen: &Seen| {
             let state = seen.word.state_at(now_s);
             seen.key == *key && matches!(state, BindingState::Bound | BindingState::Offered)
@@ -588,8 +590,8 @@ impl LeaseTable {
 
     /// Releases an address whoever has it, also out of quarantine (an operator's command). The returned lease is to be
     /// journaled, with the client of [`get`](Self::get).
-    pub fn release_address(&self, address: Ipv4Addr, now_s: u32) -> Option<Lease> {
-        let (slot, _) = self.layout.slot_of(address)?;
+    pub fn release_address(&self, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(at.into())?;
         let claim = self.claim_if(slot, |seen| !seen.word.is_takeable(now_s))?;
         Some(self.end(slot, claim, BindingState::Released, now_s, now_s))
     }

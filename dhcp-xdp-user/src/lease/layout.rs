@@ -1,22 +1,21 @@
 //! Which slot an address has: the pools' ranges and the reserved addresses beside them, sorted, one after the other.
 
-use std::net::Ipv4Addr;
-
 use super::{
+    SpacedAddress,
     plan::{Plan, ReservedAddress},
-    table::PoolRange,
 };
 
 /// A range of addresses and its run of slots.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
-    /// Index of the subnet.
-    pub subnet: u16,
-    first: u32,
+    /// The first address, as its [`number`](SpacedAddress::number).
+    first: u64,
     /// First slot.
     pub base: u32,
     /// Slots.
     pub len: u32,
+    /// Index of the subnet.
+    pub subnet: u16,
     /// Whether it is a pool's; else it is of reserved addresses alone.
     pub is_pool: bool,
 }
@@ -28,25 +27,31 @@ pub(super) struct Layout {
     slots: u32,
 }
 
+/// A range before it has slots: first and last address as their numbers, subnet, whether it is a pool's.
+type Part = (u64, u64, u16, bool);
+
 impl Layout {
-    /// Sorted by address. Ranges that do not fit into `max_slots`, or are empty, or overlap the one before, are left out.
+    /// Sorted by address space and address. Ranges that do not fit into `max_slots`, or are empty, or overlap the one before,
+    /// are left out.
     pub fn new(plan: &Plan<'_>, max_slots: u32) -> Self {
-        let mut sorted: Vec<(PoolRange, bool)> = plan.pools.iter().map(|range| (*range, true)).collect();
-        sorted.sort_by_key(|(range, _)| range.first);
-        let beside = beside_pools(&sorted, plan.reserved);
-        sorted.extend(beside.into_iter().map(|range| (range, false)));
-        sorted.sort_by_key(|(range, _)| range.first);
+        let part =
+            |subnet, first, last| (plan.at(subnet, first).number(), plan.at(subnet, last).number(), subnet, true);
+        let mut sorted: Vec<Part> =
+            plan.pools.iter().map(|range| part(range.subnet, range.first, range.last)).collect();
+        sorted.sort_by_key(|(first, ..)| *first);
+        let beside = beside_pools(&sorted, plan);
+        sorted.extend(beside);
+        sorted.sort_by_key(|(first, ..)| *first);
         let (mut slots, mut next_free) = (0u32, 0u64);
         let mut placed = Vec::with_capacity(sorted.len());
-        for (range, is_pool) in sorted {
-            let (first, last) = (u32::from(range.first), u32::from(range.last));
-            let len = (u64::from(last) + 1).saturating_sub(u64::from(first));
-            if len == 0 || u64::from(first) < next_free || u64::from(slots) + len > u64::from(max_slots) {
+        for (first, last, subnet, is_pool) in sorted {
+            let len = (last + 1).saturating_sub(first);
+            if len == 0 || first < next_free || u64::from(slots) + len > u64::from(max_slots) {
                 continue;
             }
-            placed.push(Range { subnet: range.subnet, first, base: slots, len: len as u32, is_pool });
+            placed.push(Range { first, base: slots, len: len as u32, subnet, is_pool });
             slots += len as u32;
-            next_free = u64::from(last) + 1;
+            next_free = last + 1;
         }
         Self { ranges: placed.into_boxed_slice(), slots }
     }
@@ -60,12 +65,12 @@ impl Layout {
     }
 
     /// The slot of an address and its subnet.
-    pub fn slot_of(&self, address: Ipv4Addr) -> Option<(u32, u16)> {
-        let address = u32::from(address);
-        let at = self.ranges.partition_point(|range| range.first <= address).checked_sub(1)?;
+    pub fn slot_of(&self, at: SpacedAddress) -> Option<(u32, u16)> {
+        let number = at.number();
+        let at = self.ranges.partition_point(|range| range.first <= number).checked_sub(1)?;
         let range = &self.ranges[at];
-        let offset = address - range.first;
-        (offset < range.len).then(|| (range.base + offset, range.subnet))
+        let offset = number - range.first;
+        (offset < u64::from(range.len)).then(|| (range.base + offset as u32, range.subnet))
     }
 
     /// Whether a slot is of a pool. The slot is one of this layout.
@@ -75,30 +80,30 @@ impl Layout {
     }
 
     /// The address of a slot and its subnet. The slot is one of this layout.
-    pub fn address_of(&self, slot: u32) -> (Ipv4Addr, u16) {
+    pub fn address_of(&self, slot: u32) -> (SpacedAddress, u16) {
         let at = self.ranges.partition_point(|range| range.base <= slot).saturating_sub(1);
         let range = &self.ranges[at];
-        (Ipv4Addr::from(range.first + (slot - range.base)), range.subnet)
+        (SpacedAddress::of_number(range.first + u64::from(slot - range.base)), range.subnet)
     }
 }
 
 /// The reserved addresses that are in no pool, neighbours of one subnet together. The pools are sorted.
-fn beside_pools(pools: &[(PoolRange, bool)], reserved: &[ReservedAddress]) -> Vec<PoolRange> {
-    let mut reserved = reserved.to_vec();
-    reserved.sort_by_key(|one| one.address);
-    let mut pools = pools.iter().map(|(pool, _)| pool).peekable();
-    let mut beside: Vec<PoolRange> = Vec::new();
-    for ReservedAddress { subnet, address } in reserved {
-        while pools.next_if(|pool| pool.last < address).is_some() {}
-        if pools.peek().is_some_and(|pool| pool.first <= address) {
+fn beside_pools(pools: &[Part], plan: &Plan<'_>) -> Vec<Part> {
+    let number = |one: &ReservedAddress| (plan.at(one.subnet, one.address).number(), one.subnet);
+    let mut reserved: Vec<_> = plan.reserved.iter().map(number).collect();
+    reserved.sort_by_key(|(number, _)| *number);
+    let mut pools = pools.iter().peekable();
+    let mut beside: Vec<Part> = Vec::new();
+    for (number, subnet) in reserved {
+        while pools.next_if(|(_, last, ..)| *last < number).is_some() {}
+        if pools.peek().is_some_and(|(first, ..)| *first <= number) {
             continue;
         }
         match beside.last_mut() {
-            Some(last) if last.last == address => {}
-            Some(last) if last.subnet == subnet && u32::from(last.last).checked_add(1) == Some(address.into()) => {
-                last.last = address;
-            }
-            _ => beside.push(PoolRange { subnet, first: address, last: address }),
+            Some((_, last, ..)) if *last == number => {}
+            // The last address of a space is nobody's, so that two spaces never touch in one subnet.
+            Some((_, last, of, _)) if *of == subnet && *last + 1 == number => *last = number,
+            _ => beside.push((number, number, subnet, false)),
         }
     }
     beside

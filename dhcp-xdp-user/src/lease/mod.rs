@@ -19,6 +19,7 @@ mod plan;
 mod ring;
 mod side;
 mod slot;
+mod space;
 mod sync;
 mod table;
 #[cfg(test)]
@@ -30,4 +31,5 @@ pub use binding::{AgentInfo, Binding, BindingState, ClientId, HwAddress, Kept, L
 pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};
+pub use space::{Space, SpacedAddress};
 pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};

@@ -2,18 +2,27 @@
 
 use std::net::Ipv4Addr;
 
-use super::PoolRange;
+use super::{PoolRange, Space, SpacedAddress};
 
 /// What a table is made for; all of it is known when the configuration is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plan<'a> {
-    /// Ranges that are leased to anybody; they do not overlap.
+    /// Ranges that are leased to anybody; those of one address space do not overlap.
     pub pools: &'a [PoolRange],
     /// Addresses that are bound by [`bind_reserved`](super::LeaseTable::bind_reserved) alone, in a pool or not.
     pub reserved: &'a [ReservedAddress],
     /// By subnet, the number of its network: subnets with the same one share their clients, each of which has one lease there.
     /// A subnet beyond the list is a network of its own, with its own number.
     pub networks: &'a [u16],
+    /// By subnet, the address space that it is in. A subnet beyond the list is in the global one.
+    pub spaces: &'a [Space],
+}
+
+impl Plan<'_> {
+    /// An address of a subnet, in its space.
+    pub(super) fn at(&self, subnet: u16, address: Ipv4Addr) -> SpacedAddress {
+        SpacedAddress::new(self.spaces.get(usize::from(subnet)).copied().unwrap_or_default(), address)
+    }
 }
 
 /// An address that is kept for one client.

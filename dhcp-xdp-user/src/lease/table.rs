@@ -3,7 +3,8 @@
 use std::{net::Ipv4Addr, sync::Mutex};
 
 use super::{
-    AgentInfo, Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys, Stamp,
+    AgentInfo, Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys, Space,
+    SpacedAddress, Stamp,
     counts::{StateCounts, SubnetCounts, is_in_use},
     free::{FreeAddresses, UsedMap},
     free_map::FreeMap,
@@ -147,6 +148,8 @@ pub struct LeaseTable {
     pub(super) layout: Layout,
     pub(super) reserved: ReservedMap,
     networks: Box<[u16]>,
+    /// By subnet; none where all are in the global space.
+    spaces: Box<[Space]>,
     pub(super) slots: Box<[Slot]>,
     pub(super) side: SideData,
     pub(super) index: ClientIndex,
@@ -202,7 +205,7 @@ impl LeaseTable {
             runs[usize::from(range.subnet)].push((range.base, range.base + range.len));
             total[usize::from(range.subnet)] += range.len;
         }
-        let reserved_slots = || plan.reserved.iter().filter_map(|one| layout.slot_of(one.address));
+        let reserved_slots = || plan.reserved.iter().filter_map(|one| layout.slot_of(plan.at(one.subnet, one.address)));
         let reserved = ReservedMap::new(layout.slots(), reserved_slots().map(|(slot, _)| slot));
         let (used, free_map) = (UsedMap::new(slots), FreeMap::new(slots));
         for (slot, subnet) in reserved_slots() {
@@ -219,6 +222,11 @@ impl LeaseTable {
             keys: KeyHasher::new(secret),
             reserved,
             networks: plan.networks.into(),
+            spaces: if plan.spaces.iter().all(|space| *space == Space::GLOBAL) {
+                [].into()
+            } else {
+                plan.spaces.into()
+            },
             slots: memory::resident(slots, Slot::default),
             side: SideData::new(slots),
             index: ClientIndex::new(slots),
@@ -253,7 +261,8 @@ impl LeaseTable {
 
     /// The slot of an address of the subnet's network.
     pub(super) fn slot_near(&self, subnet: u16, address: Ipv4Addr) -> Option<u32> {
-        let (slot, of) = self.layout.slot_of(address)?;
+        let space = self.spaces.get(usize::from(subnet)).copied().unwrap_or_default();
+        let (slot, of) = self.layout.slot_of(SpacedAddress::new(space, address))?;
         (self.network_of(of) == self.network_of(subnet)).then_some(slot)
     }
 
@@ -261,8 +270,8 @@ impl LeaseTable {
     ///
     /// # Errors
     /// Another thread is changing its slot.
-    pub fn is_free_for(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Result<bool, Contended> {
-        let Some((slot, _)) = self.layout.slot_of(address) else { return Ok(false) };
+    pub fn is_free_for(&self, key: &ClientKey, at: impl Into<SpacedAddress>, now_s: u32) -> Result<bool, Contended> {
+        let Some((slot, _)) = self.layout.slot_of(at.into()) else { return Ok(false) };
         let seen = self.slots[slot as usize].read().ok_or(Contended)?;
         Ok(may_bind(&seen, key, now_s))
     }
@@ -304,12 +313,13 @@ impl LeaseTable {
     }
 
     /// A consistent copy of the slot of an address; `None` if it is in no pool or free.
-    pub fn get(&self, address: Ipv4Addr, now_s: u32) -> Option<Binding> {
-        let (slot, _) = self.layout.slot_of(address)?;
+    pub fn get(&self, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Binding> {
+        let (slot, _) = self.layout.slot_of(at.into())?;
         self.copy(slot, now_s)
     }
 
-    /// All slots that are not free, each a consistent copy of its own, in the order of addresses. One cache miss or two a slot;
+    /// All slots that are not free, each a consistent copy of its own, in the order of addresses, those of the global
+    /// space first. One cache miss or two a slot;
     /// workers are not held up.
     pub fn iter(&self, now_s: u32) -> impl Iterator<Item = Binding> + '_ {
         (0..self.layout.slots()).filter_map(move |slot| self.copy(slot, now_s))
@@ -380,6 +390,7 @@ impl LeaseTable {
         chaddr[..8].copy_from_slice(&seen.hw.bytes);
         chaddr[8..].copy_from_slice(&rest);
         Ok(Some(Binding {
+            space: lease.space,
             address: lease.address,
             state: lease.state,
             generation: lease.generation,
@@ -394,17 +405,17 @@ impl LeaseTable {
 
     /// The relay agent information of a lease. `None`: the address has changed hands or time since, or is being changed.
     pub fn agent_info(&self, lease: &Lease) -> Option<AgentInfo> {
-        self.agent_info_if(lease.address, |seen| seen.generation == lease.generation)
+        self.agent_info_if(lease.at(), |seen| seen.generation == lease.generation)
     }
 
     /// The relay agent information of the lease that this client has of an address, empty when none is known. `None`: it has no
     /// such lease at `now_s`, or another thread is changing it.
-    pub fn agent_info_of(&self, key: &ClientKey, address: Ipv4Addr, now_s: u32) -> Option<AgentInfo> {
-        self.agent_info_if(address, |seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound)
+    pub fn agent_info_of(&self, key: &ClientKey, at: SpacedAddress, now_s: u32) -> Option<AgentInfo> {
+        self.agent_info_if(at, |seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound)
     }
 
-    fn agent_info_if(&self, address: Ipv4Addr, wanted: impl Fn(&Seen) -> bool) -> Option<AgentInfo> {
-        let (slot, _) = self.layout.slot_of(address)?;
+    fn agent_info_if(&self, at: SpacedAddress, wanted: impl Fn(&Seen) -> bool) -> Option<AgentInfo> {
+        let (slot, _) = self.layout.slot_of(at)?;
         let read = (0..4).find_map(|_| self.slots[slot as usize].read_with(|| self.side.agent_info(slot)));
         read.filter(|(seen, _)| wanted(seen)).map(|(_, agent_info)| agent_info)
     }
@@ -421,7 +432,7 @@ impl LeaseTable {
 
     /// What a lease counts against; nothing when the address has changed hands or time since.
     pub fn limit_keys(&self, lease: &Lease) -> LimitKeys {
-        let (Some(limits), Some((slot, _))) = (&self.limits, self.layout.slot_of(lease.address)) else {
+        let (Some(limits), Some((slot, _))) = (&self.limits, self.layout.slot_of(lease.at())) else {
             return LimitKeys::new();
         };
         let read = (0..4).find_map(|_| self.slots[slot as usize].read_with(|| limits.keys(slot)));
@@ -445,8 +456,10 @@ impl LeaseTable {
     }
 
     pub(super) fn lease_of(&self, slot: u32, seen: &Seen, now_s: u32) -> Lease {
+        let SpacedAddress { space, address } = self.layout.address_of(slot).0;
         Lease {
-            address: self.layout.address_of(slot).0,
+            space,
+            address,
             state: seen.word.state_at(now_s),
             generation: seen.generation,
             started_s: seen.started_s,

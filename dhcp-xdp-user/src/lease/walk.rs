@@ -1,8 +1,6 @@
 //! Looking at all of the table, slot by slot, at the pace of whoever looks: for leasequery and its index.
 
-use std::net::Ipv4Addr;
-
-use super::{Binding, Contended, Lease, LeaseTable, table::PATIENCE};
+use super::{Binding, Contended, Lease, LeaseTable, SpacedAddress, table::PATIENCE};
 
 impl LeaseTable {
     /// How many slots there are: one an address, free ones too, in the order of addresses.
@@ -41,18 +39,20 @@ impl LeaseTable {
     }
 
     /// The slot of an address; `None`: it is neither in a pool nor reserved.
-    pub fn slot_of(&self, address: Ipv4Addr) -> Option<u32> {
-        self.layout.slot_of(address).map(|(slot, _)| slot)
+    pub fn slot_of(&self, at: impl Into<SpacedAddress>) -> Option<u32> {
+        self.layout.slot_of(at.into()).map(|(slot, _)| slot)
     }
 
-    /// The address of a slot.
-    pub fn address_at(&self, slot: u32) -> Option<Ipv4Addr> {
+    /// The address of a slot, and its space.
+    pub fn address_at(&self, slot: u32) -> Option<SpacedAddress> {
         (slot < self.layout.slots()).then(|| self.layout.address_of(slot).0)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use crate::lease::{BindingState, Client, HwAddress, PoolRange};
 
@@ -80,12 +80,12 @@ mod tests {
         let states: Vec<BindingState> = seen.iter().map(|lease| lease.state).collect();
         use BindingState::{Bound, Free};
         assert_eq!(states, [Free, Bound, Free, Free]);
-        assert_eq!((table.address_at(3), table.address_at(4)), (Some([198, 51, 100, 9].into()), None));
+        assert_eq!((table.address_at(3), table.address_at(4)), (Some(Ipv4Addr::new(198, 51, 100, 9).into()), None));
         assert_eq!(table.binding_at(1, 200).unwrap().unwrap().client_id.as_slice(), b"me");
         assert_eq!(table.lease_at(1, 600).unwrap().unwrap().state, BindingState::Expired, "its time is over");
         assert_eq!((table.binding_at(0, 200), table.binding_at(4, 200)), (Ok(None), Ok(None)));
         assert_eq!(table.lease_at(4, 200), Ok(None));
-        assert_eq!((table.slot_of(bound), table.slot_of([192, 0, 2, 4].into())), (Some(1), None));
+        assert_eq!((table.slot_of(bound), table.slot_of(Ipv4Addr::new(192, 0, 2, 4))), (Some(1), None));
         assert_eq!(table.try_binding_at(1, 200), table.binding_at(1, 200));
     }
 }

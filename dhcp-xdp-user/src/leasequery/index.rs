@@ -231,3 +231,107 @@ fn tags_of(binding: &Binding, secret: [u64; 2]) -> [u32; KINDS] {
     let remote = remote_id(binding).map(Value::RemoteId);
     [hw, id, remote].map(|value| value.map_or(0, |value| value.tag(secret)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, net::Ipv4Addr};
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::lease::{AgentInfo, BindingState, Lease, Space};
+
+    const SLOTS: u32 = 24;
+
+    fn hw(n: u8) -> HwAddress {
+        let mut chaddr = [0; 16];
+        chaddr[5] = n;
+        HwAddress { htype: 1, hlen: if n == 0 { 0 } else { 6 }, chaddr }
+    }
+
+    /// A binding of a hardware address, a client identifier and a remote identifier; zero is none.
+    fn binding((mac, id, remote): (u8, u8, u8)) -> Binding {
+        let address = Ipv4Addr::new(192, 0, 2, 1);
+        let space = Space::GLOBAL;
+        let lease = Lease { space, address, state: BindingState::Bound, generation: 1, started_s: 1, expires_s: 2 };
+        let bytes = if id == 0 { vec![] } else { vec![0, id] };
+        let agent_info: AgentInfo = if remote == 0 { AgentInfo::new() } else { [2, 1, remote].into_iter().collect() };
+        Binding { agent_info, ..lease.of(&hw(mac), &bytes) }
+    }
+
+    fn found(index: &Index, value: &Value<'_>) -> BTreeSet<u32> {
+        let Found { slots, is_cut } = index.find(value).unwrap();
+        assert!(!is_cut);
+        let set: BTreeSet<u32> = slots.iter().copied().collect();
+        assert_eq!(set.len(), slots.len(), "each once");
+        set
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_is_found_at_all_the_slots_that_have_it_and_no_other(
+            steps in vec((0..SLOTS, prop::option::of((0u8..5, 0u8..5, 0u8..5))), 0..200),
+        ) {
+            let index = Index::new(SLOTS, [1, 2]);
+            let mut keeper = Keeper::new(&index, SLOTS);
+            let mut model: Vec<Option<Binding>> = vec![None; SLOTS as usize];
+            for (slot, values) in steps {
+                let now = values.map(binding);
+                keeper.set(slot, now.as_ref());
+                model[slot as usize] = now;
+            }
+            let mut entries = 0;
+            for n in 1..5u8 {
+                let (hw, id, remote) = (hw(n), [0, n], [n]);
+                for value in [Value::HwAddress(&hw), Value::ClientId(&id), Value::RemoteId(&remote)] {
+                    let has = |(_, one): &(u32, &Option<Binding>)| one.as_ref().is_some_and(|one| value.is_of(one));
+                    let expected: BTreeSet<u32> = (0..).zip(&model).filter(has).map(|(slot, _)| slot).collect();
+                    entries += expected.len();
+                    prop_assert_eq!(found(&index, &value), expected);
+                }
+            }
+            prop_assert_eq!(index.len(), entries, "and nothing is left behind");
+        }
+    }
+
+    #[test]
+    fn of_more_slots_than_a_look_finds_it_says_so() {
+        let slots = MOST_FOUND as u32 + 1;
+        let index = Index::new(slots, [1, 2]);
+        let mut keeper = Keeper::new(&index, slots);
+        let one = binding((1, 0, 7));
+        for slot in 0..slots {
+            keeper.set(slot, Some(&one));
+        }
+        let crowd = index.find(&Value::RemoteId(&[7])).unwrap();
+        assert_eq!((crowd.slots.len(), crowd.is_cut), (MOST_FOUND, true));
+        keeper.set(3, None);
+        assert!(!index.find(&Value::RemoteId(&[7])).unwrap().is_cut);
+    }
+
+    #[test]
+    fn a_reader_does_not_wait_for_a_writer() {
+        let index = Index::new(8, [1, 2]);
+        let value = Value::RemoteId(&[7]);
+        let tag = value.tag(index.secret);
+        let held = index.shard(tag).write().unwrap();
+        let look = std::thread::scope(|scope| scope.spawn(|| index.find(&value)).join().unwrap());
+        assert_eq!(look, Err(Contended));
+        drop(held);
+        assert_eq!(index.find(&value), Ok(Found::default()));
+    }
+
+    #[test]
+    fn it_is_whole_while_its_keeper_says_so_however_that_ends() {
+        let index = Index::new(8, [1, 2]);
+        assert!(!index.is_whole());
+        let keeper = std::panic::AssertUnwindSafe(&index);
+        let panicked = std::panic::catch_unwind(move || {
+            let _whole = keeper.be_whole();
+            assert!(keeper.is_whole());
+            std::panic::resume_unwind(Box::new("the thread's end"));
+        });
+        assert!(panicked.is_err());
+        assert!(!index.is_whole());
+    }
+}

@@ -61,7 +61,7 @@ fn follow(
     while !is_stopped() {
         let changes = follower.next(LOOK_EVERY)?;
         for binding in &changes.bindings {
-            if let Some(slot) = leases.slot_of(binding.address) {
+            if let Some(slot) = leases.slot_of(binding.at()) {
                 look(keeper, leases, slot, clock);
             }
         }
@@ -77,4 +77,102 @@ fn look(keeper: &mut Keeper<'_>, leases: &LeaseTable, slot: u32, clock: Clock) {
         }
     };
     keeper.set(slot, binding.as_ref());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc, time::Instant};
+
+    use super::*;
+    use crate::{
+        config::Durability,
+        journal::{Journal, Lane},
+        lease::{Client, HwAddress, PoolRange},
+        leasequery::index::Value,
+        wake::Wake,
+    };
+
+    fn hw(n: u8) -> HwAddress {
+        HwAddress { htype: 1, hlen: 6, chaddr: [n; 16] }
+    }
+
+    /// A table and a journal behind it.
+    struct Site {
+        leases: Arc<LeaseTable>,
+        lane: Lane,
+        clock: Clock,
+    }
+
+    impl Site {
+        fn bind(&mut self, n: u8, address: Ipv4Addr) {
+            let now_s = self.clock.now_s();
+            let hw = hw(n);
+            let key = self.leases.key(0, &hw, b"");
+            let client = Client { key, subnet: 0, hw: &hw, client_id: b"", limits: &[], agent_info: &[] };
+            let bound = self.leases.bind(&client, address, now_s + 600, now_s).unwrap();
+            self.lane.submit(&bound.lease, &hw, b"").unwrap();
+        }
+
+        fn release(&mut self, n: u8, address: Ipv4Addr) {
+            let key = self.leases.key(0, &hw(n), b"");
+            let lease = self.leases.release(&key, address, self.clock.now_s()).unwrap();
+            self.lane.submit(&lease, &hw(n), b"").unwrap();
+        }
+    }
+
+    fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn what_was_leased_before_it_starts_and_what_changes_afterwards_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = |n: u8| Ipv4Addr::new(192, 0, 2, n);
+        let pool = PoolRange { subnet: 0, first: address(1), last: address(9) };
+        let leases = Arc::new(LeaseTable::new(&[pool], [1, 2]));
+        let (journal, mut lanes) =
+            Journal::start(dir.path(), Durability::Sync, vec![Arc::new(Wake::new().unwrap())]).unwrap();
+        let mut site = Site { leases: Arc::clone(&leases), lane: lanes.pop().unwrap(), clock: Clock::start() };
+        site.bind(1, address(1));
+        let index = Index::new(leases.slots(), [3, 4]);
+        let slots = |n: u8| index.find(&Value::HwAddress(&hw(n))).unwrap_or_default().slots.to_vec();
+        let (followers, stop) = (journal.followers(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| keep(&index, &leases, &followers, Clock::start(), &stop));
+            until("it is whole", || index.is_whole());
+            assert_eq!(slots(1), [0]);
+            site.bind(2, address(5));
+            until("a new lease is found", || slots(2) == [4]);
+            // The address changes hands.
+            site.release(1, address(1));
+            site.bind(3, address(1));
+            until("its new client is found", || slots(3) == [0]);
+            until("and its former one is not", || slots(1).is_empty());
+            stop.store(true, Ordering::Relaxed);
+            thread.join().unwrap();
+        });
+        assert!(!index.is_whole(), "nobody keeps it any more");
+        journal.stop().unwrap();
+    }
+
+    #[test]
+    fn it_ends_with_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Ipv4Addr::new(192, 0, 2, 1);
+        let leases = LeaseTable::new(&[PoolRange { subnet: 0, first, last: first }], [1, 2]);
+        let (journal, lanes) =
+            Journal::start(dir.path(), Durability::Off, vec![Arc::new(Wake::new().unwrap())]).unwrap();
+        let (index, followers) = (Index::new(leases.slots(), [3, 4]), journal.followers());
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| keep(&index, &leases, &followers, Clock::start(), &AtomicBool::new(false)));
+            until("it is whole", || index.is_whole());
+            drop(lanes);
+            journal.stop().unwrap();
+            thread.join().unwrap();
+        });
+    }
 }

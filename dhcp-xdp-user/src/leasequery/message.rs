@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
+
 use crate::{
     engine::Request,
     lease::{Binding, HwAddress},
@@ -13,6 +15,9 @@ use crate::{
         options::{OptionWriter, code},
     },
 };
+
+/// Addresses of one part of an option.
+const PART: usize = 63;
 
 /// What a query names. RFC 4388 and RFC 6926 want exactly one (or, of a bulk query, none).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +95,8 @@ impl<'m, 'a> ReplyWriter<'m, 'a> {
             .set_xid(head.xid)
             .set_ciaddr(head.ciaddr)
             .set_giaddr(head.giaddr);
-        let mut options = OptionWriter::new(message, true, true)?;
+        // Few who ask read on in `file` and `sname`: what does not fit is left out.
+        let mut options = OptionWriter::new(message, false, false)?;
         options.push(code::MESSAGE_TYPE, &[head.message_type.into()]).then_some(Self { options, last: None })
     }
 
@@ -150,11 +156,12 @@ impl<'m, 'a> ReplyWriter<'m, 'a> {
         if addresses.len() < 2 {
             return;
         }
-        let mut data: arrayvec::ArrayVec<u8, 252> = arrayvec::ArrayVec::new();
-        for part in addresses.chunks(data.capacity() / 4) {
-            data.clear();
-            data.extend(part.iter().flat_map(|address| address.octets()));
-            if !self.option(code::ASSOCIATED_IP, &data) {
+        // Above 255 bytes an option comes in parts, which a reader joins (RFC 3396); for one that does not, each part has whole
+        // addresses.
+        for part in addresses.chunks(PART) {
+            let data: ArrayVec<u8, { 4 * PART }> = part.iter().flat_map(|address| address.octets()).collect();
+            let fits = (4..=data.len()).rev().step_by(4).find(|len| self.option(code::ASSOCIATED_IP, &data[..*len]));
+            if fits != Some(data.len()) {
                 return;
             }
         }
@@ -174,7 +181,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::lease::{BindingState, Lease};
+    use crate::lease::{BindingState, Lease, Space};
 
     const NOW_S: u32 = 1_900_000_000;
     const ALL: fn(u8) -> bool = |_| true;
@@ -187,6 +194,7 @@ mod tests {
 
     fn binding() -> Binding {
         let lease = Lease {
+            space: Space::GLOBAL,
             address: Ipv4Addr::new(192, 0, 2, 9),
             state: BindingState::Bound,
             generation: 3,

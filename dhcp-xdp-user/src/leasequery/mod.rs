@@ -8,3 +8,5 @@ pub mod index;
 pub mod keep;
 pub mod message;
 pub mod tcp;
+#[cfg(test)]
+mod tests;

@@ -68,7 +68,7 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
     // Two threads at one client or address: seldom, and settled at the end.
     let contended = Mutex::new(Vec::new());
     let restore = |bindings: &[Binding]| {
-        let known = |binding: &Binding| config.subnets.index_of(binding.address);
+        let known = |binding: &Binding| config.subnets.index_of(binding.at());
         let in_pools = bindings.iter().filter_map(|binding| Some((binding, known(binding)?)));
         let foreign = bindings.iter().filter(|binding| known(binding).is_none()).count();
         strangers.fetch_add(foreign as u64, Ordering::Relaxed);
@@ -83,7 +83,7 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
     for (binding, subnet) in contended.into_inner().unwrap_or_else(PoisonError::into_inner) {
         if let Err(error) = table.restore(&binding, subnet, now_s) {
             // Alone, nothing can be in the way.
-            log::error!("journal: {} is not restored: {error}", binding.address);
+            log::error!("journal: {} is not restored: {error}", binding.at());
         }
     }
     if report.torn_bytes > 0 {

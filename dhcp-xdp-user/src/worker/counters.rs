@@ -52,7 +52,7 @@ named! {
         BadOption = "bad_option",
         /// No DHCP message type: plain BOOTP, in a subnet without `bootp`.
         NoMessageType = "no_message_type",
-        /// A message type that only servers send, or one that is unknown.
+        /// A message type that only servers send, or one that is unknown; a leasequery where there is no `[leasequery]`.
         UnexpectedMessageType = "unexpected_message_type",
         /// Neither a client identifier nor a hardware address: nobody to lease to.
         NoClientIdentity = "no_client_identity",

@@ -28,6 +28,8 @@ mod ring;
 mod side;
 #[path = "../../src/lease/slot.rs"]
 mod slot;
+#[path = "../../src/lease/space.rs"]
+mod space;
 #[path = "../../src/lease/table.rs"]
 mod table;
 #[path = "../../src/lease/wheel.rs"]
@@ -40,6 +42,7 @@ pub use binding::{AgentInfo, Binding, BindingState, ClientId, HwAddress, Kept, L
 pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};
+pub use space::{Space, SpacedAddress};
 pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};
 
 /// In place of `src/lease/sync.rs`.

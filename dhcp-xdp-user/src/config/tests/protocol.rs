@@ -1,6 +1,7 @@
 //! Settings of the protocol, pools' own tables and definitions of options.
 
 use super::*;
+use crate::lease::Space;
 
 #[test]
 fn settings_of_the_protocol_are_checked() {
@@ -43,8 +44,9 @@ fn settings_of_the_protocol_arrive() {
     assert_eq!((subnet.bootp_lease_s, subnet.ipv6_only, subnet.auto_configure), (Some(u32::MAX), true, Some(true)));
     assert_eq!((&subnet.server_name[..], &subnet.boot_file[..]), (&b"boot"[..], &b"b"[..]));
     assert_eq!(subnet.boot_files, [(0, b"z".to_vec()), (7, b"e".to_vec())]);
-    assert_eq!((config.subnets.vrf(b"\x00red"), subnet.vrf), (Some(subnet.vrf), Vrf(1)));
-    assert_eq!((config.subnets.vrf(b"\x00blue"), config.subnets.vrf(b"\xff")), (None, Some(Vrf::GLOBAL)));
+    let vrfs = config.subnets.vrfs();
+    assert_eq!((vrfs.selected(b"\x00red"), subnet.space.0), (Some(subnet.space), own_number(b"\x00red")));
+    assert_eq!((vrfs.selected(b"\x00blue"), vrfs.selected(b"\xff")), (None, Some(Space::GLOBAL)));
 }
 
 #[test]

@@ -61,7 +61,10 @@ fn the_address_of_a_router_or_of_this_server_cannot_be_reserved() {
     assert!(errors.iter().any(|error| error.contains("192.0.2.1 is this machine's own address")), "{errors:?}");
     let reserved = reserving("circuit_id = \"c\"\naddress = \"198.51.100.77\"\n");
     let config = parse("f", &reserved, &Lab).unwrap_or_else(|why| panic!("{why}")).config;
-    assert_eq!([10, 77, 78].map(|host| config.leases_out([198, 51, 100, host].into())), [true, true, false]);
+    assert_eq!(
+        [10, 77, 78].map(|host| config.leases_out(std::net::Ipv4Addr::from([198, 51, 100, host]))),
+        [true, true, false]
+    );
 }
 
 /// What is read of a configuration whose subnet has this file of reservations.
@@ -83,7 +86,10 @@ fn reservations_are_read_from_tables_and_toml_beside_the_configuration() {
         let (_dir, read) = with_file(name, content);
         let config = read.unwrap_or_else(|why| panic!("{name}: {why}")).config;
         let of = |host: u8| {
-            config.reservations.get(config.reservations.of_address([198, 51, 100, host].into()).unwrap()).unwrap()
+            config
+                .reservations
+                .get(config.reservations.of_address(std::net::Ipv4Addr::from([198, 51, 100, host])).unwrap())
+                .unwrap()
         };
         assert_eq!((config.reservations.len(), of(7).lease_time_s, of(7).kind()), (2, Some(600), IdKind::HwAddress));
         assert_eq!(config.overlays[of(7).overlay.unwrap() as usize].options.get(12).unwrap().data, b"cpe-1");

@@ -4,8 +4,9 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
-    config::{Config, Identity, LoadBalance, OptionSet, Vrf},
+    config::{Config, Identity, LoadBalance, OptionSet},
     engine::testing::Msg,
+    lease::Space,
     wire::options::Codes,
 };
 
@@ -26,8 +27,8 @@ fn with_everything(config: &mut Config) {
         subnet.options = OptionSet::new([long(1, 4), long(3, 4), long(121, 5), long(108, 4), long(224, 400)]);
     }
     config.subnets[0].identity = Identity::HwAddress;
-    config.subnets[1].vrf = Vrf(1);
-    config.vrfs_for_tests(vec![b"\x00red".to_vec()]);
+    config.subnets[1].space = Space(1);
+    config.vrfs_for_tests(&["red"]);
 }
 
 /// An option that some rule reads, right or not.

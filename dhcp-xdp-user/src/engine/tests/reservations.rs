@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     engine::testing::{Msg, START_S},
-    lease::{AgentInfo, Binding, ClientId, HwAddress, LimitKeys},
+    lease::{AgentInfo, Binding, ClientId, HwAddress, LimitKeys, Space},
     worker::counters::Notice,
 };
 
@@ -27,6 +27,7 @@ fn lease_of(n: u8, address: Ipv4Addr) -> Binding {
     let mut chaddr = [0; 16];
     chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, n]);
     Binding {
+        space: Space::GLOBAL,
         address,
         state: BindingState::Bound,
         generation: 1,

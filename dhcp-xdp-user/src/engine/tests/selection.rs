@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    config::Vrf,
     engine::testing::{Msg, START_S},
+    lease::{Space, SpacedAddress},
 };
 
 /// A discover through the relay agent with these sub-options.
@@ -162,8 +162,8 @@ fn circuit_remote_subscriber_and_relay_identifiers_are_there_for_rules() {
 /// The subnet on the link is in no VPN, the one behind the relay agent is in "red".
 fn with_vrf() -> Bed {
     Bed::with(|config| {
-        config.subnets[1].vrf = Vrf(1);
-        config.vrfs_for_tests(vec![b"\x00red".to_vec()]);
+        config.subnets[1].space = Space(1);
+        config.vrfs_for_tests(&["red"]);
     })
 }
 
@@ -191,8 +191,8 @@ fn a_clients_own_virtual_subnet_selection_is_heard_and_copied_where_clients_may_
     let msg = discover(1).relayed().option(code::VIRTUAL_SUBNET_SELECTION, b"\x00red");
     assert_eq!(with_vrf().dropped(&msg), DropReason::NoSubnet);
     let mut bed = Bed::with(|config| {
-        config.subnets[1].vrf = Vrf(1);
-        config.vrfs_for_tests(vec![b"\x00red".to_vec()]);
+        config.subnets[1].space = Space(1);
+        config.vrfs_for_tests(&["red"]);
         config.client_subnet_selection = true;
     });
     let offer = bed.reply(&msg);
@@ -209,7 +209,10 @@ fn a_renewal_that_comes_directly_finds_its_subnet_in_a_vpn_by_ciaddr() {
     bed.pass(60);
     let ack = bed.reply(&request(1).unicast(offered));
     assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, offered));
-    assert_eq!(bed.leases.get(offered, START_S + 60).unwrap().expires_s, START_S + 60 + 3600);
+    assert_eq!(
+        bed.leases.get(SpacedAddress::new(Space(1), offered), START_S + 60).unwrap().expires_s,
+        START_S + 60 + 3600
+    );
 }
 
 // Hops and seconds (RFC 1542)

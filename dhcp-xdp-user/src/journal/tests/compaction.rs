@@ -67,7 +67,7 @@ fn a_running_server_compacts_what_is_closed_and_goes_on() {
             let binding = binding(number, generation, number as usize % 90);
             until("room", || lane.has_room());
             last = submit(lane, &binding);
-            want.insert(binding.address, binding);
+            want.insert(binding.at(), binding);
         }
         // Readers are never disturbed.
         assert!(newest(read(&dir).unwrap().0).len() <= 700);
@@ -178,4 +178,24 @@ fn a_snapshot_that_lost_its_end_or_a_bit_is_damage() {
         fs::write(&snapshot, &bytes).unwrap();
         assert!(recover(&dir).is_err(), "byte {at}");
     }
+}
+
+#[test]
+fn one_address_in_two_address_spaces_is_two_leases_to_compaction_and_recovery() {
+    let spaced = |space, generation, id_len| Binding { space: Space(space), ..binding(7, generation, id_len) };
+    // The one of the VPN is older by its generation, and has a continuation.
+    let all = [spaced(0, 9, 0), spaced(0x0201, 2, 200), spaced(0x0201, 3, 90), spaced(0, 10, 0), binding(6, 1, 0)];
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    all.iter().for_each(|binding| assert!(submit(&mut lane, binding).0 > 0));
+    journal.stop().unwrap();
+    let want = newest(all.clone());
+    assert_eq!(want.len(), 3);
+    assert_eq!(newest(recover(&dir).unwrap().0), want);
+    Journal::compact(dir.path()).unwrap();
+    let (found, _) = read(&dir).unwrap();
+    assert_eq!(found.iter().map(Binding::at).collect::<Vec<_>>(), want.keys().copied().collect::<Vec<_>>());
+    assert_eq!(newest(recover(&dir).unwrap().0), want, "once, in the order of spaces and addresses");
+    let inspection = inspect(dir.path(), 0, &mut |_| ()).unwrap();
+    assert_eq!((inspection.addresses, inspection.is_sound()), (3, true));
 }

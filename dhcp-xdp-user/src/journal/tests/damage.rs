@@ -168,8 +168,10 @@ fn any_binding() -> impl Strategy<Value = Binding> {
         BindingState::Expired,
         BindingState::Declined,
     ]);
-    let lease = (any::<u32>(), state, any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
-        |(address, state, generation, started_s, expires_s)| Lease {
+    let space = prop_oneof![Just(0), any::<u16>()];
+    let lease = (space, any::<u32>(), state, any::<u32>(), any::<u32>(), any::<u32>()).prop_map(
+        |(space, address, state, generation, started_s, expires_s)| Lease {
+            space: Space(space),
             address: Ipv4Addr::from(address),
             state,
             generation,
@@ -183,9 +185,16 @@ fn any_binding() -> impl Strategy<Value = Binding> {
 
 /// Sealed as the journal would, whatever they hold.
 fn segment_of(seed: u32, records: impl IntoIterator<Item = record::Bytes>) -> Vec<u8> {
-    let mut bytes = segment::Header { kind: segment::Kind::Segment, number: 0, seed, previous: None, carries: false }
-        .encode()
-        .to_vec();
+    let mut bytes = segment::Header {
+        kind: segment::Kind::Segment,
+        number: 0,
+        seed,
+        previous: None,
+        carries: false,
+        carried: Default::default(),
+    }
+    .encode()
+    .to_vec();
     for mut record in records {
         record::seal(&mut record, seed);
         bytes.extend_from_slice(&record);
@@ -275,7 +284,7 @@ proptest! {
         number in 0..3u64,
     ) {
         let dir = TempDir::new().unwrap();
-        let header = segment::Header { kind: segment::Kind::Segment, number, seed: 5, previous: None, carries: false }.encode();
+        let header = segment::Header { kind: segment::Kind::Segment, number, seed: 5, previous: None, carries: false, carried: Default::default() }.encode();
         let start = if has_header { &header[..] } else { &[] };
         fs::write(dir.path().join(segment_name(number)), [start, &bytes].concat()).unwrap();
         try_all(&dir);

@@ -103,9 +103,9 @@ fn what_a_client_was_told_of_is_not_taken_back() {
     assert!(matches!(import.add(&of(2, Bound, later)), Err(NotImported::Twice(_))));
     assert_eq!(import.finish().unwrap(), Imported { written: 2, known: 1 });
     let kept = newest(read(&dir).unwrap().0);
-    assert_eq!(kept[&here[1].address], here[1]);
+    assert_eq!(kept[&here[1].at()], here[1]);
     for number in [4, 5] {
-        let kept = &kept[&here[number - 1].address];
+        let kept = &kept[&here[number - 1].at()];
         assert_eq!((kept.hw, kept.generation), (of(77, Bound, 0).hw, here[number - 1].generation + 1));
     }
     // The operator knows better.
@@ -114,7 +114,7 @@ fn what_a_client_was_told_of_is_not_taken_back() {
     import.add(&of(2, Bound, later + 50)).unwrap();
     import.finish().unwrap();
     let kept = newest(read(&dir).unwrap().0);
-    assert_eq!((kept[&here[0].address].hw, kept[&here[1].address].expires_s), (of(77, Bound, 0).hw, later + 50));
+    assert_eq!((kept[&here[0].at()].hw, kept[&here[1].at()].expires_s), (of(77, Bound, 0).hw, later + 50));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::{
     segment::Header,
     *,
 };
-use crate::lease::{BindingState, HwAddress, Lease};
+use crate::lease::{BindingState, HwAddress, Lease, Space, SpacedAddress};
 use disk::{Fault, FaultyDisk};
 
 mod compaction;
@@ -33,6 +33,7 @@ fn binding(number: u32, generation: u32, id_len: usize) -> Binding {
     chaddr[..4].copy_from_slice(&number.to_le_bytes());
     let state = [BindingState::Bound, BindingState::Released, BindingState::Expired, BindingState::Declined];
     let lease = Lease {
+        space: Space::GLOBAL,
         address: Ipv4Addr::from(0x0a00_0000 + number),
         state: state[number.wrapping_add(generation) as usize % 4],
         generation,
@@ -44,8 +45,7 @@ fn binding(number: u32, generation: u32, id_len: usize) -> Binding {
 }
 
 fn lease(binding: &Binding) -> Lease {
-    let Binding { address, state, generation, started_s, expires_s, .. } = *binding;
-    Lease { address, state, generation, started_s, expires_s }
+    binding.lease()
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) -> Ticket {
@@ -127,12 +127,12 @@ fn segment_name(number: u64) -> String {
     segment::name(number, segment::Kind::Segment)
 }
 
-fn newest(bindings: impl IntoIterator<Item = Binding>) -> BTreeMap<Ipv4Addr, Binding> {
-    let mut newest: BTreeMap<Ipv4Addr, Binding> = BTreeMap::new();
+fn newest(bindings: impl IntoIterator<Item = Binding>) -> BTreeMap<SpacedAddress, Binding> {
+    let mut newest: BTreeMap<SpacedAddress, Binding> = BTreeMap::new();
     for binding in bindings {
-        match newest.get(&binding.address) {
+        match newest.get(&binding.at()) {
             Some(known) if (binding.generation.wrapping_sub(known.generation) as i32) < 0 => {}
-            _ => drop(newest.insert(binding.address, binding)),
+            _ => drop(newest.insert(binding.at(), binding)),
         }
     }
     newest
@@ -180,12 +180,12 @@ fn relay_agent_information_of_every_length_comes_back_whatever_else_the_record_h
             for bytes in &mut records {
                 record::seal(bytes, 7);
                 match record::decode(bytes, 7).expect("it was sealed so") {
-                    Record::Continuation { address, generation, part, bytes } => {
-                        assembly.add((address, generation), part, bytes);
+                    Record::Continuation { at, generation, part, bytes } => {
+                        assembly.add((at, generation), part, bytes);
                     }
                     Record::Base { lease, hw, tail, start } => {
                         assert_eq!(tail.len(), tail_len);
-                        let whole = assembly.complete((lease.address, lease.generation), start, tail.len()).unwrap();
+                        let whole = assembly.complete((lease.at(), lease.generation), start, tail.len()).unwrap();
                         assert_eq!(tail.binding(&lease, &hw, &whole), Some(binding.clone()));
                     }
                     Record::Marker { .. } => panic!("no marker"),
@@ -368,3 +368,12 @@ fn without_sync_nothing_waits_and_a_clean_stop_keeps_all() {
 }
 
 // A disk that fails on purpose.
+
+/// What a journal of version 2 has in the place of the address space is the global one's number.
+#[test]
+fn a_record_without_an_address_space_is_of_the_global_one() {
+    let mut records = Vec::new();
+    let old = binding(3, 1, 100);
+    record::encode(&old.lease(), &old.hw, &old.client_id, old.kept(), |bytes| records.push(bytes));
+    assert!(records.iter().all(|bytes| if bytes[4] == 0x80 { bytes[6..8] == [0, 0] } else { bytes[40..42] == [0, 0] }));
+}

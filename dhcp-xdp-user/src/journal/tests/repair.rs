@@ -58,7 +58,7 @@ fn copy(dir: &TempDir) -> TempDir {
     copy
 }
 
-fn kept(dir: &TempDir) -> BTreeMap<Ipv4Addr, Binding> {
+fn kept(dir: &TempDir) -> BTreeMap<SpacedAddress, Binding> {
     newest(read(dir).unwrap().0)
 }
 
@@ -154,7 +154,7 @@ fn records_that_are_gone_name_the_addresses_that_may_have_lost_their_last_change
     let path = segments(&dir)[0].clone();
     let mut bytes = fs::read(&path).unwrap();
     for record in bytes[2 * RECORD..6 * RECORD].chunks_mut(RECORD) {
-        record[41..].iter_mut().for_each(|byte| *byte ^= 0xff);
+        record[42..].iter_mut().for_each(|byte| *byte ^= 0xff);
     }
     fs::write(&path, bytes).unwrap();
     let inspection = look(&dir);
@@ -162,7 +162,7 @@ fn records_that_are_gone_name_the_addresses_that_may_have_lost_their_last_change
     let damage = &inspection.damage[0];
     assert_eq!((damage.offset, damage.bytes, damage.lost), (128, 256, 4));
     assert_eq!((damage.records_before, damage.records_after), (0, 10));
-    assert_eq!(inspection.suspects, Vec::<Ipv4Addr>::new(), "what is lost of them was not the last");
+    assert_eq!(inspection.suspects, [], "what is lost of them was not the last");
     assert_eq!(
         inspection.nameless, 4,
         "two markers, which nobody can tell from changes, and two changes with bytes that are wrong"
@@ -173,11 +173,11 @@ fn records_that_are_gone_name_the_addresses_that_may_have_lost_their_last_change
     bytes[3 * RECORD + 50..4 * RECORD].fill(0xee);
     fs::write(&path, bytes).unwrap();
     let inspection = look(&dir);
-    assert_eq!(inspection.suspects, [all[4].address]);
+    assert_eq!(inspection.suspects, [all[4].at()]);
     let (before, after) = (inspection.damage[1].records_before, inspection.damage[1].records_after);
     assert_eq!((inspection.damage[1].offset, before, after), (192, 2, 7));
     let mut want = newest(all[2..].to_vec());
-    want.remove(&all[4].address);
+    want.remove(&all[4].at());
     repair(&dir);
     assert_eq!(kept(&dir), want);
 }
@@ -205,7 +205,7 @@ fn a_segment_that_is_cut_short_missing_or_all_noise_costs_only_its_own_records()
         repair(&damaged);
         let mut want = without.clone();
         if how == "cut" {
-            want.insert(all[4].address, all[4].clone());
+            want.insert(all[4].at(), all[4].clone());
         }
         assert_eq!(kept(&damaged), want, "{how}");
     }
@@ -221,7 +221,7 @@ fn a_base_record_without_its_continuation_is_lost_by_name() {
     bytes[5 * RECORD..6 * RECORD].fill(0);
     fs::write(&path, bytes).unwrap();
     let inspection = look(&dir);
-    assert_eq!(inspection.suspects, [Ipv4Addr::from(0x0a00_0002)]);
+    assert_eq!(inspection.suspects, [Ipv4Addr::from(0x0a00_0002).into()]);
     assert_eq!(inspection.records, 3);
     repair(&dir);
     assert_eq!(read(&dir).unwrap().0, [binding(1, 1, 0), binding(3, 1, 7), binding(4, 1, 0)]);
@@ -248,6 +248,7 @@ fn what_was_never_acknowledged_is_not_saved() {
     let second = Header {
         kind: segment::Kind::Segment,
         carries: false,
+        carried: Default::default(),
         number: 1,
         seed: 3,
         previous: Some((0, 6 * RECORD as u64)),
@@ -256,7 +257,7 @@ fn what_was_never_acknowledged_is_not_saved() {
     let inspection = look(&dir);
     assert!(!inspection.is_sound());
     repair(&dir);
-    assert_eq!(kept(&dir).get(&real.address), Some(&real));
+    assert_eq!(kept(&dir).get(&real.at()), Some(&real));
 }
 
 #[test]
@@ -404,9 +405,9 @@ proptest! {
         let newest = newest(all.clone());
         for binding in &found {
             prop_assert!(all.contains(binding), "{:?}", binding);
-            let is_newest = newest.get(&binding.address) == Some(binding);
+            let is_newest = newest.get(&binding.at()) == Some(binding);
             prop_assert!(
-                is_newest || inspection.suspects.contains(&binding.address) || inspection.nameless > 0 || inspection.torn_bytes > 0,
+                is_newest || inspection.suspects.contains(&binding.at()) || inspection.nameless > 0 || inspection.torn_bytes > 0,
                 "{:?}: {:?}", binding, inspection
             );
         }

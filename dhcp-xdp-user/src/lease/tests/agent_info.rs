@@ -35,16 +35,16 @@ fn a_renewal_past_the_relay_agent_leaves_what_is_there_and_another_client_does_n
     table.bind(&one.of(&table), ip(1), NOW + 2 * TERM, NOW).unwrap();
     assert_eq!(at(&table, 1), b"\x01\x04eth1");
     let key = one.of(&table).key;
-    assert_eq!(table.agent_info_of(&key, ip(1), NOW).unwrap()[..], *b"\x01\x04eth1");
+    assert_eq!(table.agent_info_of(&key, ip(1).into(), NOW).unwrap()[..], *b"\x01\x04eth1");
     // What it gave back is its own still.
     table.release(&key, ip(1), NOW).unwrap();
     assert_eq!(at(&table, 1), b"\x01\x04eth1");
-    assert_eq!(table.agent_info_of(&key, ip(1), NOW), None, "no lease");
+    assert_eq!(table.agent_info_of(&key, ip(1).into(), NOW), None, "no lease");
     table.offer(&two.of(&table), None, NOW + HOLD, NOW).unwrap();
     assert_eq!(at(&table, 1), b"");
     table.bind(&from(&table, &two, b"\x01\x04eth2"), ip(1), NOW + TERM, NOW).unwrap();
     assert_eq!(at(&table, 1), b"\x01\x04eth2");
-    assert_eq!(table.agent_info_of(&key, ip(1), NOW), None, "another's lease");
+    assert_eq!(table.agent_info_of(&key, ip(1).into(), NOW), None, "another's lease");
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn room_is_given_back() {
 fn a_restart_brings_back_what_the_newest_record_says_and_nothing_when_it_says_nothing() {
     let record = |generation, agent_info: &[u8]| Binding {
         agent_info: agent_info.iter().copied().collect(),
-        ..Lease { address: ip(1), state: BindingState::Bound, generation, started_s: NOW, expires_s: NOW + TERM }
+        ..Lease { space: Space::GLOBAL, address: ip(1), state: BindingState::Bound, generation, started_s: NOW, expires_s: NOW + TERM }
             .of(&Who::new(1).hw, &Who::new(1).id)
     };
     for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {

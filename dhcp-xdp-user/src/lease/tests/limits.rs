@@ -120,7 +120,7 @@ fn what_leases_count_against_is_restored_by_the_newest_record() {
     let lease = |number: u32, last, generation, state| {
         let who = Who::new(number);
         let (started_s, expires_s) = (NOW, NOW + TERM);
-        Lease { address: ip(last), state, generation, started_s, expires_s }.of(&who.hw, &who.id)
+        Lease { space: Space::GLOBAL, address: ip(last), state, generation, started_s, expires_s }.of(&who.hw, &who.id)
     };
     let with = |binding: Binding, circuits: &[u32]| Binding {
         limits: circuits.iter().map(|number| circuit(*number, 0).key).collect(),

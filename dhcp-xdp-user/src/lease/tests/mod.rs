@@ -409,7 +409,7 @@ fn restoring_ignores_older_records_and_foreign_addresses() {
     let table = table(4);
     let hw = Who::new(1).hw;
     let record = |generation, state, expires_s| {
-        Lease { address: ip(1), state, generation, started_s: NOW, expires_s }.of(&hw, &[])
+        Lease { space: Space::GLOBAL, address: ip(1), state, generation, started_s: NOW, expires_s }.of(&hw, &[])
     };
     table.restore(&record(5, BindingState::Released, NOW), 0, NOW).unwrap();
     table.restore(&record(4, BindingState::Bound, NOW + TERM), 0, NOW).unwrap();
@@ -428,8 +428,15 @@ fn a_client_restored_with_two_bindings_keeps_both_from_others() {
         let table = table(2);
         let who = Who::new(1);
         let record = |address, started_s| {
-            Lease { address, state: BindingState::Bound, generation: 1, started_s, expires_s: NOW + TERM }
-                .of(&who.hw, &who.id)
+            Lease {
+                space: Space::GLOBAL,
+                address,
+                state: BindingState::Bound,
+                generation: 1,
+                started_s,
+                expires_s: NOW + TERM,
+            }
+            .of(&who.hw, &who.id)
         };
         let mut records = [record(ip(1), NOW - 20), record(ip(2), NOW - 10)];
         if flipped {

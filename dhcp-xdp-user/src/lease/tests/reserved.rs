@@ -12,7 +12,7 @@ fn reserved(subnet: u16, last: u32) -> ReservedAddress {
 /// The pool 10-19, with 12 reserved in it and 30 to 32 beside it.
 fn with_reserved() -> LeaseTable {
     let reserved = [12, 30, 31, 32].map(|last| reserved(0, last));
-    LeaseTable::planned(&Plan { pools: &[range(0, 10, 19)], reserved: &reserved, networks: &[] }, SECRET)
+    LeaseTable::planned(&Plan { pools: &[range(0, 10, 19)], reserved: &reserved, ..Plan::default() }, SECRET)
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn reserved_addresses_lie_between_pools_of_several_subnets() {
     let pools = [range(1, 40, 49), range(0, 10, 19)];
     let reserved = [(0, 5), (0, 19), (0, 20), (0, 21), (0, 21), (1, 39), (1, 40), (1, 60), (2, 70)];
     let reserved = reserved.map(|(subnet, last)| reserved_in(subnet, last));
-    let table = LeaseTable::planned(&Plan { pools: &pools, reserved: &reserved, networks: &[] }, SECRET);
+    let table = LeaseTable::planned(&Plan { pools: &pools, reserved: &reserved, ..Plan::default() }, SECRET);
     assert_eq!(table.counts().total, 20 + 6, "5, 20, 21, 39, 60, 70 are in no pool");
     for (subnet, last) in [(0, 5), (0, 19), (0, 20), (0, 21), (1, 39), (1, 40), (1, 60), (2, 70)] {
         let who = Who::new(last);
@@ -94,8 +94,14 @@ fn a_restored_lease_on_a_reserved_address_stays_and_keeps_its_client_out_when_it
     for last in [12, 31] {
         let table = with_reserved();
         let (former, owner) = (Who::new(1), Who::new(2));
-        let lease =
-            Lease { address: ip(last), state: BindingState::Bound, generation: 7, started_s: NOW, expires_s: NOW + 50 };
+        let lease = Lease {
+            space: Space::GLOBAL,
+            address: ip(last),
+            state: BindingState::Bound,
+            generation: 7,
+            started_s: NOW,
+            expires_s: NOW + 50,
+        };
         assert_eq!(table.restore(&lease.of(&former.hw, &former.id), 0, NOW), Ok(()));
         let (former, owner) = (former.of(&table), owner.of(&table));
         assert_eq!(table.is_free_for(&owner.key, ip(last), NOW), Ok(false));
@@ -114,7 +120,8 @@ fn a_restored_lease_on_a_reserved_address_stays_and_keeps_its_client_out_when_it
 #[test]
 fn a_client_has_one_lease_in_all_subnets_of_a_network() {
     let pools = [range(0, 10, 11), range(1, 20, 29), range(2, 30, 39)];
-    let table = LeaseTable::planned(&Plan { pools: &pools, reserved: &[], networks: &[0, 0] }, SECRET);
+    let table =
+        LeaseTable::planned(&Plan { pools: &pools, reserved: &[], networks: &[0, 0], ..Plan::default() }, SECRET);
     let who = Who::new(1);
     let (first, second, other) = (who.in_subnet(&table, 0), who.in_subnet(&table, 1), who.in_subnet(&table, 2));
     assert_eq!(first.key, second.key);
@@ -140,12 +147,16 @@ fn threads_racing_for_reserved_addresses_never_see_another_owner() {
     let pools = [range(0, 90, 120), range(1, 150, 159)];
     let seed = seed();
     for round in 0..4 {
-        let table = LeaseTable::planned(&Plan { pools: &pools, reserved: &reserved, networks: &[0, 0] }, SECRET);
+        let table = LeaseTable::planned(
+            &Plan { pools: &pools, reserved: &reserved, networks: &[0, 0], ..Plan::default() },
+            SECRET,
+        );
         let clients: Vec<Who> = (0..CLIENTS).map(Who::new).collect();
         // Half of them were somebody else's before.
         for n in 0..4 {
             let who = &clients[(n + 10) as usize];
             let lease = Lease {
+                space: Space::GLOBAL,
                 address: home(n),
                 state: BindingState::Bound,
                 generation: 3,

@@ -14,7 +14,7 @@ use crate::{
     config::{Durability, Subnets},
     engine::testing::{Answer, Bed, Msg, SERVER, discover, lan, message, request, selecting},
     journal::Journal,
-    lease::{BindingState, Client, HwAddress, Lease, LeaseTable, PoolRange},
+    lease::{BindingState, Client, HwAddress, Lease, LeaseTable, PoolRange, Space},
     wake::Wake,
     wire::{dhcp::MessageType, options::code},
     worker::{batch::Recorder, counters::DropReason},
@@ -163,6 +163,7 @@ fn a_record_of_one_lane_is_settled_for_all_once_it_is_durable_and_not_before() {
     let (journal, mut lanes) = Journal::start(dir.path(), Durability::Sync, wakes).unwrap();
     let bed = bed(0);
     let lease = Lease {
+        space: Space::GLOBAL,
         address: SERVER,
         state: BindingState::Bound,
         generation: 1,

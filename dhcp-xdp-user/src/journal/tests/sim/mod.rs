@@ -1,11 +1,14 @@
 //! Whole lives of a server on a simulated disk, each from a seed: clients bind, renew, move, release and decline, the journal
 //! and its compaction go in steps, the disk fails, fills up and loses power at any operation, the process is killed, the wall
 //! clock is set, and recovery begins anew, also in the middle of recovery. What clients were told is checked against the
-//! table that comes back, by the real time that passed, and what their relay agents said of them; and that no client gets a lease on a circuit that has as many as allowed.
+//! table that comes back, by the real time that passed, and what their relay agents said of them; every second one is in a VPN with
+//! the same addresses; that no client gets a lease on a circuit that has as many as allowed; and that a follower gets every durable
+//! change once.
 //!
 //! `DHCP_XDP_SIM_SEED=N` replays one seed, `DHCP_XDP_SIM_COUNT=N` runs so many.
 
 mod disk;
+mod history;
 
 use std::{collections::HashSet, net::Ipv4Addr};
 
@@ -20,13 +23,14 @@ use super::super::{
 use crate::{
     clock::{Clock, Moment},
     lease::{
-        AgentInfo, BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, PoolRange, RestoreError,
-        Stamp,
+        AgentInfo, BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange, RestoreError, Space,
+        SpacedAddress, Stamp,
     },
 };
 use disk::{Random, SimDisk};
+use history::History;
 
-const ADDRESSES: u32 = 12;
+const ADDRESSES: u32 = 7;
 const CLIENTS: usize = 9;
 const LANES: usize = 2;
 /// Wrong from the start by some hours, which is nobody's business.
@@ -88,6 +92,7 @@ struct Life {
     moment: Arc<std::sync::Mutex<Moment>>,
     parked: Vec<Parked>,
     compaction: Option<Compaction>,
+    follower: Follower,
 }
 
 /// All that outlives a crash.
@@ -100,6 +105,7 @@ struct World {
     /// The line that each client is on: it moves house now and then.
     lines: Vec<u32>,
     submitted: HashSet<Record>,
+    history: History,
     stats: Counts,
 }
 
@@ -107,6 +113,8 @@ struct World {
 #[derive(Debug, Default)]
 struct Counts {
     acks: u64,
+    /// Of these, for an address that another client has in the other address space.
+    in_both: u64,
     thinned: u64,
     power_cuts: u64,
     kills: u64,
@@ -115,9 +123,10 @@ struct Counts {
     failed_steps: u64,
     recoveries_cut_short: u64,
     limited: u64,
+    caught_up: u64,
 }
 
-type Record = (Ipv4Addr, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>, Vec<u8>);
+type Record = (SpacedAddress, u32, u8, u32, u32, [u8; 16], Vec<u8>, Vec<LimitKey>, Vec<u8>);
 
 /// Circuits, and how many leases each may hold.
 const CIRCUITS: usize = 3;
@@ -134,11 +143,23 @@ fn agent_info(client: usize, line: u32) -> AgentInfo {
     [1, len + 2, client as u8, line as u8].into_iter().chain(std::iter::repeat_n(line as u8, len.into())).collect()
 }
 
+/// Two spaces with the same addresses.
+const SPACES: [Space; 2] = [Space::GLOBAL, Space(0x0201)];
+
+/// Every second client is in the other one.
+fn subnet_of(client: usize) -> u16 {
+    (client % 2) as u16
+}
+
+fn pool(subnet: u16) -> PoolRange {
+    PoolRange { subnet, first: address(0), last: address(ADDRESSES - 1) }
+}
+
 fn record_of(binding: &Binding) -> Record {
-    let Binding { address, state, generation, started_s, expires_s, hw, ref client_id, ref limits, ref agent_info } =
+    let Binding { state, generation, started_s, expires_s, hw, ref client_id, ref limits, ref agent_info, .. } =
         *binding;
     let (client_id, limits, agent_info) = (client_id.to_vec(), limits.to_vec(), agent_info.to_vec());
-    (address, generation, state as u8, started_s, expires_s, hw.chaddr, client_id, limits, agent_info)
+    (binding.at(), generation, state as u8, started_s, expires_s, hw.chaddr, client_id, limits, agent_info)
 }
 
 impl World {
@@ -160,6 +181,7 @@ impl World {
             beliefs: vec![None; CLIENTS],
             lines: vec![0; CLIENTS],
             submitted: HashSet::new(),
+            history: History::default(),
             stats: Counts::default(),
             random,
         }
@@ -191,12 +213,12 @@ impl World {
         let recovery = Recovery::open_on(Arc::new(self.disk.clone()))?;
         let clock = Clock::resume_at(recovery.last_moment(), self.time.wall(), self.time.boot(), self.time.boot_id);
         let now_s = clock.at(self.time.boot());
-        let table =
-            LeaseTable::new(&[PoolRange { subnet: 0, first: address(0), last: address(ADDRESSES - 1) }], [3, 4])
-                .with_limits(1);
+        let table = LeaseTable::planned(&Plan { pools: &[0, 1].map(pool), spaces: &SPACES, ..Plan::default() }, [3, 4])
+            .with_limits(1);
         recovery.replay(|binding| {
             assert!(self.submitted.contains(&record_of(binding)), "made up: {binding:?}");
-            match table.restore(binding, 0, now_s) {
+            let subnet = u16::from(binding.space != SPACES[0]);
+            match table.restore(binding, subnet, now_s) {
                 Ok(()) => {}
                 Err(error @ (RestoreError::NotInPool | RestoreError::Contended)) => panic!("{error}"),
             }
@@ -213,12 +235,16 @@ impl World {
             closed: None,
         };
         let writer = Writer::open(Arc::new(self.disk.clone()), &recovery.found, setup, Arc::clone(&shared), ends)?;
+        shared.board.reserve(&self.disk, self.history.begin(), u64::MAX)?;
+        let followers = Followers { shared: Arc::clone(&shared), disk: Arc::new(self.disk.clone()) };
+        let follower = self.history.follow(&followers)?;
         let circuits = std::array::from_fn(|number| table.limit_count(circuit(number).key));
         for (number, counted) in circuits.iter().enumerate() {
             let bound = table.iter(now_s).filter(|binding| binding.limits.contains(&circuit(number).key)).count();
             assert_eq!(*counted as usize, bound, "circuit {number} after a restart");
         }
-        let life = Life { circuits, clock, table, writer, lanes, shared, moment, parked: vec![], compaction: None };
+        let life =
+            Life { circuits, clock, table, writer, lanes, shared, moment, parked: vec![], compaction: None, follower };
         self.time.marked_error = self.time.marked_error.min(self.time.error);
         self.check(&life);
         Ok(life)
@@ -229,7 +255,7 @@ impl World {
         let now_s = life.clock.at(self.time.boot());
         for (client, belief) in self.beliefs.iter().enumerate() {
             let Some(belief) = belief.filter(|belief| belief.until > self.time.real) else { continue };
-            let kept = life.table.get(belief.address, now_s);
+            let kept = life.table.get(SpacedAddress::new(SPACES[client % 2], belief.address), now_s);
             let left = belief.until - self.time.real;
             let is_kept = kept.as_ref().is_some_and(|kept| {
                 kept.state == crate::lease::BindingState::Bound
@@ -252,8 +278,10 @@ impl World {
         let limits = life.table.limit_keys(lease);
         let agent_info = life.table.agent_info(lease).unwrap();
         let binding = Binding { limits, agent_info, ..lease.of(hw, id) };
-        self.submitted.insert(record_of(&binding));
+        let record = record_of(&binding);
+        self.submitted.insert(record.clone());
         let ticket = life.lanes[lane].push_with(lease, hw, id, binding.kept()).unwrap();
+        self.history.submitted(lane, ticket, record);
         life.lanes[lane].ring();
         ticket
     }
@@ -266,7 +294,8 @@ impl World {
         }
         let (hw, id) = self.clients[client].clone();
         let now_s = self.now_s(life);
-        let key = life.table.key(0, &hw, &id);
+        let subnet = subnet_of(client);
+        let key = life.table.key(subnet, &hw, &id);
         let held = life.table.find(&key, now_s).filter(|lease| lease.state == crate::lease::BindingState::Bound);
         // A renewal past the relay agent does not say which circuit it comes from.
         let says_circuit = held.is_none() || self.random.below(3) > 0;
@@ -275,20 +304,20 @@ impl World {
         }
         let said = if says_circuit { agent_info(client, self.lines[client]) } else { AgentInfo::new() };
         let limits: Vec<Limit> = says_circuit.then(|| circuit(client)).into_iter().collect();
-        let who = Client { key, subnet: 0, hw: &hw, client_id: &id, limits: &limits, agent_info: &said };
+        let who = Client { key, subnet, hw: &hw, client_id: &id, limits: &limits, agent_info: &said };
         match (self.random.below(10), held) {
             (0, Some(lease)) => {
                 // It gives up its address as soon as it says so.
                 self.beliefs[client] = None;
                 life.parked.retain(|parked| parked.client != client);
-                if let Some(released) = life.table.release(&key, lease.address, now_s) {
+                if let Some(released) = life.table.release(&key, lease.at(), now_s) {
                     self.submit(life, lane, client, &released);
                 }
             }
             (1, Some(lease)) => {
                 self.beliefs[client] = None;
                 life.parked.retain(|parked| parked.client != client);
-                if let Some(declined) = life.table.decline(&key, lease.address, now_s + 50, now_s) {
+                if let Some(declined) = life.table.decline(&key, lease.at(), now_s + 50, now_s) {
                     self.submit(life, lane, client, &declined);
                 }
             }
@@ -360,7 +389,10 @@ impl World {
     fn acknowledge(&mut self, client: usize, belief: Belief) {
         self.stats.acks += 1;
         for (other, theirs) in self.beliefs.iter().enumerate() {
-            let clash = theirs.is_some_and(|theirs| theirs.address == belief.address && theirs.until > self.time.real);
+            let is_held =
+                theirs.is_some_and(|theirs| theirs.address == belief.address && theirs.until > self.time.real);
+            let clash = is_held && subnet_of(other) == subnet_of(client);
+            self.stats.in_both += u64::from(is_held && !clash);
             assert!(other == client || !clash, "{} belongs to {other} and {client}", belief.address);
         }
         self.beliefs[client] = Some(belief);
@@ -384,6 +416,7 @@ impl World {
         *life.moment.lock().unwrap() = life.clock.moment_at(self.time.wall(), self.time.boot());
         let before: Vec<Ticket> = life.lanes.iter().map(Lane::durable).collect();
         let step = life.writer.step();
+        self.history.durable(&life.lanes);
         self.time.marked_error = match step {
             Step::Committed => self.time.error,
             // It may be there all the same.
@@ -401,22 +434,29 @@ impl World {
 
     fn compaction_step(&mut self, life: &mut Life) {
         let stepped = match life.compaction.take() {
-            Some(compaction) => compaction.step(&self.disk).map(|(more, _)| {
-                self.stats.compactions += u64::from(more.is_none());
-                more
-            }),
-            None => self.begin_compaction(),
+            Some(compaction) => {
+                let last = compaction.last();
+                compaction.step(&self.disk).map(|(more, _)| {
+                    if more.is_none() {
+                        self.stats.compactions += 1;
+                        life.shared.board.compacted(last);
+                    }
+                    more
+                })
+            }
+            None => self.begin_compaction(life),
         };
         // An error leaves an unfinished file; the next attempt, or start, sees to it.
         life.compaction = stepped.unwrap_or(None);
     }
 
-    fn begin_compaction(&mut self) -> Result<Option<Compaction>, JournalError> {
+    fn begin_compaction(&mut self, life: &Life) -> Result<Option<Compaction>, JournalError> {
         if self.random.once_in(8) {
             compact::sweep(&self.disk)?;
         }
         let policy = CompactionPolicy { percent: 100, segments: 2 };
-        let mut plan = policy.plan(&chain::walk(&self.disk)?);
+        let chain = chain::walk(&self.disk)?;
+        let mut plan = policy.plan(life.shared.board.compactable(&chain));
         plan.truncate(2 + self.random.below(4) as usize);
         if plan.is_empty() { Ok(None) } else { Compaction::begin(&self.disk, plan).map(Some) }
     }
@@ -438,6 +478,7 @@ impl World {
     /// From a start to its end.
     fn live(&mut self) {
         let mut life = self.begin();
+        self.catch_up(&mut life);
         for _ in 0..self.random.below(120) {
             if self.disk.is_off() {
                 break;
@@ -445,7 +486,8 @@ impl World {
             match self.random.below(32) {
                 0..14 => self.request(&mut life),
                 14..22 => drop(self.journal_step(&mut life)),
-                22..25 => self.release_parked(&mut life),
+                22..24 => self.release_parked(&mut life),
+                24 => drop(self.history.take(&mut life.follower, self.random.once_in(2))),
                 25..28 => self.compaction_step(&mut life),
                 28 => {
                     // A stall of the disk, seen from outside.
@@ -460,6 +502,17 @@ impl World {
         self.end(life);
     }
 
+    /// Sometimes reads all that a follower can, and looks whether that is all.
+    fn catch_up(&mut self, life: &mut Life) {
+        if self.random.once_in(2) {
+            return;
+        }
+        self.disk.heal();
+        while self.history.take(&mut life.follower, self.random.once_in(2)) {}
+        self.history.check();
+        self.stats.caught_up += 1;
+    }
+
     fn trouble(&mut self) {
         match self.random.below(4) {
             0 => self.disk.fail_once_in(2 + self.random.below(20)),
@@ -470,6 +523,9 @@ impl World {
     }
 
     fn end(&mut self, mut life: Life) {
+        if !self.disk.is_off() {
+            self.catch_up(&mut life);
+        }
         match self.random.below(3) {
             _ if self.disk.is_off() => self.power_cut(),
             0 => self.power_cut(),
@@ -517,7 +573,10 @@ fn run(seed: u64, total: &mut Counts) {
         world.live();
     }
     world.disk.heal();
-    drop(world.begin());
+    let mut life = world.begin();
+    world.disk.heal();
+    while world.history.take(&mut life.follower, true) {}
+    world.history.check();
     total.add(&world.stats);
 }
 
@@ -532,6 +591,8 @@ impl Counts {
         self.failed_steps += other.failed_steps;
         self.recoveries_cut_short += other.recoveries_cut_short;
         self.limited += other.limited;
+        self.in_both += other.in_both;
+        self.caught_up += other.caught_up;
     }
 }
 
@@ -561,10 +622,22 @@ fn run_seeds(usual: u64) {
         }
     });
     println!("{count} seeds: {total:?}");
-    let Counts { acks, thinned, power_cuts, kills, stops, compactions, failed_steps, recoveries_cut_short, limited } =
-        total;
+    let Counts {
+        acks,
+        thinned,
+        power_cuts,
+        kills,
+        stops,
+        compactions,
+        failed_steps,
+        recoveries_cut_short,
+        limited,
+        in_both,
+        caught_up,
+    } = total;
     for (what, happened) in [
         ("ACKs", acks),
+        ("ACKs for an address that is leased in both spaces", in_both),
         ("renewals without a record", thinned),
         ("power cuts", power_cuts),
         ("kills", kills),
@@ -573,6 +646,7 @@ fn run_seeds(usual: u64) {
         ("failing disks", failed_steps),
         ("recoveries cut short", recoveries_cut_short),
         ("refused for the limit of a circuit", limited),
+        ("followers that caught up", caught_up),
     ] {
         assert!(happened >= count / 8, "hardly any {what}: {happened}");
     }
