@@ -25,6 +25,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    events::EventStats,
     journal::JournalStatus,
     lease::TableCounts,
     leasequery::tcp::TcpStats,
@@ -54,6 +55,9 @@ pub struct Stats {
     /// Leasequery over TCP, where it is listened for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leasequery_tcp: Option<TcpStats>,
+    /// What became of lease events.
+    #[serde(default)]
+    pub events: EventStats,
 }
 
 /// What became of every frame that the XDP program saw.
@@ -302,6 +306,7 @@ mod tests {
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
             leasequery_tcp: None,
+            events: EventStats::default(),
         };
         let json = serde_json::to_string(&stats).unwrap();
         let back: Stats = serde_json::from_str(&json).unwrap();

@@ -233,6 +233,7 @@ mod tests {
             journal: JournalStatus::default(),
             leases: LeaseStats { bound: 7, ..LeaseStats::default() },
             leasequery_tcp: None,
+            events: Default::default(),
         };
         let line = ready_line(&config, &stats);
         let expected = "dhcp-xdp 1.2.3: serving 192.0.2.0/24 (254 addresses, 7 bound) on \

@@ -124,6 +124,15 @@ const LEASEQUERY_TCP: Keys = &[
     ("active_send_timeout_s", Integer),
     ("active_withhold", Texts),
 ];
+const HISTORY: Keys = &[
+    ("directory", Text),
+    ("rotate_mib", Integer),
+    ("rotate_h", Integer),
+    ("keep_days", Integer),
+    ("max_lag_mib", Integer),
+];
+const HOOK: Keys =
+    &[("command", Text), ("events", Texts), ("rate_per_s", Integer), ("timeout_s", Integer), ("queue", Integer)];
 const CLASS: Keys = &[
     ("name", Text),
     ("match", Text),
@@ -161,6 +170,8 @@ pub(super) const FILE: &[Keys] = &[&[
     ("client_subnet_selection", Bool),
     ("load_balance", Table(&[LOAD_BALANCE])),
     ("leasequery", Table(&[LEASEQUERY])),
+    ("history", Table(&[HISTORY])),
+    ("hook", Table(&[HOOK])),
     ("option_definition", Tables(&[OPTION_DEFINITION])),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
@@ -345,6 +356,8 @@ mod tests {
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
             ("leasequery = { zz = 1 }", &[LEASEQUERY]),
             ("leasequery = { tcp = { zz = 1 } }", &[LEASEQUERY_TCP]),
+            ("history = { zz = 1 }", &[HISTORY]),
+            ("hook = { zz = 1 }", &[HOOK]),
         ] {
             let known: BTreeSet<String> =
                 lists.iter().flat_map(|list| list.iter()).map(|(name, _)| (*name).to_owned()).collect();

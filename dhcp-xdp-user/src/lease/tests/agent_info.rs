@@ -13,7 +13,7 @@ fn at(table: &LeaseTable, last: u32) -> Vec<u8> {
 #[test]
 fn of_every_length_it_comes_back_beside_identifiers_of_every_length() {
     let table = table(255);
-    let bytes = |n: u32| (0..n).map(|i| (i * 7 ^ n) as u8).collect::<Vec<u8>>();
+    let bytes = |n: u32| (0..n).map(|i| ((i * 7) ^ n) as u8).collect::<Vec<u8>>();
     for round in [0, 100, 7] {
         let length = |n: u32| 1 + (n + round) % 255;
         for n in 1..=255 {
@@ -102,8 +102,15 @@ fn room_is_given_back() {
 fn a_restart_brings_back_what_the_newest_record_says_and_nothing_when_it_says_nothing() {
     let record = |generation, agent_info: &[u8]| Binding {
         agent_info: agent_info.iter().copied().collect(),
-        ..Lease { space: Space::GLOBAL, address: ip(1), state: BindingState::Bound, generation, started_s: NOW, expires_s: NOW + TERM }
-            .of(&Who::new(1).hw, &Who::new(1).id)
+        ..Lease {
+            space: Space::GLOBAL,
+            address: ip(1),
+            state: BindingState::Bound,
+            generation,
+            started_s: NOW,
+            expires_s: NOW + TERM,
+        }
+        .of(&Who::new(1).hw, &Who::new(1).id)
     };
     for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
         for newest in [&b"\x01\x01c"[..], &[9; 200], b""] {
