@@ -113,6 +113,12 @@ impl Vrfs {
         }
     }
 
+    /// What the virtual subnet selection options call a space; nothing of the one outside of all VPNs, or of one that is not here.
+    pub fn selection_of(&self, space: Space) -> Option<&[u8]> {
+        let at = self.by_space.binary_search_by_key(&space, |(space, _)| *space).ok()?;
+        Some(&self.all[usize::from(self.by_space[at].1)].id)
+    }
+
     /// All of them.
     pub fn iter(&self) -> std::slice::Iter<'_, Vrf> {
         self.all.iter()

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::{
     reply::{Replies, Status},
     walk::{CHUNK, Filter, Step, Walk},
-    world::World,
+    world::{Spaces, World},
 };
 use crate::{
     journal::{Changes, FollowError, Follower, From},
@@ -38,6 +38,7 @@ type Read = (Follower, Result<Changes, FollowError>);
 #[derive(Debug)]
 pub(super) struct Active {
     replies: Replies,
+    spaces: Spaces,
     /// At rest; else it is on its way in `read`.
     follower: Option<Follower>,
     read: Option<JoinHandle<Read>>,
@@ -70,6 +71,7 @@ impl Active {
     pub fn begin(
         world: &World,
         mut replies: Replies,
+        spaces: Spaces,
         start_s: Option<u32>,
         idle: Duration,
         out: &mut Vec<u8>,
@@ -85,12 +87,15 @@ impl Active {
                 replies.status(out, now_s, Status::DataMissing, "not all changes since then are known");
                 None
             }
-            Some(start_s) => Some(Walk::new(Filter::ChangedSince(start_s.saturating_sub(COMMIT_MARGIN_S)))),
+            Some(start_s) => {
+                Some(Walk::new(Filter::ChangedSince(start_s.saturating_sub(COMMIT_MARGIN_S)), spaces))
+            }
             None => None,
         };
         let now = Instant::now();
         Ok(Self {
             replies,
+            spaces,
             follower: Some(follower),
             read: None,
             read_from_s: now_s,
@@ -131,7 +136,7 @@ impl Active {
             }
         } else if Instant::now() >= self.next_look {
             let until_s = world.clock.now_s();
-            self.look = Some((Walk::new(Filter::EndedBetween(self.looked_s, until_s)), until_s));
+            self.look = Some((Walk::new(Filter::EndedBetween(self.looked_s, until_s), self.spaces), until_s));
             self.next_look = Instant::now() + LOOK;
         }
         if out.is_empty() && self.last_said.elapsed() >= self.idle {
@@ -177,7 +182,8 @@ impl Active {
             // The present, unless it is behind.
             changes.moment.lease_s.clamp(self.base_s, world.clock.now_s().max(self.base_s))
         };
-        self.changes.extend(changes.bindings);
+        let spaces = self.spaces;
+        self.changes.extend(changes.bindings.into_iter().filter(|binding| spaces.have(binding.space)));
         Ok(())
     }
 

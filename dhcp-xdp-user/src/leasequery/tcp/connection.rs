@@ -20,7 +20,7 @@ use tokio::{
 use super::{
     active::{Active, Ending},
     counters::{Asked, End},
-    query::{Ask, Query, Refusal},
+    query::{Ask, Query, Refusal, Vpn},
     reply::{Origin, Replies, Status},
     server::Shared,
     stream::StreamReader,
@@ -38,6 +38,9 @@ const QUERY: u32 = 1;
 const LINGER: Duration = Duration::from_millis(200);
 /// How long the last words may take.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Why a query is not allowed.
+const NO_VPN: &str = "there is no such VPN";
 
 /// A query under way.
 enum Job {
@@ -260,15 +263,18 @@ impl Connection<'_> {
                 self.refuse(origin, Status::NotAllowed, "an active query is under way on this connection");
             }
             Ask::Bulk(selection) => {
+                let Some(spaces) = self.shared.world.spaces(&selection.vpn) else {
+                    return self.refuse(origin, Status::NotAllowed, NO_VPN);
+                };
                 self.shared.counters.asked(Asked::Bulk);
                 let replies = self.replies(origin);
-                self.jobs.push_back(Job::Bulk(replies, Walk::selected(selection, &self.shared.world)));
+                self.jobs.push_back(Job::Bulk(replies, Walk::selected(selection, spaces, &self.shared.world)));
             }
-            Ask::Active(start_s) => self.begin_active(origin, start_s),
+            Ask::Active(vpn, start_s) => self.begin_active(origin, &vpn, start_s),
         }
     }
 
-    fn begin_active(&mut self, origin: Origin, start_s: Option<u32>) {
+    fn begin_active(&mut self, origin: Origin, vpn: &Vpn, start_s: Option<u32>) {
         let Some(active) = &self.shared.settings.active else {
             // "A value that is not supported over a TCP connection": the server MUST close it (RFC 7724 8.1.1).
             self.ending = Some(End::Malformed);
@@ -277,9 +283,12 @@ impl Connection<'_> {
         if !self.jobs.is_empty() {
             return self.refuse(origin, Status::NotAllowed, "another query is under way on this connection");
         }
+        let Some(spaces) = self.shared.world.spaces(vpn) else {
+            return self.refuse(origin, Status::NotAllowed, NO_VPN);
+        };
         self.shared.counters.asked(Asked::Active);
         let replies = self.replies(origin);
-        match Active::begin(&self.shared.world, replies, start_s, active.idle, &mut self.out.bytes) {
+        match Active::begin(&self.shared.world, replies, spaces, start_s, active.idle, &mut self.out.bytes) {
             Ok(active) => {
                 self.shared.counters.active(1);
                 self.jobs.push_back(Job::Active(Box::new(active)));

@@ -15,7 +15,7 @@ mod walk;
 mod world;
 
 pub use counters::{Counters, TcpStats};
-pub use query::{Ask, Primary, Query, Refusal, Selection};
+pub use query::{Ask, Primary, Query, Refusal, Selection, Vpn};
 pub use reply::{Origin, Status};
 pub use server::{ActiveSettings, ListenError, Listening, Settings, Tcp};
 pub use stream::{FrameError, StreamReader};

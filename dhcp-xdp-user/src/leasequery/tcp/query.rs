@@ -14,8 +14,8 @@ use crate::{
 
 /// Type of a virtual subnet selection: all VPNs (RFC 6926 6.2.9).
 const ALL_VPNS: u8 = 254;
-/// Type of a virtual subnet selection: the global, default VPN (RFC 6607 3.4).
-const DEFAULT_VPN: u8 = 255;
+/// Type of a virtual subnet selection: the global, default VPN (RFC 6607 3.5).
+const GLOBAL_VPN: u8 = 255;
 
 /// A message of a requestor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,10 +31,22 @@ pub struct Query {
 pub enum Ask {
     /// DHCPBULKLEASEQUERY.
     Bulk(Selection),
-    /// DHCPACTIVELEASEQUERY; with changes since then, seconds since 1970-01-01 UTC.
-    Active(Option<u32>),
+    /// DHCPACTIVELEASEQUERY, of a VPN; with changes since then, seconds since 1970-01-01 UTC.
+    Active(Vpn, Option<u32>),
     /// DHCPTLS.
     Tls,
+}
+
+/// Whose addresses are asked for (RFC 6607, RFC 6926 7.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Vpn {
+    /// Those outside of all VPNs.
+    #[default]
+    Global,
+    /// Those of one VPN: type and identifier.
+    One(Box<[u8]>),
+    /// All.
+    All,
 }
 
 /// Which bindings a bulk query is about.
@@ -42,6 +54,8 @@ pub enum Ask {
 pub struct Selection {
     /// Its primary query.
     pub of: Primary,
+    /// Whose addresses.
+    pub vpn: Vpn,
     /// Those that changed then or later, seconds since 1970-01-01 UTC.
     pub start_s: Option<u32>,
     /// Those that changed then or before, seconds since 1970-01-01 UTC.
@@ -98,7 +112,10 @@ impl Query {
         let origin = Origin { wanted: options.get(code::PARAMETER_REQUEST_LIST).map(Codes::of), ..origin };
         let ask = match kind {
             MessageType::BulkLeaseQuery => Ask::Bulk(bulk(&origin, header, &options)?),
-            MessageType::ActiveLeaseQuery => Ask::Active(active(&origin, header, &options)?),
+            MessageType::ActiveLeaseQuery => {
+                let start_s = active(&origin, header, &options)?;
+                Ask::Active(vpn(&options), start_s)
+            },
             // "Any options appearing in a DHCPTLS message received by a DHCPv4 server SHOULD be ignored" (RFC 7724 8.1).
             MessageType::Tls => Ask::Tls,
             _ => return Err(Refusal::Close("a message type that is not for TCP")),
@@ -126,7 +143,6 @@ fn bulk(origin: &Origin, header: Header<'_>, options: &Joined<'_>) -> Result<Sel
     if [header.ciaddr(), header.yiaddr(), header.siaddr()].iter().any(|address| !address.is_unspecified()) {
         return Err(origin.malformed("ciaddr, yiaddr and siaddr must be zero"));
     }
-    only_default_vpn(origin, options)?;
     let agent = options.get(code::RELAY_AGENT_INFO).map(RelayAgentInfo::new);
     let identifier = |sub| agent.and_then(|agent| agent.get(sub)).map(Box::<[u8]>::from);
     let primaries = [
@@ -152,7 +168,7 @@ fn bulk(origin: &Origin, header: Header<'_>, options: &Joined<'_>) -> Result<Sel
     if start_s.zip(end_s).is_some_and(|(start, end)| start > end) {
         return Err(origin.malformed("query-start-time is after query-end-time"));
     }
-    Ok(Selection { of, start_s, end_s })
+    Ok(Selection { of, vpn: vpn(options), start_s, end_s })
 }
 
 fn active(origin: &Origin, header: Header<'_>, options: &Joined<'_>) -> Result<Option<u32>, Refusal> {
@@ -163,7 +179,6 @@ fn active(origin: &Origin, header: Header<'_>, options: &Joined<'_>) -> Result<O
     if options.get(code::QUERY_END_TIME).is_some() {
         return Err(origin.malformed("an active query has no query-end-time"));
     }
-    only_default_vpn(origin, options)?;
     time(origin, options, code::QUERY_START_TIME)
 }
 
@@ -186,13 +201,14 @@ fn time(origin: &Origin, options: &Joined<'_>, code: u8) -> Result<Option<u32>, 
     Ok(Some(u32::from_be_bytes(four)))
 }
 
-/// There are no other VPNs, so that all of them are the default one.
-fn only_default_vpn(origin: &Origin, options: &Joined<'_>) -> Result<(), Refusal> {
+/// The option, or else the sub-option; without both it is about what is outside of all VPNs.
+fn vpn(options: &Joined<'_>) -> Vpn {
     let agent = options.get(code::RELAY_AGENT_INFO).map(RelayAgentInfo::new);
-    let vpn = options.get(code::VIRTUAL_SUBNET_SELECTION);
-    match vpn.or_else(|| agent.and_then(|agent| agent.get(sub::VIRTUAL_SUBNET))) {
-        None | Some([DEFAULT_VPN | ALL_VPNS]) => Ok(()),
-        Some(_) => Err(origin.not_allowed("there is no such VPN")),
+    let selection = options.get(code::VIRTUAL_SUBNET_SELECTION);
+    match selection.or_else(|| agent.and_then(|agent| agent.get(sub::VIRTUAL_SUBNET))) {
+        None | Some([GLOBAL_VPN, ..]) => Vpn::Global,
+        Some([ALL_VPNS, ..]) => Vpn::All,
+        Some(selection) => Vpn::One(selection.into()),
     }
 }
 
@@ -299,13 +315,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_vpn_id_option_selects_the_default_vpn_or_all_and_no_other_is_there() {
-        for vpn in [&[255][..], &[254]] {
-            assert_eq!(selection(&[(221, vpn)]), Selection::default());
-        }
-        assert_eq!(told(&message(14, 7, &[(221, b"\x00red")])), Status::NotAllowed);
-        assert_eq!(told(&message(14, 7, &[(82, b"\x97\x04\x00red")])), Status::NotAllowed);
-        assert_eq!(told(&message(16, 7, &[(221, b"\x00red")])), Status::NotAllowed);
+    fn the_vpn_id_option_specifies_a_single_vpn_other_than_the_default_or_that_all_be_searched() {
+        let vpn = |options: &[(u8, &[u8])]| selection(options).vpn;
+        assert_eq!((vpn(&[]), vpn(&[(221, &[255])]), vpn(&[(221, &[254])])), (Vpn::Global, Vpn::Global, Vpn::All));
+        let red = Vpn::One(b"\x00red"[..].into());
+        assert_eq!((vpn(&[(221, b"\x00red")]), vpn(&[(82, b"\x97\x04\x00red")])), (red.clone(), red.clone()));
+        assert_eq!(Query::parse(&message(16, 7, &[(221, b"\x00red")])).unwrap().ask, Ask::Active(red, None));
     }
 
     #[test]
@@ -337,8 +352,8 @@ pub(super) mod tests {
     #[test]
     fn the_dhcpv4_request_must_not_have_a_ciaddr_a_chaddr_or_a_dhcp_client_identifier() {
         let start: &[u8] = &[0, 0, 1, 0];
-        assert_eq!(Query::parse(&message(16, 7, &[])).unwrap().ask, Ask::Active(None));
-        assert_eq!(Query::parse(&message(16, 7, &[(154, start)])).unwrap().ask, Ask::Active(Some(256)));
+        assert_eq!(Query::parse(&message(16, 7, &[])).unwrap().ask, Ask::Active(Vpn::Global, None));
+        assert_eq!(Query::parse(&message(16, 7, &[(154, start)])).unwrap().ask, Ask::Active(Vpn::Global, Some(256)));
         for at in [12, 1, 2, 28] {
             let mut bad = message(16, 7, &[]);
             bad[at] = 1;

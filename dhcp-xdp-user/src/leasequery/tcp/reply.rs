@@ -29,7 +29,8 @@ const ALL: [u8; 9] = [
 ];
 
 /// Options of the message itself.
-const OF_MESSAGES: [u8; 4] = [code::MESSAGE_TYPE, code::SERVER_ID, code::STATUS_CODE, code::OVERLOAD];
+const OF_MESSAGES: [u8; 5] =
+    [code::MESSAGE_TYPE, code::SERVER_ID, code::STATUS_CODE, code::OVERLOAD, code::VIRTUAL_SUBNET_SELECTION];
 
 /// What replies repeat of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,16 @@ fn state_code(state: BindingState) -> u8 {
     }
 }
 
+/// What else is known of a binding.
+pub(super) struct Known<'a> {
+    /// What its client was told.
+    pub remembered: Option<&'a Remembered<'a>>,
+    /// Its VPN, where it is in one.
+    pub vpn: Option<&'a [u8]>,
+    /// When an address that nobody had was free at the latest, seconds since 1970-01-01 UTC.
+    pub free_since_s: u32,
+}
+
 /// Writes the replies to one query.
 #[derive(Clone, Debug)]
 pub(super) struct Replies {
@@ -126,14 +137,14 @@ impl Replies {
         self.origin.xid
     }
 
-    /// A binding, or an address that nobody has. `free_since_s` is when a free one became so at the latest.
+    /// A binding, or an address that nobody has.
     pub fn binding(
         &mut self,
         out: &mut Vec<u8>,
         facts: &Facts<'_>,
-        remembered: Option<&Remembered<'_>>,
-        free_since_s: u32,
+        known: &Known<'_>,
     ) {
+        let Known { remembered, vpn, free_since_s } = *known;
         let binding = facts.binding;
         // Who was offered an address has nothing to do with it yet.
         let has_client = !matches!(binding.state, BindingState::Free | BindingState::Offered);
@@ -147,6 +158,10 @@ impl Replies {
             let mut reply = ReplyWriter::begin(buffer, &head)?;
             if let Some(address) = server_id {
                 reply.address(code::SERVER_ID, address);
+            }
+            // "A VPN-ID option MUST appear in the packet" (RFC 6926 8.2).
+            if let Some(vpn) = vpn {
+                reply.option(code::VIRTUAL_SUBNET_SELECTION, vpn);
             }
             // Asked for or not: without it no other time makes sense.
             reply.number(code::BASE_TIME, facts.now_s);

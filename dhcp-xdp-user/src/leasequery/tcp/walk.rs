@@ -3,7 +3,7 @@
 use super::{
     query::{Primary, Selection},
     reply::{Replies, state_began},
-    world::World,
+    world::{Spaces, World},
 };
 use crate::{
     lease::{Binding, BindingState, Contended, HwAddress, Lease},
@@ -31,6 +31,7 @@ pub(super) enum Filter {
 #[derive(Clone, Debug)]
 pub(super) struct Walk {
     filter: Filter,
+    spaces: Spaces,
     /// The only slots that can be it; `None`: any.
     only: Option<Vec<u32>>,
     /// How far it is, in `only` or the table.
@@ -51,12 +52,12 @@ pub(super) struct Step {
 }
 
 impl Walk {
-    pub fn new(filter: Filter) -> Self {
-        Self { filter, only: None, next: 0 }
+    pub fn new(filter: Filter, spaces: Spaces) -> Self {
+        Self { filter, spaces, only: None, next: 0 }
     }
 
     /// For a bulk query: where the index knows what has the value that is asked for, only there.
-    pub fn selected(selection: Selection, world: &World) -> Self {
+    pub fn selected(selection: Selection, spaces: Spaces, world: &World) -> Self {
         let value = match &selection.of {
             Primary::All | Primary::RelayId(_) => None,
             Primary::Hw(hw) => Some(Value::HwAddress(hw)),
@@ -72,7 +73,7 @@ impl Walk {
             slots.dedup();
             slots
         });
-        Self { filter: Filter::Selected(selection), only, next: 0 }
+        Self { filter: Filter::Selected(selection), spaces, only, next: 0 }
     }
 
     /// How many slots there are to look at.
@@ -112,7 +113,7 @@ impl Walk {
         let slot = self.only.as_ref().map_or(self.next, |only| only[self.next as usize]);
         // Most slots need but this line of the cache.
         let Some(lease) = world.leases.lease_at(slot, now_s)? else { return Ok(None) };
-        if !self.filter.takes(&lease) {
+        if !self.spaces.have(lease.space) || !self.filter.takes(&lease) {
             return Ok(None);
         }
         let binding = match world.leases.binding_at(slot, now_s)? {
@@ -128,7 +129,7 @@ impl Walk {
 impl Filter {
     fn takes(&self, lease: &Lease) -> bool {
         match self {
-            Self::Selected(Selection { of, start_s, end_s }) => {
+            Self::Selected(Selection { of, start_s, end_s, .. }) => {
                 // But for the query for all addresses, they are for current bindings (RFC 6926 8.2).
                 let may_be = *of == Primary::All || lease.state == BindingState::Bound;
                 may_be && changed_within(lease, *start_s, *end_s)

@@ -2,13 +2,16 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::reply::Replies;
+use super::{
+    query::Vpn,
+    reply::{Known, Replies},
+};
 use crate::{
     clock::Clock,
     config::Config,
     engine::Remembered,
     journal::Followers,
-    lease::{Binding, LeaseTable},
+    lease::{Binding, LeaseTable, Space},
     leasequery::{index::Index, message::Facts},
     wire::options::Codes,
 };
@@ -42,6 +45,15 @@ impl World {
         self.config.leasequery.as_ref().map_or_else(Codes::default, |leasequery| leasequery.options)
     }
 
+    /// The address spaces that a query is about; `None`: there is no such VPN.
+    pub(super) fn spaces(&self, vpn: &Vpn) -> Option<Spaces> {
+        match vpn {
+            Vpn::Global => Some(Spaces::One(Space::GLOBAL)),
+            Vpn::One(selection) => self.config.subnets.vrfs().selected(selection).map(Spaces::One),
+            Vpn::All => Some(Spaces::All),
+        }
+    }
+
     /// Tells of a binding as of `base_s`.
     pub(super) fn tell(&self, replies: &mut Replies, binding: &Binding, base_s: u32, out: &mut Vec<u8>) {
         let remembered = Remembered::of(binding, &self.config);
@@ -54,6 +66,27 @@ impl World {
             relay_agent_info: Some(&binding.agent_info[..]).filter(|info| !info.is_empty()),
         };
         let up_s = u32::try_from(self.clock.elapsed().as_secs()).unwrap_or(u32::MAX);
-        replies.binding(out, &facts, remembered.as_ref(), self.clock.now_s().saturating_sub(up_s));
+        let known = Known {
+            remembered: remembered.as_ref(),
+            vpn: self.config.subnets.vrfs().selection_of(binding.space),
+            free_since_s: self.clock.now_s().saturating_sub(up_s),
+        };
+        replies.binding(out, &facts, &known);
+    }
+}
+
+/// Address spaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spaces {
+    One(Space),
+    All,
+}
+
+impl Spaces {
+    pub fn have(self, space: Space) -> bool {
+        match self {
+            Self::One(one) => one == space,
+            Self::All => true,
+        }
     }
 }
