@@ -102,8 +102,15 @@ fn room_is_given_back() {
 fn a_restart_brings_back_what_the_newest_record_says_and_nothing_when_it_says_nothing() {
     let record = |generation, agent_info: &[u8]| Binding {
         agent_info: agent_info.iter().copied().collect(),
-        ..Lease { space: Space::GLOBAL, address: ip(1), state: BindingState::Bound, generation, started_s: NOW, expires_s: NOW + TERM }
-            .of(&Who::new(1).hw, &Who::new(1).id)
+        ..Lease {
+            space: Space::GLOBAL,
+            address: ip(1),
+            state: BindingState::Bound,
+            generation,
+            started_s: NOW,
+            expires_s: NOW + TERM,
+        }
+        .of(&Who::new(1).hw, &Who::new(1).id)
     };
     for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
         for newest in [&b"\x01\x01c"[..], &[9; 200], b""] {

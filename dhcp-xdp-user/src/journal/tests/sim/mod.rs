@@ -23,8 +23,8 @@ use super::super::{
 use crate::{
     clock::{Clock, Moment},
     lease::{
-        AgentInfo, BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange, RestoreError, Space,
-        SpacedAddress, Stamp,
+        AgentInfo, BindError, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan, PoolRange,
+        RestoreError, Space, SpacedAddress, Stamp,
     },
 };
 use disk::{Random, SimDisk};
