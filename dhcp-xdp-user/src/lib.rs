@@ -17,6 +17,8 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod engine;
+pub mod events;
+pub mod history;
 pub mod journal;
 pub mod lease;
 pub mod leasequery;

@@ -25,6 +25,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    events::EventStats,
     journal::JournalStatus,
     lease::TableCounts,
     worker::counters::{DropReason, Message, Notice, Snapshot},
@@ -50,6 +51,9 @@ pub struct Stats {
     pub journal: JournalStatus,
     /// Addresses by state.
     pub leases: LeaseStats,
+    /// What became of lease events.
+    #[serde(default)]
+    pub events: EventStats,
 }
 
 /// What became of every frame that the XDP program saw.
@@ -297,6 +301,7 @@ mod tests {
             interfaces,
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            events: EventStats::default(),
         };
         let json = serde_json::to_string(&stats).unwrap();
         let back: Stats = serde_json::from_str(&json).unwrap();

@@ -12,9 +12,10 @@ use std::{
 };
 
 use dhcp_xdp::{
+    config::{Vrf, Vrfs},
     control::{Backend, Control, ReleaseError, SOCKET_NAME},
     journal::JournalStatus,
-    lease::{Binding, BindingState, HwAddress, Space},
+    lease::{Binding, BindingState, HwAddress, Space, SpacedAddress},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
 };
 use ipnet::Ipv4Net;
@@ -26,7 +27,10 @@ use crate::Seed;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A server with a few leases.
-struct Fake(Mutex<BTreeMap<Ipv4Addr, Binding>>);
+struct Fake {
+    bindings: Mutex<BTreeMap<SpacedAddress, Binding>>,
+    vrfs: Vrfs,
+}
 
 impl Fake {
     fn new() -> Self {
@@ -38,7 +42,7 @@ impl Fake {
             let hw = HwAddress { htype: 1, hlen: 6, chaddr };
             let client_id = (0..host % 4).collect();
             (
-                address,
+                address.into(),
                 Binding {
                     space: Space::GLOBAL,
                     address,
@@ -53,11 +57,12 @@ impl Fake {
                 },
             )
         });
-        Self(Mutex::new(bindings.collect()))
+        let red = Vrf { space: Space(7), name: "red".into(), id: b"\x00red".to_vec() };
+        Self { bindings: Mutex::new(bindings.collect()), vrfs: Vrfs::new(vec![red]) }
     }
 
-    fn bindings(&self) -> std::sync::MutexGuard<'_, BTreeMap<Ipv4Addr, Binding>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn bindings(&self) -> std::sync::MutexGuard<'_, BTreeMap<SpacedAddress, Binding>> {
+        self.bindings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,6 +76,7 @@ impl Backend for Fake {
             interfaces: vec![],
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            events: Default::default(),
         }
     }
     fn trouble(&self) -> Option<String> {
@@ -83,20 +89,23 @@ impl Backend for Fake {
             }
         }
     }
-    fn lease(&self, address: Ipv4Addr) -> Option<Binding> {
-        self.bindings().get(&address).cloned()
+    fn vrfs(&self) -> &Vrfs {
+        &self.vrfs
     }
-    fn in_pool(&self, address: Ipv4Addr) -> bool {
-        address.octets()[3] < 99
+    fn lease(&self, at: SpacedAddress) -> Option<Binding> {
+        self.bindings().get(&at).cloned()
     }
-    fn subnet_of(&self, address: Ipv4Addr) -> Option<Ipv4Net> {
-        Ipv4Net::new(address, 24).ok().map(|net| net.trunc())
+    fn in_pool(&self, at: SpacedAddress) -> bool {
+        at.address.octets()[3] < 99
     }
-    fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {
-        match self.bindings().get(&address) {
+    fn subnet_of(&self, at: SpacedAddress) -> Option<Ipv4Net> {
+        Ipv4Net::new(at.address, 24).ok().map(|net| net.trunc())
+    }
+    fn release(&self, at: SpacedAddress) -> Result<Binding, ReleaseError> {
+        match self.bindings().get(&at) {
             Some(binding) if binding.state == BindingState::Bound => Ok(binding.clone()),
-            Some(_) => Err(ReleaseError::NotLeased(address)),
-            None => Err(ReleaseError::NotInPool(address)),
+            Some(_) => Err(ReleaseError::NotLeased(at.address)),
+            None => Err(ReleaseError::NotInPool(at.address)),
         }
     }
 }

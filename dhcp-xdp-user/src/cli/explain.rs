@@ -28,6 +28,22 @@ Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. Th
 - `offered`: held for a client that was offered it and has not asked for it yet.
 - `remembered`: released or expired; free for anybody, but its last client gets it back if it comes in time.
 - `declined`: a client found it in use by somebody else; it is not offered for `decline_quarantine_s`.
+
+## Lease history (`events.history`; none without `[history]`)
+
+- `lines`: Lines written since the start.
+- `renewals_left_out`: Renewals that only move the end of a lease: they leave no line.
+- `gaps`: Times that changes were missed, because the history could not be written for longer than `max_lag_mib` allows.
+- `behind_bytes`: Bytes of the journal that are still to be read.
+- `failing`: Why nothing is written now; it is tried again, and caught up with.
+
+## Hook (`events.hook`; none without `[hook]`)
+
+- `done`: Times that the program ended with exit code 0.
+- `failed`: Times that it could not be started, or ended otherwise.
+- `timed_out`: Times that it took longer than `timeout_s` and was killed.
+- `dropped`: Events that it was not run for, because too many waited.
+- `waiting`: Events that wait for it.
 ";
 
     /// The variants of an enum with their documentation, as they stand in a source.

@@ -28,8 +28,8 @@ pub(super) enum Format {
 }
 
 /// The columns of a CSV file. More may be added, at the end.
-pub(super) const COLUMNS: [&str; 8] =
-    ["address", "state", "hw_address", "client_id", "started_at", "expires_at", "subnet", "hw_type"];
+pub(super) const COLUMNS: [&str; 9] =
+    ["address", "state", "hw_address", "client_id", "started_at", "expires_at", "subnet", "hw_type", "vrf"];
 
 /// Write leases to a file or to stdout, for other programs and for `leases import`
 ///
@@ -85,12 +85,14 @@ fn line(format: Format, lease: &LeaseView) -> Result<String, Failure> {
     if format == Format::Json {
         return serde_json::to_string(lease).map_err(Failure::of);
     }
-    let LeaseView { address, state, hw_address, client_id, started_at, expires_at, subnet, hw_type } = lease;
+    let LeaseView { address, state, hw_address, client_id, started_at, expires_at, subnet, hw_type, vrf } = lease;
     let or_nothing = |text: &Option<String>| text.clone().unwrap_or_default();
     let (hw_address, client_id, expires_at) = (or_nothing(hw_address), or_nothing(client_id), or_nothing(expires_at));
     let subnet = subnet.map(|subnet| subnet.to_string()).unwrap_or_default();
-    // No field can have a comma or a quote in it.
-    Ok(format!("{address},{state},{hw_address},{client_id},{started_at},{expires_at},{subnet},{hw_type}"))
+    // No other field can have a comma or a quote in it.
+    let vrf = or_nothing(vrf);
+    let vrf = if vrf.contains([',', '"']) { format!("\"{}\"", vrf.replace('"', "\"\"")) } else { vrf };
+    Ok(format!("{address},{state},{hw_address},{client_id},{started_at},{expires_at},{subnet},{hw_type},{vrf}"))
 }
 
 /// Where it goes. A file gets its name when all of it is written: what was there before stays until then.

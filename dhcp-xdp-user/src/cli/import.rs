@@ -10,15 +10,16 @@ use std::{
 use clap::Args;
 use csv::StringRecord;
 use dhcp_xdp::{
+    config::Vrfs,
     control::now_s,
-    journal::{self, Imported, JournalError, NotImported},
+    journal::{self, Imported, JournalError, NotImported, keep_vrfs, known_vrfs},
 };
 use serde::Serialize;
 
 use super::{
     export::Format,
     failure::{Done, Failure},
-    lease_line::{Fields, JsonLine, NAMES, Read as LeaseRead},
+    lease_line::{Fields, JsonLine, NAMES, NEEDED, Read as LeaseRead},
     output::Output,
     progress,
     state::State,
@@ -32,9 +33,9 @@ const LONGEST: u64 = 16 * 1024;
 /// Read leases from a file into the journal of a stopped server
 ///
 /// Takes what `leases export` writes: CSV needs a header line with the columns address, state, hw_address, client_id, started_at
-/// and expires_at in any order (hw_type is 1 unless given, others are not looked at); JSON needs one object a line with these
+/// and expires_at in any order (hw_type is 1 and vrf is none unless given, others are not looked at); JSON needs one object a line with these
 /// keys. All lines are checked, and either all leases become part of the journal at once or none does. Offers are left out. A
-/// lease that contradicts one in the journal that has not ended is wrong, as is an address that comes twice.
+/// lease that contradicts one in the journal that has not ended is wrong, as is an address of a VPN that comes twice.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   dhcp-xdp leases import leases.csv --state-dir /var/lib/dhcp-xdp
@@ -96,15 +97,15 @@ impl Import {
             other => Failure::of(other),
         })?;
         let bar = progress::bytes("importing", size);
-        let mut reading =
-            Reading { name: self.file.display().to_string(), import, outcome: Outcome::default(), bar: bar.clone() };
+        let (name, vrfs) = (self.file.display().to_string(), known_vrfs(dir).map_err(Failure::of)?);
+        let mut reading = Reading { name, import, vrfs, outcome: Outcome::default(), bar: bar.clone() };
         let file = bar.wrap_read(file);
         match format {
             Format::Csv => reading.csv(file)?,
             Format::Json => reading.json(BufReader::with_capacity(64 * 1024, file))?,
         }
         bar.finish_and_clear();
-        let Reading { name, import, mut outcome, .. } = reading;
+        let Reading { name, import, vrfs, mut outcome, .. } = reading;
         if outcome.wrong > 0 && !self.skip_wrong {
             let Outcome { wrong, leases, .. } = outcome;
             let more = if wrong > TOLD { format!("; the first {TOLD} are named above") } else { String::new() };
@@ -114,6 +115,8 @@ impl Import {
         }
         outcome.imported = import.imported();
         if !self.dry_run {
+            // Before the leases, so that no number is without its name.
+            keep_vrfs(dir, &vrfs).map_err(Failure::of)?;
             outcome.imported = import.finish().map_err(Failure::of)?;
             outcome.done = true;
         }
@@ -168,6 +171,7 @@ impl Import {
 struct Reading {
     name: String,
     import: journal::Import,
+    vrfs: Vrfs,
     outcome: Outcome,
     bar: indicatif::ProgressBar,
 }
@@ -200,7 +204,8 @@ impl Reading {
                 None => columns = Some(columns_of(&record).map_err(|what| self.failure(line, &what))?),
                 Some(columns) => {
                     let fields = fields(columns, &record);
-                    self.lease(line, fields.and_then(|fields| fields.read()))?;
+                    let read = fields.and_then(|fields| fields.read(&mut self.vrfs));
+                    self.lease(line, read)?;
                 }
             }
         }
@@ -227,7 +232,8 @@ impl Reading {
                 return Err(self.failure(line, what));
             }
             if !text.is_empty() {
-                self.lease(line, JsonLine::parse(text).and_then(|lease| lease.fields().read()))?;
+                let read = JsonLine::parse(text).and_then(|lease| lease.fields().read(&mut self.vrfs));
+                self.lease(line, read)?;
             }
         }
         Ok(())
@@ -273,15 +279,15 @@ struct Columns {
 
 fn columns_of(header: &StringRecord) -> Result<Columns, String> {
     let mut at = [None; NAMES.len()];
-    for (name, at) in NAMES.iter().zip(&mut at) {
+    for ((name, at), number) in NAMES.iter().zip(&mut at).zip(0..) {
         let mut places =
             header.iter().enumerate().filter(|(_, column)| column.trim_start_matches('\u{feff}').trim() == *name);
         *at = places.next().map(|(place, _)| place);
         if places.next().is_some() {
             return Err(format!("found column {name} twice; expected it once"));
         }
-        if at.is_none() && *name != "hw_type" {
-            return Err(format!("found no column {name}; expected a first line with {}", NAMES.join(",")));
+        if at.is_none() && number < NEEDED {
+            return Err(format!("found no column {name}; expected a first line with {}", NAMES[..NEEDED].join(",")));
         }
     }
     Ok(Columns { at, count: header.len() })
@@ -291,9 +297,9 @@ fn fields<'a>(columns: &Columns, record: &'a StringRecord) -> Result<Fields<'a>,
     if record.len() != columns.count {
         return Err(format!("found {} fields; expected {}, as in the first line", record.len(), columns.count));
     }
-    let [address, state, hw_address, client_id, started_at, expires_at, hw_type] =
+    let [address, state, hw_address, client_id, started_at, expires_at, hw_type, vrf] =
         columns.at.map(|at| at.and_then(|at| record.get(at)).map_or("", str::trim));
-    Ok(Fields { address, state, hw_address, client_id, started_at, expires_at, hw_type })
+    Ok(Fields { address, state, hw_address, client_id, started_at, expires_at, hw_type, vrf })
 }
 
 #[cfg(test)]
@@ -302,7 +308,7 @@ mod tests {
 
     use dhcp_xdp::{
         journal::Journal,
-        lease::{Binding, BindingState, HwAddress, Space},
+        lease::{Binding, BindingState, HwAddress, Space, SpacedAddress},
     };
     use proptest::prelude::*;
     use tempfile::TempDir;
@@ -352,8 +358,8 @@ mod tests {
                     id.push(0);
                 }
                 Binding {
-                    space: Space::GLOBAL,
-                    address: Ipv4Addr::from(0x0a00_0000 + number),
+                    space: Space((number % 3) as u16 * 700),
+                    address: Ipv4Addr::from(0x0a00_0000 + number / 3),
                     state,
                     generation: 1,
                     started_s,
@@ -372,7 +378,7 @@ mod tests {
 
         #[test]
         fn what_export_writes_import_reads_back_identically(bindings in prop::collection::vec(binding(), 0..60)) {
-            let first: BTreeMap<Ipv4Addr, Binding> = bindings.into_iter().map(|b| (b.address, b)).collect();
+            let first: BTreeMap<SpacedAddress, Binding> = bindings.into_iter().map(|b| (b.at(), b)).collect();
             let dir = TempDir::new().unwrap();
             let mut import = journal::Import::begin(dir.path(), 1, false).unwrap();
             // A journal without any lease is none.

@@ -3,14 +3,17 @@
 use std::net::Ipv4Addr;
 
 use dhcp_xdp::{
+    config::Vrfs,
     control::{parse_bytes, parse_state},
     lease::{Binding, BindingState, ClientId, HwAddress, Space},
 };
 use serde::{Deserialize, Deserializer};
 
-/// The fields, by the names of columns and keys; the last one may be left out.
-pub(super) const NAMES: [&str; 7] =
-    ["address", "state", "hw_address", "client_id", "started_at", "expires_at", "hw_type"];
+/// The fields, by the names of columns and keys.
+pub(super) const NAMES: [&str; 8] =
+    ["address", "state", "hw_address", "client_id", "started_at", "expires_at", "hw_type", "vrf"];
+/// Of these, the ones that must be there; the others may be left out.
+pub(super) const NEEDED: usize = 6;
 
 /// The fields of a line, as text; an empty one says that there is none.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +25,7 @@ pub(super) struct Fields<'a> {
     pub started_at: &'a str,
     pub expires_at: &'a str,
     pub hw_type: &'a str,
+    pub vrf: &'a str,
 }
 
 /// What a line says.
@@ -47,6 +51,8 @@ pub(super) struct JsonLine {
     expires_at: Option<String>,
     #[serde(default)]
     hw_type: Option<serde_json::Number>,
+    #[serde(default)]
+    vrf: Option<String>,
     #[serde(skip)]
     hw_type_text: String,
 }
@@ -66,7 +72,7 @@ impl JsonLine {
             let said = error.to_string();
             // There is one line, and its number is told already.
             let said = said.split(" at line ").next().unwrap_or_default();
-            format!("{said}; expected an object with {}", NAMES.join(", "))
+            format!("{said}; expected an object with {}", NAMES[..NEEDED].join(", "))
         })?;
         line.hw_type_text = line.hw_type.as_ref().map(ToString::to_string).unwrap_or_default();
         Ok(line)
@@ -82,16 +88,17 @@ impl JsonLine {
             started_at: &self.started_at,
             expires_at: self.expires_at.as_deref().unwrap_or_default(),
             hw_type: &self.hw_type_text,
+            vrf: self.vrf.as_deref().unwrap_or_default(),
         }
     }
 }
 
 impl Fields<'_> {
-    /// Checks all of it.
+    /// Checks all of it. A VPN that is not among these is added to them.
     ///
     /// # Errors
     /// What was found and what would be right.
-    pub fn read(&self) -> Result<Read, String> {
+    pub fn read(&self, vrfs: &mut Vrfs) -> Result<Read, String> {
         let address = address(self.address)?;
         let state = parse_state(self.state)?;
         let hw = self.hw()?;
@@ -108,7 +115,7 @@ impl Fields<'_> {
             ));
         }
         Ok(Read::Lease(Box::new(Binding {
-            space: Space::GLOBAL,
+            space: if self.vrf.is_empty() { Space::GLOBAL } else { vrfs.learn(self.vrf)? },
             address,
             state,
             generation: 0,
@@ -178,11 +185,12 @@ mod tests {
         started_at: "2026-01-01T00:00:00Z",
         expires_at: "",
         hw_type: "",
+        vrf: "",
     };
 
     #[test]
     fn a_wrong_field_is_told_with_what_would_be_right() {
-        assert!(GOOD.read().is_ok());
+        assert!(GOOD.read(&mut Vrfs::default()).is_ok());
         for (wrong, expected) in [
             (Fields { address: "192.0.2", ..GOOD }, "found address `192.0.2`; expected one as 192.0.2.10"),
             (Fields { address: "0.0.0.0", ..GOOD }, "which no client can have"),
@@ -195,9 +203,10 @@ mod tests {
             (Fields { started_at: "", ..GOOD }, "found started_at ``; expected a time as"),
             (Fields { expires_at: "tomorrow", ..GOOD }, "found expires_at `tomorrow`; expected a time as"),
             (Fields { expires_at: "2200-01-01T00:00:00Z", ..GOOD }, "from 1970 to 2106"),
+            (Fields { vrf: "a b", ..GOOD }, "found VPN `a b`; expected a VPN's name"),
             (Fields { hw_address: "", ..GOOD }, "of no client; expected hw_address or client_id"),
         ] {
-            let what = wrong.read().unwrap_err();
+            let what = wrong.read(&mut Vrfs::default()).unwrap_err();
             assert!(what.contains(expected), "{what}");
         }
         let json = JsonLine::parse(br#"{"address":"192.0.2.1","state":"bound","hw_address":null}"#).unwrap_err();
@@ -207,9 +216,9 @@ mod tests {
     #[test]
     fn times_may_have_an_offset_and_parts_of_seconds() {
         let fields = Fields { expires_at: "2026-01-01T02:00:00.9+01:00", ..GOOD };
-        let Ok(Read::Lease(lease)) = fields.read() else { panic!() };
+        let Ok(Read::Lease(lease)) = fields.read(&mut Vrfs::default()) else { panic!() };
         assert_eq!((lease.started_s, lease.expires_s), (1_767_225_600, 1_767_229_200));
-        let Ok(Read::Lease(lease)) = GOOD.read() else { panic!() };
+        let Ok(Read::Lease(lease)) = GOOD.read(&mut Vrfs::default()) else { panic!() };
         assert_eq!(lease.expires_s, u32::MAX, "no end is never");
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use clap::{Args, Subcommand};
 use dhcp_xdp::{
-    control::{Filter, LeaseView, client::ClientError, now_s, parse_bytes, parse_state, parse_subnet},
+    control::{Filter, LeaseView, now_s, parse_bytes, parse_state, parse_subnet, parse_vrf},
     lease::BindingState,
 };
 use ipnet::Ipv4Net;
@@ -14,14 +14,15 @@ use super::{
     failure::{Done, Failure},
     import::Import,
     output::Output,
-    source::Source,
+    source::{Source, of_client, wrong_usage},
     state::State,
 };
 
 /// List, show, export, import or release leases; without a running server, what its journal holds
 ///
 /// `started_at` is when the binding last changed: the client's last transaction, or its release by an operator. The journal knows
-/// no subnets and no offers: without a running server, the subnet is empty.
+/// no subnets and no offers: without a running server, the subnet is empty. An address of a VPN is written with its name, as
+/// 192.0.2.10%red; in JSON, `vrf` has it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dhcp-xdp leases\n  dhcp-xdp leases list --state bound --json")]
 pub(super) struct Leases {
@@ -33,7 +34,7 @@ pub(super) struct Leases {
 
 #[derive(Debug, Subcommand)]
 enum LeasesCommand {
-    /// List leases as a table, in the order of addresses
+    /// List leases as a table, in the order of addresses; those of VPNs after all others
     #[command(after_help = "Example:\n  dhcp-xdp leases list --subnet 192.0.2.0/24 --state bound")]
     List {
         #[command(flatten)]
@@ -47,6 +48,9 @@ enum LeasesCommand {
     Show {
         /// The address
         address: Ipv4Addr,
+        /// Of this VPN, where several have the address; global is outside of all
+        #[arg(long, value_name = "NAME")]
+        vrf: Option<String>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -58,6 +62,9 @@ enum LeasesCommand {
     Release {
         /// The address
         address: Ipv4Addr,
+        /// Of this VPN, where several have the address; global is outside of all
+        #[arg(long, value_name = "NAME")]
+        vrf: Option<String>,
         /// Print the released lease as JSON
         #[arg(long)]
         json: bool,
@@ -72,6 +79,9 @@ pub(super) struct FilterFlags {
     /// Only addresses of this prefix
     #[arg(long, value_name = "CIDR", value_parser = parse_subnet)]
     subnet: Option<Ipv4Net>,
+    /// Only addresses of this VPN; global is outside of all
+    #[arg(long, value_name = "NAME")]
+    vrf: Option<String>,
     /// Only of this hardware address, as 02:00:00:00:00:01
     #[arg(long, value_name = "MAC", value_parser = parse_hex)]
     hw_address: Option<Hex>,
@@ -93,6 +103,7 @@ impl From<FilterFlags> for Filter {
         Self {
             state: flags.state,
             subnet: flags.subnet,
+            vrf: flags.vrf,
             hw_address: flags.hw_address.map(|hex| hex.0),
             client_id: flags.client_id.map(|hex| hex.0),
         }
@@ -115,8 +126,10 @@ impl Leases {
             }
             Some(LeasesCommand::Export(export)) => export.run(&self.state),
             Some(LeasesCommand::Import(import)) => import.run(&self.state),
-            Some(LeasesCommand::Show { address, json }) => show(&lease(&self.state, address)?, json),
-            Some(LeasesCommand::Release { address, json }) => release(&self.state, address, json),
+            Some(LeasesCommand::Show { address, vrf, json }) => {
+                show(&lease(&self.state, address, vrf.as_deref())?, json)
+            }
+            Some(LeasesCommand::Release { address, vrf, json }) => release(&self.state, address, vrf.as_deref(), json),
         }
     }
 }
@@ -130,15 +143,26 @@ fn list(state: &State, filter: &Filter, form: Form) -> Done {
     writer.tail()
 }
 
-fn lease(state: &State, address: Ipv4Addr) -> Result<LeaseView, Failure> {
+fn lease(state: &State, address: Ipv4Addr, vrf: Option<&str>) -> Result<LeaseView, Failure> {
     if let Some(client) = state.try_connect()? {
-        return client.lease(address).map_err(Failure::of);
+        return client.lease(address, vrf).map_err(of_client);
     }
     let offline = Source::of_journal(state)?;
-    let found = offline.find(address, now_s()).map_err(Failure::of)?;
-    found
-        .map(|binding| LeaseView::new(&binding, None))
-        .ok_or_else(|| Failure::Failed(format!("the journal has nothing about {address}")))
+    let vrfs = &offline.vrfs;
+    let space = vrf.map(|name| parse_vrf(name, vrfs)).transpose().map_err(wrong_usage)?;
+    let mut found = offline.find(address, now_s()).map_err(Failure::of)?;
+    found.retain(|binding| space.is_none_or(|space| binding.space == space));
+    match &found[..] {
+        [] => Err(Failure::Failed(format!("the journal has nothing about {address}"))),
+        [binding] => Ok(LeaseView::new(binding, None, vrfs)),
+        several => {
+            let names: Vec<String> = several.iter().map(|binding| vrfs.name_of(binding.space)).collect();
+            Err(wrong_usage(format!(
+                "{address} was leased in several VPNs: say which with --vrf, of {}",
+                names.join(", ")
+            )))
+        }
+    }
 }
 
 fn show(lease: &LeaseView, json: bool) -> Done {
@@ -151,6 +175,7 @@ fn show(lease: &LeaseView, json: bool) -> Done {
     let rows = [
         ("address", Some(lease.address.to_string())),
         ("subnet", subnet),
+        ("vrf", lease.vrf.clone()),
         ("state", Some(lease.state.clone())),
         ("hw address", lease.hw_address.clone()),
         ("hw type", Some(lease.hw_type.to_string())),
@@ -164,18 +189,15 @@ fn show(lease: &LeaseView, json: bool) -> Done {
     out.flush()
 }
 
-fn release(state: &State, address: Ipv4Addr, json: bool) -> Done {
+fn release(state: &State, address: Ipv4Addr, vrf: Option<&str>, json: bool) -> Done {
     let client = state.connect()?;
-    let released = client.release(address).map_err(|error| match error {
-        ClientError::Refused { message, .. } => Failure::Failed(message),
-        other => Failure::of(other),
-    })?;
+    let released = client.release(address, vrf).map_err(of_client)?;
     let mut out = Output::new();
     if json {
         out.json(&released)?;
     } else {
         let whose = released.hw_address.as_deref().unwrap_or("an unknown client");
-        out.line(format!("{address} is released; {whose} had it"))?;
+        out.line(format!("{} is released; {whose} had it", released.place()))?;
     }
     out.flush()
 }
@@ -201,7 +223,7 @@ impl ListWriter {
         self.written += 1;
         match self.form {
             Form::Table => {
-                let address = lease.address.to_string();
+                let address = lease.place();
                 let fields = [
                     &address,
                     lease.state.as_str(),

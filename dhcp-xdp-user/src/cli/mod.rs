@@ -5,6 +5,7 @@ mod doctor;
 mod explain;
 mod export;
 mod failure;
+mod history;
 mod import;
 mod journal;
 mod lease_line;
@@ -45,6 +46,7 @@ enum Command {
     Serve(serve::Serve),
     Check(check::Check),
     Leases(leases::Leases),
+    History(history::History),
     Journal(journal::Journal),
     Stats(stats::StatsCommand),
     Load(load::Load),
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Leases(command) => command.run(),
+        Command::History(command) => command.run(),
         Command::Journal(command) => command.run(),
         Command::Stats(command) => command.run(),
         Command::Load(command) => command.run(),
@@ -169,6 +172,11 @@ mod tests {
             "dhcp-xdp leases list --state busy",
             "dhcp-xdp load",
             "dhcp-xdp check",
+            "dhcp-xdp history",
+            "dhcp-xdp history --address 192.0.2",
+            "dhcp-xdp history --address 192.0.2.1 --at yesterday",
+            "dhcp-xdp history --address 192.0.2.1 --at 5 --from 4",
+            "dhcp-xdp history --hw-address 0",
         ] {
             let error = Cli::try_parse_from(words.split(' ')).expect_err(words);
             assert_eq!(error.exit_code(), 2, "{words}");

@@ -1,4 +1,4 @@
-//! Leases without a running server: the newest record of each address in the journal.
+//! Leases without a running server: the newest record of each address of each VPN in the journal.
 //!
 //! A journal has them in the order in which they came, and maybe more than fit into memory. So it is read once to count the
 //! addresses, then once for each part of them that fits.
@@ -11,8 +11,9 @@ use std::{
 };
 
 use dhcp_xdp::{
-    journal::{Addresses, Journal, JournalError},
-    lease::{Binding, BindingState, HwAddress, Space, is_current},
+    config::Vrfs,
+    journal::{Addresses, Journal, JournalError, known_vrfs},
+    lease::{Binding, BindingState, HwAddress, SpacedAddress, is_current},
 };
 
 /// Leases that are held in memory at a time, about: some 120 bytes each.
@@ -32,9 +33,11 @@ struct Kept {
 /// The journal of a state directory.
 pub(super) struct Offline {
     dir: PathBuf,
-    /// Ranges of addresses that are read one at a time.
-    parts: Vec<RangeInclusive<u32>>,
+    /// Ranges of addresses' [numbers](SpacedAddress::number) that are read one at a time.
+    parts: Vec<RangeInclusive<u64>>,
     count: u64,
+    /// The VPNs that were ever configured.
+    pub vrfs: Vrfs,
 }
 
 impl Offline {
@@ -42,14 +45,14 @@ impl Offline {
     pub fn read(dir: &Path) -> Result<Option<Self>, JournalError> {
         let mut addresses = Addresses::default();
         let report = Journal::read(dir, |binding| {
-            addresses.insert(binding.address);
+            addresses.insert(binding.at());
         })?;
         if report.segments == 0 {
             return Ok(None);
         }
-        let (mut parts, mut in_part, mut count) = (Vec::<RangeInclusive<u32>>::new(), 0, 0);
+        let (mut parts, mut in_part, mut count) = (Vec::<RangeInclusive<u64>>::new(), 0, 0);
         for (block, of_block) in addresses.counts() {
-            let (first, last) = (block << 16, block << 16 | 0xffff);
+            let (first, last) = (u64::from(block) << 16, u64::from(block) << 16 | 0xffff);
             count += u64::from(of_block);
             in_part += u64::from(of_block);
             match parts.last_mut() {
@@ -60,7 +63,7 @@ impl Offline {
                 }
             }
         }
-        Ok(Some(Self { dir: dir.to_owned(), parts, count }))
+        Ok(Some(Self { dir: dir.to_owned(), parts, count, vrfs: known_vrfs(dir)? }))
     }
 
     /// How many addresses it has.
@@ -72,8 +75,8 @@ impl Offline {
     /// has expired.
     pub fn each(&self, now_s: u32, each: &mut dyn FnMut(Binding) -> ControlFlow<()>) -> Result<(), JournalError> {
         for part in &self.parts {
-            for (address, kept) in self.part(part)? {
-                if each(kept.binding(address, now_s)).is_break() {
+            for (at, kept) in self.read_those(|at| part.contains(&at.number()))? {
+                if each(kept.binding(at, now_s)).is_break() {
                     return Ok(());
                 }
             }
@@ -81,19 +84,21 @@ impl Offline {
         Ok(())
     }
 
-    /// What it has of one address.
-    pub fn find(&self, address: Ipv4Addr, now_s: u32) -> Result<Option<Binding>, JournalError> {
-        let number = u32::from(address);
-        let found = self.part(&(number..=number))?.pop_first();
-        Ok(found.map(|(address, kept)| kept.binding(address, now_s)))
+    /// What it has of one address, in each VPN that has it.
+    pub fn find(&self, address: Ipv4Addr, now_s: u32) -> Result<Vec<Binding>, JournalError> {
+        let found = self.read_those(|at| at.address == address)?;
+        Ok(found.into_iter().map(|(at, kept)| kept.binding(at, now_s)).collect())
     }
 
-    fn part(&self, part: &RangeInclusive<u32>) -> Result<BTreeMap<Ipv4Addr, Kept>, JournalError> {
-        let mut found: BTreeMap<Ipv4Addr, Kept> = BTreeMap::new();
+    fn read_those(
+        &self,
+        wanted: impl Fn(SpacedAddress) -> bool,
+    ) -> Result<BTreeMap<SpacedAddress, Kept>, JournalError> {
+        let mut found: BTreeMap<SpacedAddress, Kept> = BTreeMap::new();
         Journal::read(&self.dir, |binding| {
             let is_outdated = |kept: &Kept| !is_current(binding.generation, kept.generation);
-            if part.contains(&u32::from(binding.address)) && !found.get(&binding.address).is_some_and(is_outdated) {
-                found.insert(binding.address, Kept::of(&binding));
+            if wanted(binding.at()) && !found.get(&binding.at()).is_some_and(is_outdated) {
+                found.insert(binding.at(), Kept::of(&binding));
             }
         })?;
         Ok(found)
@@ -113,11 +118,11 @@ impl Kept {
         }
     }
 
-    fn binding(&self, address: Ipv4Addr, now_s: u32) -> Binding {
+    fn binding(&self, at: SpacedAddress, now_s: u32) -> Binding {
         let overdue = self.state == BindingState::Bound && self.expires_s != u32::MAX && self.expires_s <= now_s;
         Binding {
-            space: Space::GLOBAL,
-            address,
+            space: at.space,
+            address: at.address,
             state: if overdue { BindingState::Expired } else { self.state },
             generation: self.generation,
             started_s: self.started_s,
@@ -132,6 +137,8 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use dhcp_xdp::lease::Space;
+
     use super::*;
 
     fn binding(last: u8, generation: u32, state: BindingState) -> Binding {
@@ -162,7 +169,7 @@ mod tests {
         let offline = Offline::read(dir.path()).unwrap().unwrap();
         let mut found = Vec::new();
         let collect = &mut |binding: Binding| {
-            assert_eq!(offline.find(binding.address, now_s).unwrap(), Some(binding.clone()));
+            assert!(offline.find(binding.address, now_s).unwrap().contains(&binding));
             found.push((binding.address.octets()[3], binding.state));
             ControlFlow::Continue(())
         };
@@ -182,6 +189,14 @@ mod tests {
             [(7, 8), (3, 4), (5, 5), (3, 3), (9, 12), (7, 7), (3, 2)].map(|(block, last)| far(block, last)).into();
         let found = read(&all, 0);
         assert_eq!(found.iter().map(|(last, _)| *last).collect::<Vec<_>>(), [2, 3, 4, 5, 7, 8, 12]);
+    }
+
+    #[test]
+    fn an_address_of_two_vpns_is_two_leases() {
+        let red = |generation, state| Binding { space: Space(7), ..binding(9, generation, state) };
+        use BindingState::{Bound, Released};
+        let all = [binding(9, 5, Bound), red(2, Bound), binding(8, 1, Bound), red(3, Released)];
+        assert_eq!(read(&all, 0), [(8, Bound), (9, Bound), (9, Released)]);
     }
 
     #[test]

@@ -232,6 +232,7 @@ mod tests {
             interfaces,
             journal: JournalStatus::default(),
             leases: LeaseStats { bound: 7, ..LeaseStats::default() },
+            events: Default::default(),
         };
         let line = ready_line(&config, &stats);
         let expected = "dhcp-xdp 1.2.3: serving 192.0.2.0/24 (254 addresses, 7 bound) on \

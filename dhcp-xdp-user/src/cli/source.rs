@@ -2,7 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use dhcp_xdp::control::{Filter, LeaseView, client::Client, now_s};
+use dhcp_xdp::{
+    control::{
+        Filter, LeaseView,
+        client::{Client, ClientError},
+        now_s,
+    },
+    lease::Binding,
+};
 
 use super::{
     failure::{Done, Failure},
@@ -77,10 +84,13 @@ impl Source {
             }
         };
         match self {
-            Self::Server(client) => client.leases(filter, &mut each).map_err(Failure::of)?,
+            Self::Server(client) => client.leases(filter, &mut each).map_err(of_client)?,
             Self::Journal(offline) => {
-                let mut wanted = |binding| match filter.takes(&binding) {
-                    true => each(LeaseView::new(&binding, None)),
+                let space = filter.space(&offline.vrfs).map_err(wrong_usage)?;
+                let is_wanted =
+                    |binding: &Binding| space.is_none_or(|space| binding.space == space) && filter.takes(binding);
+                let mut wanted = |binding: Binding| match is_wanted(&binding) {
+                    true => each(LeaseView::new(&binding, None, &offline.vrfs)),
                     false => ControlFlow::Continue(()),
                 };
                 offline.each(now_s(), &mut wanted).map_err(Failure::of)?;
@@ -88,4 +98,18 @@ impl Source {
         }
         failure.map_or(Ok(()), Err)
     }
+}
+
+/// What a server refused: the question, or to answer it.
+pub(super) fn of_client(error: ClientError) -> Failure {
+    match error {
+        ClientError::Refused { status: 300 | 400, message } => wrong_usage(message),
+        other => Failure::of(other),
+    }
+}
+
+/// Tells what is wrong with the command line.
+pub(super) fn wrong_usage(message: String) -> Failure {
+    eprintln!("dhcp-xdp: {message}");
+    Failure::Told { usage: true }
 }

@@ -74,6 +74,7 @@ fn table(stats: &Stats) -> String {
     section(&mut text, "dropped, by reason", sum(workers().map(|worker| &worker.drops)));
     section(&mut text, "to be noticed", sum(workers().map(|worker| &worker.notices)));
     journal(&mut text, stats);
+    events(&mut text, stats);
     for interface in &stats.interfaces {
         describe_interface(&mut text, interface);
     }
@@ -114,6 +115,31 @@ fn journal(text: &mut String, stats: &Stats) {
     }
     if let Some(why) = &journal.failing {
         let _ = writeln!(text, "  FAILING: {why}");
+    }
+}
+
+fn events(text: &mut String, stats: &Stats) {
+    if let Some(history) = &stats.events.history {
+        let rows = [
+            ("lines", history.lines),
+            ("renewals left out", history.renewals_left_out),
+            ("bytes of journal to read", history.behind_bytes),
+            ("gaps", history.gaps),
+        ];
+        section(text, "lease history", rows);
+        if let Some(why) = &history.failing {
+            let _ = writeln!(text, "  FAILING: {why}");
+        }
+    }
+    if let Some(hook) = &stats.events.hook {
+        let rows = [
+            ("run", hook.done),
+            ("failed", hook.failed),
+            ("took too long", hook.timed_out),
+            ("dropped, too many waited", hook.dropped),
+            ("waiting", hook.waiting),
+        ];
+        section(text, "hook", rows);
     }
 }
 
@@ -187,6 +213,7 @@ mod tests {
             interfaces,
             journal: JournalStatus { failing: Some("no space".into()), ..JournalStatus::default() },
             leases: LeaseStats { total: 10, bound: 1, ..LeaseStats::default() },
+            events: Default::default(),
         });
         for part in ["serving for 1 h 1 min", "no_subnet", "FAILING: no space", "eth1: XDP native, sockets copy", "ack"]
         {

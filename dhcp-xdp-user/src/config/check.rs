@@ -153,6 +153,11 @@ impl Checker<'_> {
         self.links.entry(name.to_owned()).or_insert_with(ask).clone()
     }
 
+    /// Why a program cannot be run, as far as that is known.
+    pub fn program(&self, path: &std::path::Path) -> Option<String> {
+        self.machine.program(path)
+    }
+
     /// A unicast IPv4 address.
     pub fn address(&mut self, given: &Text) -> Option<Ipv4Addr> {
         let text = given.get_ref();
@@ -219,6 +224,7 @@ pub(super) fn check(
         client_subnet_selection: form.client_subnet_selection,
         load_balance: load_balance(&mut checker, form),
         leasequery: super::leasequery::leasequery(&mut checker, form, &levels),
+        events: super::events::settings(&mut checker, form.history.as_ref(), form.hook.as_ref()),
         overlays,
     };
     let total = config.address_count();

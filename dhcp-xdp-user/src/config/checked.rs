@@ -40,6 +40,8 @@ pub struct Config {
     pub load_balance: Option<LoadBalance>,
     /// Who may ask about leases; `None`: nobody.
     pub leasequery: Option<LeaseQuery>,
+    /// What is done with lease events.
+    pub events: crate::events::Settings,
     /// Settings that are laid over those of a subnet or pool when a request calls for them; see [`Overlay`].
     pub overlays: Vec<Overlay>,
 }

@@ -255,6 +255,28 @@ pub(super) struct LeaseQueryForm {
     pub options: Option<Vec<Text>>,
 }
 
+/// `[history]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HistoryForm {
+    pub directory: Option<Text>,
+    pub rotate_mib: Option<Number>,
+    pub rotate_h: Option<Number>,
+    pub keep_days: Option<Number>,
+    pub max_lag_mib: Option<Number>,
+}
+
+/// `[hook]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HookForm {
+    pub command: Option<Text>,
+    pub events: Option<Vec<Text>>,
+    pub rate_per_s: Option<Number>,
+    pub timeout_s: Option<Number>,
+    pub queue: Option<Number>,
+}
+
 /// `[[class]]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -302,6 +324,8 @@ pub(super) struct FileForm {
     pub client_subnet_selection: bool,
     pub load_balance: Option<Spanned<LoadBalanceForm>>,
     pub leasequery: Option<Spanned<LeaseQueryForm>>,
+    pub history: Option<Spanned<HistoryForm>>,
+    pub hook: Option<Spanned<HookForm>>,
     #[serde(rename = "option_definition")]
     pub option_definitions: Vec<Spanned<DefinitionForm>>,
     pub defaults: DefaultsForm,

@@ -1,6 +1,6 @@
 //! What a check asks the machine that it runs on: its interfaces and its CPUs.
 
-use std::net::Ipv4Addr;
+use std::{io, net::Ipv4Addr, os::unix::fs::PermissionsExt as _, path::Path};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity},
@@ -37,6 +37,10 @@ pub trait Machine {
     fn interface(&self, name: &str) -> InterfaceState;
     /// CPUs that workers may be pinned to; empty when that is not known.
     fn cpus(&self) -> Vec<usize>;
+    /// Why a program cannot be run here, with what to do; `None`: it can, or nothing is known.
+    fn program(&self, _path: &Path) -> Option<String> {
+        None
+    }
 }
 
 /// The machine that this program runs on.
@@ -60,6 +64,16 @@ impl Machine for ThisMachine {
     fn cpus(&self) -> Vec<usize> {
         let Ok(set) = sched_getaffinity(Pid::from_raw(0)) else { return Vec::new() };
         (0..CpuSet::count()).filter(|&cpu| set.is_set(cpu) == Ok(true)).collect()
+    }
+
+    fn program(&self, path: &Path) -> Option<String> {
+        match path.metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some("is not there".into()),
+            Err(error) => Some(format!("cannot be looked at: {error}")),
+            Ok(found) if !found.is_file() => Some("is no file".into()),
+            Ok(found) if found.permissions().mode() & 0o111 == 0 => Some("is not executable; chmod +x it".into()),
+            Ok(_) => None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod checked;
 mod classes;
 #[cfg(test)]
 mod docs;
+mod events;
 mod file;
 mod index;
 mod json_schema;

@@ -110,6 +110,15 @@ const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Te
 const VRF: Keys = &[("name", Text), ("number", Integer)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
 const LEASEQUERY: Keys = &[("allow", Texts), ("queries_per_s", Integer), ("options", Texts)];
+const HISTORY: Keys = &[
+    ("directory", Text),
+    ("rotate_mib", Integer),
+    ("rotate_h", Integer),
+    ("keep_days", Integer),
+    ("max_lag_mib", Integer),
+];
+const HOOK: Keys =
+    &[("command", Text), ("events", Texts), ("rate_per_s", Integer), ("timeout_s", Integer), ("queue", Integer)];
 const CLASS: Keys = &[
     ("name", Text),
     ("match", Text),
@@ -147,6 +156,8 @@ pub(super) const FILE: &[Keys] = &[&[
     ("client_subnet_selection", Bool),
     ("load_balance", Table(&[LOAD_BALANCE])),
     ("leasequery", Table(&[LEASEQUERY])),
+    ("history", Table(&[HISTORY])),
+    ("hook", Table(&[HOOK])),
     ("option_definition", Tables(&[OPTION_DEFINITION])),
     ("defaults", Table(&[SETTINGS])),
     ("interface", Tables(&[INTERFACE])),
@@ -330,6 +341,8 @@ mod tests {
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
             ("leasequery = { zz = 1 }", &[LEASEQUERY]),
+            ("history = { zz = 1 }", &[HISTORY]),
+            ("hook = { zz = 1 }", &[HOOK]),
         ] {
             let known: BTreeSet<String> =
                 lists.iter().flat_map(|list| list.iter()).map(|(name, _)| (*name).to_owned()).collect();

@@ -1,5 +1,7 @@
 //! The lease table that a configuration asks for.
 
+use std::net::Ipv4Addr;
+
 use super::{Config, Subnet};
 use crate::lease::{LeaseTable, Plan, PoolRange, ReservedAddress, Space, SpacedAddress};
 
@@ -9,6 +11,12 @@ impl Config {
         let at = at.into();
         let in_pool = |subnet: &Subnet| subnet.pools.iter().any(|pool| pool.contains(at.address));
         self.subnets.holding(at).is_some_and(in_pool) || self.reservations.of_address(at).is_some()
+    }
+
+    /// Whether an address that an interface has is a client's to have: outside of all VPNs, or in the one that the interface is in.
+    pub fn leases_out_on(&self, interface: &str, address: Ipv4Addr) -> bool {
+        let mut spaces = self.subnets.of_interface(interface).map(|subnet| subnet.space);
+        self.leases_out(address) || spaces.any(|space| self.leases_out(SpacedAddress::new(space, address)))
     }
 
     /// An empty table of all pools and reserved addresses. A pool that is for some clients only is a subnet of its own there, in

@@ -41,13 +41,29 @@ pub struct Vrf {
 pub struct Vrfs {
     /// Sorted by `id`.
     all: Vec<Vrf>,
+    /// Their places, sorted by their spaces.
+    by_space: Vec<(Space, u16)>,
 }
 
 impl Vrfs {
     /// Of VPNs that differ in their identifiers and in their spaces.
     pub fn new(mut all: Vec<Vrf>) -> Self {
         all.sort_by(|one, other| one.id.cmp(&other.id));
-        Self { all }
+        let mut by_space: Vec<(Space, u16)> = all.iter().zip(0..).map(|(vrf, place)| (vrf.space, place)).collect();
+        by_space.sort_unstable();
+        Self { all, by_space }
+    }
+
+    /// Of what operators call them; `None` when one is no name, or two have one space or one name.
+    pub fn of_names(names: impl IntoIterator<Item = (String, Space)>) -> Option<Self> {
+        let read = |(name, space): (String, Space)| {
+            let id = id_of(&name).ok()?;
+            Some(Vrf { space, name: name_of(&id), id })
+        };
+        let made = Self::new(names.into_iter().map(read).collect::<Option<_>>()?);
+        let apart = made.by_space.windows(2).all(|pair| pair[0].0 != pair[1].0)
+            && made.all.windows(2).all(|pair| pair[0].id != pair[1].id);
+        (apart && !made.all.iter().any(|vrf| vrf.space == Space::GLOBAL)).then_some(made)
     }
 
     /// The space that a virtual subnet selection option or sub-option names (RFC 6607 3.5); `None`: a VPN that is not here.
@@ -59,18 +75,41 @@ impl Vrfs {
         Some(self.all[at].space)
     }
 
-    /// The space of the VPN that operators call so; [`GLOBAL_NAME`] is outside of all.
+    /// The space of the VPN that operators call so; [`GLOBAL_NAME`] is outside of all. One that is none of these, of which a journal
+    /// has leases still, is called as by [`name_of`](Self::name_of).
     pub fn named(&self, name: &str) -> Option<Space> {
-        if name == GLOBAL_NAME { Some(Space::GLOBAL) } else { self.selected(&id_of(name).ok()?) }
+        let known = if name == GLOBAL_NAME { Some(Space::GLOBAL) } else { self.selected(&id_of(name).ok()?) };
+        known.or_else(|| name.strip_prefix('#')?.parse().ok().map(Space))
     }
 
-    /// What operators call a space. One that is none of these, which the journal may know, has its number as its name.
+    /// As [`named`](Self::named); a VPN that is not here is added, with its own number.
+    ///
+    /// # Errors
+    /// It is no name, or its number is another's.
+    pub fn learn(&mut self, name: &str) -> Result<Space, String> {
+        if let Some(space) = self.named(name) {
+            return Ok(space);
+        }
+        let id = id_of(name).map_err(|expected| format!("found VPN `{name}`; expected {expected}"))?;
+        let space = Space(own_number(&id));
+        if self.by_space.iter().any(|(known, _)| *known == space) {
+            let (number, other) = (space.0, self.name_of(space));
+            return Err(format!(
+                "found VPN `{name}`, whose number {number} is that of VPN `{other}`; expected one that the server was started with, or `#` and its number"
+            ));
+        }
+        let mut all = std::mem::take(self).all;
+        all.push(Vrf { space, name: name_of(&id), id });
+        *self = Self::new(all);
+        Ok(space)
+    }
+
+    /// What operators call a space: a VPN's by its name, one that is none of these by its number, as `#7`.
     pub fn name_of(&self, space: Space) -> String {
-        let found = self.all.iter().find(|vrf| vrf.space == space);
-        match found {
-            Some(vrf) => vrf.name.clone(),
-            None if space == Space::GLOBAL => GLOBAL_NAME.to_owned(),
-            None => space.0.to_string(),
+        match self.by_space.binary_search_by_key(&space, |(space, _)| *space) {
+            Ok(at) => self.all[usize::from(self.by_space[at].1)].name.clone(),
+            Err(_) if space == Space::GLOBAL => GLOBAL_NAME.to_owned(),
+            Err(_) => format!("#{}", space.0),
         }
     }
 

@@ -5,7 +5,10 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::lease::{Binding, BindingState};
+use crate::{
+    config::{GLOBAL_NAME, Vrfs},
+    lease::{Binding, BindingState, Space},
+};
 
 /// A binding as listings, exports and the API show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +29,14 @@ pub struct LeaseView {
     pub expires_at: Option<String>,
     /// The subnet's prefix; none when it is not known (a listing without a running server).
     pub subnet: Option<Ipv4Net>,
+    /// The VPN that the address is of, by its name; none outside of all.
+    #[serde(default)]
+    pub vrf: Option<String>,
 }
 
 impl LeaseView {
-    /// Of a binding in a subnet.
-    pub fn new(binding: &Binding, subnet: Option<Ipv4Net>) -> Self {
+    /// Of a binding in a subnet, which is in one of these VPNs or in none.
+    pub fn new(binding: &Binding, subnet: Option<Ipv4Net>, vrfs: &Vrfs) -> Self {
         Self {
             address: binding.address,
             hw_address: Some(colons(binding.hw.bytes())).filter(|text| !text.is_empty()),
@@ -40,6 +46,15 @@ impl LeaseView {
             started_at: rfc3339(binding.started_s),
             expires_at: (binding.expires_s != u32::MAX).then(|| rfc3339(binding.expires_s)),
             subnet,
+            vrf: (binding.space != Space::GLOBAL).then(|| vrfs.name_of(binding.space)),
+        }
+    }
+
+    /// The address with its VPN, if it is in one: `10.0.0.1%red`, as [`SpacedAddress`](crate::lease::SpacedAddress) has it.
+    pub fn place(&self) -> String {
+        match &self.vrf {
+            Some(vrf) => format!("{}%{vrf}", self.address),
+            None => self.address.to_string(),
         }
     }
 }
@@ -69,6 +84,8 @@ pub struct Filter {
     pub state: Option<BindingState>,
     /// With an address in this prefix only.
     pub subnet: Option<Ipv4Net>,
+    /// With an address of this VPN only, by its name; [`GLOBAL_NAME`](crate::config::GLOBAL_NAME) is outside of all.
+    pub vrf: Option<String>,
     /// Of this hardware address only.
     pub hw_address: Option<Vec<u8>>,
     /// Of this client identifier only.
@@ -81,12 +98,21 @@ pub struct Filter {
 pub(super) struct FilterQuery {
     state: Option<String>,
     subnet: Option<String>,
+    vrf: Option<String>,
     hw_address: Option<String>,
     client_id: Option<String>,
 }
 
 impl Filter {
-    /// Whether a binding is wanted.
+    /// The space that its VPN has, if it names one.
+    ///
+    /// # Errors
+    /// There is no such VPN.
+    pub fn space(&self, vrfs: &Vrfs) -> Result<Option<Space>, String> {
+        self.vrf.as_deref().map(|name| parse_vrf(name, vrfs)).transpose()
+    }
+
+    /// Whether a binding is wanted, whichever VPN it is of.
     pub fn takes(&self, binding: &Binding) -> bool {
         self.state.is_none_or(|state| binding.state == state)
             && self.subnet.is_none_or(|subnet| subnet.contains(&binding.address))
@@ -94,11 +120,12 @@ impl Filter {
             && self.client_id.as_ref().is_none_or(|id| binding.client_id.as_slice() == id)
     }
 
-    /// As a query string, empty or with its question mark. Its values have no character that needs escaping.
+    /// As a query string, empty or with its question mark. Only names have characters that need escaping.
     pub(super) fn query(&self) -> String {
         let pairs = [
             self.state.map(|state| format!("state={}", state.name())),
             self.subnet.map(|subnet| format!("subnet={subnet}")),
+            self.vrf.as_deref().map(vrf_query),
             self.hw_address.as_ref().map(|hw| format!("hw_address={}", colons(hw))),
             self.client_id.as_ref().map(|id| format!("client_id={}", colons(id))),
         ];
@@ -114,6 +141,7 @@ impl TryFrom<FilterQuery> for Filter {
         Ok(Self {
             state: query.state.as_deref().map(parse_state).transpose()?,
             subnet: query.subnet.as_deref().map(parse_subnet).transpose()?,
+            vrf: query.vrf,
             hw_address: query.hw_address.as_deref().map(parse_bytes).transpose()?,
             client_id: query.client_id.as_deref().map(parse_bytes).transpose()?,
         })
@@ -131,6 +159,22 @@ pub fn parse_state(text: &str) -> Result<BindingState, String> {
         .into_iter()
         .find(|state| state.name() == text)
         .ok_or_else(|| format!("found state `{text}`; expected {}", states.map(BindingState::name).join(", ")))
+}
+
+/// The space of a VPN by its name.
+///
+/// # Errors
+/// There is none of this name.
+pub fn parse_vrf(name: &str, vrfs: &Vrfs) -> Result<Space, String> {
+    vrfs.named(name).ok_or_else(|| {
+        let known: Vec<&str> = vrfs.iter().map(|vrf| &vrf.name[..]).chain([GLOBAL_NAME]).collect();
+        format!("found VPN `{name}`; expected {}", known.join(", "))
+    })
+}
+
+/// A VPN's name as part of a query string.
+pub(super) fn vrf_query(name: &str) -> String {
+    format!("vrf={}", form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>())
 }
 
 /// A prefix; host bits are taken for what they are not.
@@ -208,7 +252,9 @@ mod tests {
 
     #[test]
     fn a_binding_is_shown_as_scripts_read_it() {
-        let json = serde_json::to_value(LeaseView::new(&binding(), Some("192.0.2.0/24".parse().unwrap()))).unwrap();
+        let json =
+            serde_json::to_value(LeaseView::new(&binding(), Some("192.0.2.0/24".parse().unwrap()), &Vrfs::default()))
+                .unwrap();
         let expected = serde_json::json!({
             "address": "192.0.2.10",
             "hw_address": "02:00:ab:00:00:01",
@@ -218,6 +264,7 @@ mod tests {
             "started_at": "2023-11-14T22:13:20Z",
             "expires_at": "2023-11-14T23:13:20Z",
             "subnet": "192.0.2.0/24",
+            "vrf": null,
         });
         assert_eq!(json, expected);
     }
@@ -226,7 +273,7 @@ mod tests {
     fn what_is_not_known_is_null() {
         let forgotten =
             Binding { hw: HwAddress::default(), client_id: Default::default(), expires_s: u32::MAX, ..binding() };
-        let view = LeaseView::new(&forgotten, None);
+        let view = LeaseView::new(&forgotten, None, &Vrfs::default());
         assert_eq!((view.hw_address, view.client_id, view.expires_at, view.subnet), (None, None, None, None));
     }
 
@@ -237,6 +284,7 @@ mod tests {
             subnet: Some("192.0.2.0/28".parse().unwrap()),
             hw_address: Some(vec![2, 0, 0xAB, 0, 0, 1]),
             client_id: Some(vec![1, 2, 0xFF]),
+            vrf: None,
         };
         assert!(all.takes(&binding()));
         assert!(Filter::default().takes(&binding()));

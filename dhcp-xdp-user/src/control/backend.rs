@@ -13,9 +13,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, Vrfs},
     journal::{Lane, Ticket},
-    lease::{Binding, Kept, Lease, LeaseTable},
+    lease::{Binding, Kept, Lease, LeaseTable, SpacedAddress},
     stats::Stats,
     wake::Wake,
 };
@@ -41,22 +41,24 @@ pub enum ReleaseError {
 pub trait Backend: Send + Sync + 'static {
     /// Everything it counts.
     fn stats(&self) -> Stats;
+    /// Its VPNs.
+    fn vrfs(&self) -> &Vrfs;
     /// What keeps it from serving all that it should, if anything does, apart from the disk.
     fn trouble(&self) -> Option<String>;
     /// Calls `each` for every binding that is not free, until it breaks off.
     fn leases(&self, each: &mut dyn FnMut(Binding) -> ControlFlow<()>);
     /// The binding of an address; `None`: it is free, or in no pool.
-    fn lease(&self, address: Ipv4Addr) -> Option<Binding>;
+    fn lease(&self, at: SpacedAddress) -> Option<Binding>;
     /// Whether some pool has an address.
-    fn in_pool(&self, address: Ipv4Addr) -> bool;
+    fn in_pool(&self, at: SpacedAddress) -> bool;
     /// The prefix of the subnet that an address belongs to.
-    fn subnet_of(&self, address: Ipv4Addr) -> Option<Ipv4Net>;
+    fn subnet_of(&self, at: SpacedAddress) -> Option<Ipv4Net>;
     /// Takes an address back from whoever has it. When it returns, that is on stable storage, as far as the server's
     /// durability promises.
     ///
     /// # Errors
     /// Nothing to release, or the disk does not take it.
-    fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError>;
+    fn release(&self, at: SpacedAddress) -> Result<Binding, ReleaseError>;
 }
 
 /// The real one.
@@ -138,6 +140,10 @@ impl Backend for ServerBackend {
         (self.stats)()
     }
 
+    fn vrfs(&self) -> &Vrfs {
+        self.config.subnets.vrfs()
+    }
+
     fn trouble(&self) -> Option<String> {
         self.trouble.get().cloned().or_else(|| self.without_address())
     }
@@ -150,28 +156,28 @@ impl Backend for ServerBackend {
         }
     }
 
-    fn lease(&self, address: Ipv4Addr) -> Option<Binding> {
-        self.leases.get(address, self.clock.now_s())
+    fn lease(&self, at: SpacedAddress) -> Option<Binding> {
+        self.leases.get(at, self.clock.now_s())
     }
 
-    fn subnet_of(&self, address: Ipv4Addr) -> Option<Ipv4Net> {
-        self.config.subnets.holding(address).map(|subnet| subnet.prefix)
+    fn subnet_of(&self, at: SpacedAddress) -> Option<Ipv4Net> {
+        self.config.subnets.holding(at).map(|subnet| subnet.prefix)
     }
 
-    fn in_pool(&self, address: Ipv4Addr) -> bool {
-        self.config.leases_out(address)
+    fn in_pool(&self, at: SpacedAddress) -> bool {
+        self.config.leases_out(at)
     }
 
-    fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {
-        let now_s = self.clock.now_s();
-        if !self.in_pool(address) {
+    fn release(&self, at: SpacedAddress) -> Result<Binding, ReleaseError> {
+        let (now_s, address) = (self.clock.now_s(), at.address);
+        if !self.in_pool(at) {
             return Err(ReleaseError::NotInPool(address));
         }
-        let before = self.leases.get(address, now_s).ok_or(ReleaseError::NotLeased(address))?;
-        let lease = self.leases.release_address(address, now_s).ok_or(ReleaseError::NotLeased(address))?;
+        let before = self.leases.get(at, now_s).ok_or(ReleaseError::NotLeased(address))?;
+        let lease = self.leases.release_address(at, now_s).ok_or(ReleaseError::NotLeased(address))?;
         // The client may have changed between the look and the release; the slot tells whose binding ended, unless it has
         // gone to yet another client since, whose record is the newer one then.
-        let binding = match self.leases.get(address, now_s) {
+        let binding = match self.leases.get(at, now_s) {
             Some(after) if after.generation == lease.generation => after,
             _ => Binding {
                 state: lease.state,
@@ -217,6 +223,7 @@ mod tests {
             interfaces: vec![],
             journal: Default::default(),
             leases: LeaseStats::default(),
+            events: Default::default(),
         };
         let lane = (lanes.pop().unwrap(), wake);
         let backend = ServerBackend::new(config, leases, Clock::start(), Box::new(stats), Arc::default(), lane);
@@ -240,15 +247,15 @@ mod tests {
         let (backend, journal) = backend(dir.path());
         let address = Ipv4Addr::new(192, 0, 2, 12);
         let hw = bind(&backend, address);
-        assert_eq!(backend.lease(address).unwrap().state, BindingState::Bound);
+        assert_eq!(backend.lease(address.into()).unwrap().state, BindingState::Bound);
 
-        let released = backend.release(address).unwrap();
+        let released = backend.release(address.into()).unwrap();
         assert_eq!((released.state, released.hw), (BindingState::Released, hw));
         assert_eq!(released.client_id.as_slice(), b"me");
         let mut kept = Vec::new();
         Journal::read(dir.path(), |binding| kept.push(binding)).unwrap();
         assert_eq!(kept, [released]);
-        assert_eq!(backend.lease(address).unwrap().state, BindingState::Released);
+        assert_eq!(backend.lease(address.into()).unwrap().state, BindingState::Released);
         drop(backend);
         journal.stop().unwrap();
     }
@@ -259,11 +266,11 @@ mod tests {
         let (backend, _journal) = backend(dir.path());
         let (leased, free) = (Ipv4Addr::new(192, 0, 2, 12), Ipv4Addr::new(192, 0, 2, 13));
         bind(&backend, leased);
-        backend.release(leased).unwrap();
-        assert_eq!(backend.release(leased), Err(ReleaseError::NotLeased(leased)));
-        assert_eq!(backend.release(free), Err(ReleaseError::NotLeased(free)));
+        backend.release(leased.into()).unwrap();
+        assert_eq!(backend.release(leased.into()), Err(ReleaseError::NotLeased(leased)));
+        assert_eq!(backend.release(free.into()), Err(ReleaseError::NotLeased(free)));
         let stranger = Ipv4Addr::new(192, 0, 2, 99);
-        assert_eq!(backend.release(stranger), Err(ReleaseError::NotInPool(stranger)));
+        assert_eq!(backend.release(stranger.into()), Err(ReleaseError::NotInPool(stranger)));
     }
 
     #[test]
@@ -279,7 +286,7 @@ mod tests {
             ControlFlow::Continue(())
         });
         assert_eq!(seen, [12, 15]);
-        let subnet = |address: [u8; 4]| backend.subnet_of(address.into()).map(|net| net.to_string());
+        let subnet = |address: [u8; 4]| backend.subnet_of(Ipv4Addr::from(address).into()).map(|net| net.to_string());
         assert_eq!(subnet([192, 0, 2, 200]).as_deref(), Some("192.0.2.0/24"));
         assert_eq!(subnet([198, 51, 100, 1]).as_deref(), Some("198.51.100.0/24"));
         assert_eq!(subnet([192, 0, 1, 255]), None);

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, runtime::Runtime};
 
-use super::api::{ErrorView, Filter, Health, LeaseView};
+use super::api::{ErrorView, Filter, Health, LeaseView, vrf_query};
 use crate::stats::Stats;
 
 /// Longest wait for the next part of an answer.
@@ -43,7 +43,7 @@ pub enum ClientError {
         /// Why not.
         source: io::Error,
     },
-    /// The server said no.
+    /// The server said no; with status 300 or 400 the question was wrong.
     #[error("{message}")]
     Refused {
         /// HTTP status.
@@ -95,20 +95,20 @@ impl Client {
         })
     }
 
-    /// `GET /v1/leases/ADDRESS`
+    /// `GET /v1/leases/ADDRESS`, of a VPN by its name where several have the address.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn lease(&self, address: Ipv4Addr) -> Result<LeaseView, ClientError> {
-        self.json(Method::GET, &format!("/v1/leases/{address}"))
+    pub fn lease(&self, address: Ipv4Addr, vrf: Option<&str>) -> Result<LeaseView, ClientError> {
+        self.json(Method::GET, &format!("/v1/leases/{address}{}", of_vrf(vrf)))
     }
 
-    /// `POST /v1/leases/ADDRESS/release`
+    /// `POST /v1/leases/ADDRESS/release`, of a VPN by its name where several have the address.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub fn release(&self, address: Ipv4Addr) -> Result<LeaseView, ClientError> {
-        self.json(Method::POST, &format!("/v1/leases/{address}/release"))
+    pub fn release(&self, address: Ipv4Addr, vrf: Option<&str>) -> Result<LeaseView, ClientError> {
+        self.json(Method::POST, &format!("/v1/leases/{address}/release{}", of_vrf(vrf)))
     }
 
     /// `GET /v1/leases`: calls `each` for every lease as it comes, until it breaks off.
@@ -152,6 +152,10 @@ impl Client {
             parse(&whole(body).await?)
         })
     }
+}
+
+fn of_vrf(vrf: Option<&str>) -> String {
+    vrf.map_or_else(String::new, |name| format!("?{}", vrf_query(name)))
 }
 
 async fn open(path: &Path) -> Result<UnixStream, ClientError> {

@@ -23,6 +23,7 @@ use super::{
     api::{Filter, LeaseView},
     backend::Backend,
 };
+use crate::lease::Space;
 
 /// Bytes of a chunk, about 250 leases.
 const CHUNK: usize = 64 * 1024;
@@ -38,11 +39,12 @@ pub(super) struct Listing {
     is_cut: Arc<AtomicBool>,
 }
 
-/// Starts to walk the table on a blocking thread. It ends with the table, or when the reader goes away or takes nothing for
+/// Starts to walk the table on a blocking thread; `space` is the filter's. It ends with the table, or when the reader goes away or takes nothing for
 /// `patience`: a thread is too dear to wait for somebody who reads in a pager.
 pub(super) fn stream(
     backend: Arc<dyn Backend>,
     filter: Filter,
+    space: Option<Space>,
     permit: OwnedSemaphorePermit,
     patience: Duration,
 ) -> Listing {
@@ -53,7 +55,7 @@ pub(super) fn stream(
         // Held for as long as this thread is taken.
         let _permit = permit;
         let is_gone = || sender.is_closed();
-        walk(&*backend, &filter, &is_gone, &|chunk| match send(&sender, chunk, patience) {
+        walk(&*backend, &filter, space, &is_gone, &|chunk| match send(&sender, chunk, patience) {
             Sent::Yes => ControlFlow::Continue(()),
             Sent::NobodyThere => ControlFlow::Break(()),
             Sent::TooSlow => {
@@ -90,13 +92,19 @@ fn send(sender: &mpsc::Sender<Bytes>, mut chunk: Bytes, patience: Duration) -> S
     }
 }
 
-fn walk(backend: &dyn Backend, filter: &Filter, is_gone: &dyn Fn() -> bool, send: &dyn Fn(Bytes) -> ControlFlow<()>) {
+fn walk(
+    backend: &dyn Backend,
+    filter: &Filter,
+    space: Option<Space>,
+    is_gone: &dyn Fn() -> bool,
+    send: &dyn Fn(Bytes) -> ControlFlow<()>,
+) {
     let mut chunk = Vec::with_capacity(CHUNK + 1024);
     backend.leases(&mut |binding| {
-        if !filter.takes(&binding) {
+        if space.is_some_and(|space| binding.space != space) || !filter.takes(&binding) {
             return if is_gone() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         }
-        let view = LeaseView::new(&binding, backend.subnet_of(binding.address));
+        let view = LeaseView::new(&binding, backend.subnet_of(binding.at()), backend.vrfs());
         // Plain strings and numbers into memory: nothing that could fail.
         if serde_json::to_writer(&mut chunk, &view).is_ok() {
             chunk.push(b'\n');

@@ -11,7 +11,9 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub use api::{ErrorView, Filter, Health, LeaseView, colons, now_s, parse_bytes, parse_state, parse_subnet, rfc3339};
+pub use api::{
+    ErrorView, Filter, Health, LeaseView, colons, now_s, parse_bytes, parse_state, parse_subnet, parse_vrf, rfc3339,
+};
 pub use backend::{Backend, ReleaseError, ServerBackend};
 pub use service::Control;
 pub use socket::{ControlError, SOCKET_NAME};

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `GET /v1/health` | [`Health`]; 503 while the disk fails or a worker is gone |
 //! | `GET /v1/stats` | [`Stats`](crate::stats::Stats) |
-//! | `GET /v1/leases?state=&subnet=&hw_address=&client_id=` | [`LeaseView`]s, one a line |
-//! | `GET /v1/leases/ADDRESS` | [`LeaseView`]; 404 when nobody has or had it |
-//! | `POST /v1/leases/ADDRESS/release` | the released [`LeaseView`], durable; 404, 409, 503 |
+//! | `GET /v1/leases?state=&subnet=&vrf=&hw_address=&client_id=` | [`LeaseView`]s, one a line |
+//! | `GET /v1/leases/ADDRESS?vrf=` | [`LeaseView`]; 404 when nobody has or had it |
+//! | `POST /v1/leases/ADDRESS/release?vrf=` | the released [`LeaseView`], durable; 404, 409, 503 |
 //!
+//! An address that pools of several VPNs have needs `vrf`: without it the answer is 300, with their names.
 //! Every error is an [`ErrorView`].
 
 use std::{io, net::Ipv4Addr, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
@@ -22,11 +23,12 @@ use axum::{
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    api::{ErrorView, Filter, FilterQuery, Health, LeaseView},
+    api::{ErrorView, Filter, FilterQuery, Health, LeaseView, parse_vrf},
     backend::{Backend, ReleaseError},
     listing,
     socket::{self, ControlError},
 };
+use crate::lease::{Space, SpacedAddress};
 
 /// Listings at the same time; each has a thread while it lasts.
 const MAX_LISTINGS: usize = 4;
@@ -209,13 +211,14 @@ async fn leases(
 ) -> Result<Response, Failure> {
     let Query(query) = query.map_err(|why| Failure::new(StatusCode::BAD_REQUEST, why.body_text()))?;
     let filter = Filter::try_from(query).map_err(|why| Failure::new(StatusCode::BAD_REQUEST, why))?;
+    let space = filter.space(shared.backend.vrfs()).map_err(|why| Failure::new(StatusCode::BAD_REQUEST, why))?;
     let Ok(permit) = shared.listings.clone().try_acquire_owned() else {
         return Err(Failure::new(
             StatusCode::SERVICE_UNAVAILABLE,
             format!("{MAX_LISTINGS} listings are under way already: try again"),
         ));
     };
-    let body = listing::stream(shared.backend.clone(), filter, permit, shared.patience);
+    let body = listing::stream(shared.backend.clone(), filter, space, permit, shared.patience);
     Ok(([("content-type", "application/x-ndjson")], axum::body::Body::new(body)).into_response())
 }
 
@@ -223,30 +226,68 @@ fn address(text: &str) -> Result<Ipv4Addr, Failure> {
     text.parse().map_err(|_| Failure::new(StatusCode::BAD_REQUEST, format!("found `{text}`; expected an IPv4 address")))
 }
 
-async fn lease(State(shared): State<Shared>, Path(text): Path<String>) -> Result<Response, Failure> {
-    let address = address(&text)?;
-    match shared.backend.lease(address) {
-        Some(binding) => Ok(Json(LeaseView::new(&binding, shared.backend.subnet_of(address))).into_response()),
-        None if shared.backend.in_pool(address) => {
-            Err(Failure::new(StatusCode::NOT_FOUND, format!("{address} is free: nobody has or had it")))
+/// Which of the addresses that several VPNs may have.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VrfQuery {
+    vrf: Option<String>,
+}
+
+type VrfGiven = Result<Query<VrfQuery>, QueryRejection>;
+
+/// The address of a request in the space that it means: that of the VPN that it names, or the only one whose pools have it.
+fn place(backend: &dyn Backend, text: &str, query: VrfGiven) -> Result<SpacedAddress, Failure> {
+    let address = address(text)?;
+    let bad = |why| Failure::new(StatusCode::BAD_REQUEST, why);
+    let Query(VrfQuery { vrf }) = query.map_err(|why| bad(why.body_text()))?;
+    if let Some(name) = vrf {
+        let space = parse_vrf(&name, backend.vrfs()).map_err(bad)?;
+        return Ok(SpacedAddress::new(space, address));
+    }
+    let spaces = [Space::GLOBAL].into_iter().chain(backend.vrfs().iter().map(|vrf| vrf.space));
+    let having: Vec<Space> = spaces.filter(|space| backend.in_pool(SpacedAddress::new(*space, address))).collect();
+    match having[..] {
+        [] => Ok(address.into()),
+        [space] => Ok(SpacedAddress::new(space, address)),
+        _ => {
+            let names: Vec<String> = having.iter().map(|space| backend.vrfs().name_of(*space)).collect();
+            let why = format!("{address} is in pools of several VPNs: say which, of {}", names.join(", "));
+            Err(Failure::new(StatusCode::MULTIPLE_CHOICES, why))
         }
-        None => Err(Failure::new(StatusCode::NOT_FOUND, ReleaseError::NotInPool(address).to_string())),
     }
 }
 
-async fn release(State(shared): State<Shared>, Path(text): Path<String>) -> Result<Response, Failure> {
-    let address = address(&text)?;
+/// What a message ends with that is about an address of a VPN.
+fn of_vrf(backend: &dyn Backend, at: SpacedAddress) -> String {
+    if at.space == Space::GLOBAL { String::new() } else { format!(" (VPN {})", backend.vrfs().name_of(at.space)) }
+}
+
+async fn lease(State(shared): State<Shared>, Path(text): Path<String>, query: VrfGiven) -> Result<Response, Failure> {
+    let backend = &*shared.backend;
+    let at = place(backend, &text, query)?;
+    let missing = |what: String| Failure::new(StatusCode::NOT_FOUND, format!("{what}{}", of_vrf(backend, at)));
+    match backend.lease(at) {
+        Some(binding) => Ok(Json(LeaseView::new(&binding, backend.subnet_of(at), backend.vrfs())).into_response()),
+        None if backend.in_pool(at) => Err(missing(format!("{} is free: nobody has or had it", at.address))),
+        None => Err(missing(ReleaseError::NotInPool(at.address).to_string())),
+    }
+}
+
+async fn release(State(shared): State<Shared>, Path(text): Path<String>, query: VrfGiven) -> Result<Response, Failure> {
+    let at = place(&*shared.backend, &text, query)?;
     // Waiting here takes no thread. The permit goes with the work, which also ends when whoever asked for it has gone.
     let permit = shared.releases.clone().acquire_owned().await;
     let released = blocking(&shared.backend, move |backend| {
         let _permit = permit;
-        backend.release(address)
+        backend.release(at)
     })
     .await?;
+    let of = of_vrf(&*shared.backend, at);
     match released {
         Ok(binding) => {
-            log::info!("{address}: released by an operator");
-            Ok(Json(LeaseView::new(&binding, shared.backend.subnet_of(address))).into_response())
+            log::info!("{}: released by an operator{of}", at.address);
+            let view = LeaseView::new(&binding, shared.backend.subnet_of(at), shared.backend.vrfs());
+            Ok(Json(view).into_response())
         }
         Err(why) => {
             let status = match why {
@@ -254,7 +295,7 @@ async fn release(State(shared): State<Shared>, Path(text): Path<String>) -> Resu
                 ReleaseError::NotLeased(_) => StatusCode::CONFLICT,
                 ReleaseError::NotDurable(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
-            Err(Failure::new(status, why.to_string()))
+            Err(Failure::new(status, format!("{why}{of}")))
         }
     }
 }

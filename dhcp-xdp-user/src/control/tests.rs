@@ -19,14 +19,16 @@ use super::{
     client::{Client, ClientError},
 };
 use crate::{
+    config::Vrfs,
     journal::JournalStatus,
-    lease::{Binding, BindingState, HwAddress, Space},
+    lease::{Binding, BindingState, HwAddress, Space, SpacedAddress},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
 };
 
 #[derive(Default)]
 struct Fake {
-    bindings: Mutex<BTreeMap<Ipv4Addr, Binding>>,
+    bindings: Mutex<BTreeMap<SpacedAddress, Binding>>,
+    vrfs: Vrfs,
     /// Bindings made up on the way, beyond those above.
     endless: u32,
     given: AtomicU64,
@@ -63,6 +65,7 @@ impl Backend for Fake {
             interfaces: vec![],
             journal: JournalStatus { failing: self.failing.clone(), ..JournalStatus::default() },
             leases: LeaseStats { total: 7, ..LeaseStats::default() },
+            events: Default::default(),
         }
     }
 
@@ -81,22 +84,28 @@ impl Backend for Fake {
         }
     }
 
-    fn lease(&self, address: Ipv4Addr) -> Option<Binding> {
-        self.bindings.lock().unwrap().get(&address).cloned()
+    fn lease(&self, at: SpacedAddress) -> Option<Binding> {
+        self.bindings.lock().unwrap().get(&at).cloned()
     }
 
-    fn in_pool(&self, address: Ipv4Addr) -> bool {
-        address.octets()[3] < 99
+    fn in_pool(&self, at: SpacedAddress) -> bool {
+        // Of the VPNs, all have .10 to .19.
+        at.address.octets()[3] < if at.space == Space::GLOBAL { 99 } else { 20 }
     }
 
-    fn subnet_of(&self, address: Ipv4Addr) -> Option<Ipv4Net> {
-        Ipv4Net::new(address, 24).ok().map(|net| net.trunc())
+    fn subnet_of(&self, at: SpacedAddress) -> Option<Ipv4Net> {
+        Ipv4Net::new(at.address, 24).ok().map(|net| net.trunc())
     }
 
-    fn release(&self, address: Ipv4Addr) -> Result<Binding, ReleaseError> {
+    fn vrfs(&self) -> &Vrfs {
+        &self.vrfs
+    }
+
+    fn release(&self, at: SpacedAddress) -> Result<Binding, ReleaseError> {
+        let address = at.address;
         drop(self.slow_disk.lock().unwrap());
         let mut bindings = self.bindings.lock().unwrap();
-        let binding = bindings.get_mut(&address).ok_or(ReleaseError::NotInPool(address))?;
+        let binding = bindings.get_mut(&at).ok_or(ReleaseError::NotInPool(address))?;
         match binding.state {
             BindingState::Bound => {
                 binding.state = BindingState::Released;
@@ -133,7 +142,7 @@ fn run_with(fake: Fake, patience: Duration) -> Running {
 
 fn some() -> Fake {
     let states = [(10, BindingState::Bound), (11, BindingState::Offered), (12, BindingState::Declined)];
-    let bindings = states.map(|(last, state)| (ip(last), binding(ip(last), state)));
+    let bindings = states.map(|(last, state)| (ip(last).into(), binding(ip(last), state)));
     Fake { bindings: Mutex::new(bindings.into()), ..Fake::default() }
 }
 
@@ -208,22 +217,22 @@ fn leases_are_listed_and_filtered() {
 #[test]
 fn a_lease_is_shown_with_its_subnet_or_its_absence_told() {
     let running = run(some());
-    let lease = running.client.lease(ip(10)).unwrap();
+    let lease = running.client.lease(ip(10), None).unwrap();
     assert_eq!((lease.state.as_str(), lease.subnet), ("bound", Some("192.0.2.0/24".parse().unwrap())));
-    assert_eq!(refused(running.client.lease(ip(13))), (404, "192.0.2.13 is free: nobody has or had it".into()));
-    assert_eq!(refused(running.client.lease(ip(99))), (404, "192.0.2.99 is in no pool of this server".into()));
+    assert_eq!(refused(running.client.lease(ip(13), None)), (404, "192.0.2.13 is free: nobody has or had it".into()));
+    assert_eq!(refused(running.client.lease(ip(99), None)), (404, "192.0.2.99 is in no pool of this server".into()));
     running.control.stop();
 }
 
 #[test]
 fn a_release_is_carried_out_once_and_its_failures_are_told() {
     let running = run(some());
-    assert_eq!(running.client.release(ip(10)).unwrap().state, "released");
-    assert_eq!(running.backend.lease(ip(10)).unwrap().state, BindingState::Released);
-    let (status, message) = refused(running.client.release(ip(10)));
+    assert_eq!(running.client.release(ip(10), None).unwrap().state, "released");
+    assert_eq!(running.backend.lease(ip(10).into()).unwrap().state, BindingState::Released);
+    let (status, message) = refused(running.client.release(ip(10), None));
     assert_eq!((status, message.as_str()), (409, "nobody has 192.0.2.10: there is nothing to release"));
-    assert_eq!(refused(running.client.release(ip(99))).0, 404);
-    let (status, message) = refused(running.client.release(ip(12)));
+    assert_eq!(refused(running.client.release(ip(99), None)).0, 404);
+    let (status, message) = refused(running.client.release(ip(12), None));
     assert!(status == 503 && message.contains("not on stable storage yet"), "{message}");
     running.control.stop();
 }
@@ -322,7 +331,7 @@ fn statistics_and_health_wait_for_no_paused_reader_and_no_slow_disk() {
     let slow = running.backend.slow_disk.lock().unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| Client::connect(running.control.path()).unwrap().release(ip(10)));
+            scope.spawn(|| Client::connect(running.control.path()).unwrap().release(ip(10), None));
         }
         std::thread::sleep(Duration::from_millis(200));
         let asked = Instant::now();
@@ -356,4 +365,63 @@ fn a_stopped_server_leaves_no_socket_and_its_absence_is_told() {
     assert!(!path.exists());
     assert!(matches!(Client::connect(&path), Err(ClientError::NotRunning(_))));
     assert!(matches!(running.client.stats(), Err(ClientError::NotRunning(_))));
+}
+
+/// `.10` is bound in VPN red and outside of all, `.11` in VPN `a&b` alone.
+fn of_vpns() -> Fake {
+    let vrfs = Vrfs::of_names([("red".to_owned(), Space(7)), ("a&b".to_owned(), Space(9))]).unwrap();
+    let mut bindings = BTreeMap::new();
+    for (space, last) in [(Space::GLOBAL, 10), (Space(7), 10), (Space(9), 11)] {
+        let binding = Binding { space, ..binding(ip(last), BindingState::Bound) };
+        bindings.insert(binding.at(), binding);
+    }
+    Fake { bindings: Mutex::new(bindings), vrfs, ..Fake::default() }
+}
+
+#[test]
+fn an_address_that_several_vpns_have_needs_the_name_of_one() {
+    let running = run(of_vpns());
+    let (status, message) = refused(running.client.lease(ip(10), None));
+    let names = "192.0.2.10 is in pools of several VPNs: say which, of global, a&b, red";
+    assert_eq!((status, message.as_str()), (300, names));
+    assert_eq!(refused(running.client.release(ip(10), None)), (300, names.into()));
+    let vrf = |name| running.client.lease(ip(10), Some(name)).unwrap().vrf;
+    assert_eq!((vrf("red").as_deref(), vrf("global")), (Some("red"), None));
+    assert_eq!(running.client.lease(ip(11), Some("a&b")).unwrap().place(), "192.0.2.11%a&b");
+    let (status, message) = refused(running.client.lease(ip(10), Some("green")));
+    assert_eq!((status, message.as_str()), (400, "found VPN `green`; expected a&b, red, global"));
+    let free = refused(running.client.lease(ip(12), Some("red")));
+    assert_eq!(free, (404, "192.0.2.12 is free: nobody has or had it (VPN red)".into()));
+    assert_eq!(
+        refused(running.client.lease(ip(50), Some("red"))).1,
+        "192.0.2.50 is in no pool of this server (VPN red)"
+    );
+    assert_eq!(refused(running.client.lease(ip(50), None)).0, 404, "only outside of all VPNs there is such an address");
+
+    assert_eq!(running.client.release(ip(10), Some("red")).unwrap().state, "released");
+    let state = |space| running.backend.lease(SpacedAddress::new(space, ip(10))).unwrap().state;
+    assert_eq!((state(Space(7)), state(Space::GLOBAL)), (BindingState::Released, BindingState::Bound));
+    let (status, message) = refused(running.client.release(ip(10), Some("red")));
+    assert_eq!((status, message.as_str()), (409, "nobody has 192.0.2.10: there is nothing to release (VPN red)"));
+    let wrong = raw(running.control.path(), "GET /v1/leases/192.0.2.10?vfr=red HTTP/1.1");
+    assert!(wrong.starts_with("HTTP/1.1 400") && wrong.contains("unknown field `vfr`"), "{wrong}");
+    running.control.stop();
+}
+
+#[test]
+fn leases_are_listed_with_their_vpns_and_those_of_one_alone() {
+    let running = run(of_vpns());
+    let places = |vrf: Option<&str>| {
+        let filter = Filter { vrf: vrf.map(str::to_owned), ..Filter::default() };
+        list(&running.client, &filter).iter().map(LeaseView::place).collect::<Vec<_>>()
+    };
+    assert_eq!(places(None), ["192.0.2.10", "192.0.2.10%red", "192.0.2.11%a&b"]);
+    assert_eq!(
+        (places(Some("global")), places(Some("a&b"))),
+        (vec!["192.0.2.10".into()], vec!["192.0.2.11%a&b".into()])
+    );
+    let filter = Filter { vrf: Some("green".into()), ..Filter::default() };
+    let (status, message) = refused(running.client.leases(&filter, &mut |_| ControlFlow::Continue(())));
+    assert_eq!((status, message.as_str()), (400, "found VPN `green`; expected a&b, red, global"));
+    running.control.stop();
 }

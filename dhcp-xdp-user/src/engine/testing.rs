@@ -103,6 +103,7 @@ pub(crate) fn config() -> Config {
         state_dir: PathBuf::new(),
         durability: Durability::Sync,
         compaction: crate::journal::CompactionPolicy::default(),
+        events: Default::default(),
         offer_hold_s: 30,
         decline_quarantine_s: 600,
         verify_udp_checksum: true,

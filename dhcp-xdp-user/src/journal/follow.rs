@@ -212,6 +212,20 @@ impl Followers {
         later.map(|(_, mark)| mark.end).sum::<u64>().saturating_sub(read)
     }
 
+    /// The disk's last error while it has not been overcome: changes may wait.
+    pub fn failing(&self) -> Option<String> {
+        self.shared.status().failing
+    }
+
+    /// Hands out what is before a place, oldest first: of the addresses in the snapshot the newest change of each. Of some
+    /// changes that the journal has twice both may come. Compaction may interfere, and it is to be begun anew then.
+    ///
+    /// # Errors
+    /// A file cannot be read, or is no longer there.
+    pub fn replay_before(&self, position: Position, each: impl FnMut(Binding)) -> Result<(), JournalError> {
+        resume::before(&*self.disk, position, each)
+    }
+
     /// Followers that retained more than they may, since start.
     pub fn dropped(&self) -> u64 {
         self.shared.board.state().dropped
@@ -521,6 +535,11 @@ impl Follower {
                     continue;
                 }
                 Some(Record::Marker { moment, .. }) => {
+                    let is_set = moment.wall_ahead_s().abs_diff(self.changes.moment.wall_ahead_s()) > 1;
+                    if is_set && !self.changes.bindings.is_empty() && !is_between {
+                        // What comes before it was at another time of the wall clock's.
+                        break;
+                    }
                     self.changes.moment = moment;
                     reading.offset = offset;
                     continue;

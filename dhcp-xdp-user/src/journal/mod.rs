@@ -24,6 +24,7 @@ mod resume;
 mod segment;
 mod snapshot;
 mod status;
+mod vrfs;
 mod writer;
 
 use std::{
@@ -46,6 +47,7 @@ pub use lane::{Lane, LaneFull, Ticket};
 pub use recovery::RecoveryReport;
 pub use repair::{Repair, Repaired};
 pub use status::JournalStatus;
+pub use vrfs::{keep_vrfs, known_vrfs};
 
 use crate::{
     clock::{Clock, Moment},
@@ -117,6 +119,21 @@ pub enum JournalError {
         path: String,
         /// How that shows.
         what: &'static str,
+    },
+    /// A VPN has another number now than its leases have.
+    #[error(
+        "{path}: the leases of VPN `{name}` have number {known} in the journal, and the configuration says {given}: give it its \
+         number, as [[vrf]] name = \"{name}\", number = {known}"
+    )]
+    Renumbered {
+        /// The file that knows.
+        path: String,
+        /// The VPN.
+        name: String,
+        /// Its number so far.
+        known: u16,
+        /// The configured one.
+        given: u16,
     },
     /// It is not known what became of the last records.
     #[error("{path}: {reason}: the last changes may not be durable; no ACK was sent for such a one in `sync` mode")]

@@ -209,7 +209,7 @@ fn shares(link: &Link, end: u64) -> impl Iterator<Item = (&Link, Range<u64>)> {
 }
 
 /// Hands out the changes whose base record is in this range, all of which is to be good; returns how many.
-fn replay(
+pub(super) fn replay(
     disk: &dyn Disk,
     link: &Link,
     range: Range<u64>,

@@ -17,6 +17,7 @@ use super::{
     chain::{self, Link},
     follow::Position,
     record::RECORD,
+    recovery,
     segment::{Carried, Kind},
     snapshot::Assembly,
 };
@@ -148,6 +149,17 @@ fn known_to(
         *count > 0
     });
     Ok(Known(carried))
+}
+
+/// Hands out what is before a position.
+pub(super) fn before(disk: &dyn Disk, position: Position, mut each: impl FnMut(Binding)) -> Result<(), JournalError> {
+    let mut buffer = Vec::new();
+    for link in chain::walk(disk)?.iter().take_while(|link| link.header.number <= position.segment) {
+        let is_last = link.header.number == position.segment;
+        let end = if is_last { position.offset.min(link.whole()) } else { link.limit.unwrap_or(link.whole()) };
+        recovery::replay(disk, link, RECORD as u64..end, &mut buffer, &mut |binding| each(binding.clone()))?;
+    }
+    Ok(())
 }
 
 /// The changes in a part of a file, with where each ends and its records, up to the first bad record.

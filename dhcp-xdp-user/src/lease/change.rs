@@ -477,6 +477,9 @@ impl LeaseTable {
             }
             return Err(retry);
         }
+        if let Some(other) = from.filter(|_| client.agent_info.is_empty()) {
+            self.side.copy_agent_info(other, slot);
+        }
         Ok(left)
     }
 
@@ -490,9 +493,6 @@ impl LeaseTable {
         claim: &Claim<'_>,
         seen: &Seen,
     ) -> Result<(), Retry> {
-        // A client that moves without a word of its relay agent takes along what is known of it.
-        let carried = left.filter(|_| client.agent_info.is_empty()).map(|left| self.side.agent_info(left));
-        let client = &Client { agent_info: carried.as_deref().unwrap_or(client.agent_info), ..*client };
         let Some(limits) = &self.limits else { return self.take_over(client, slot, claim, Some(seen)) };
         let kept = match left {
             _ if !client.limits.is_empty() => LimitKeys::new(),

@@ -74,20 +74,14 @@ impl SideData {
         // The wire cannot carry more than 255 bytes in one option.
         let client_id = &client_id[..client_id.len().min(255)];
         let rest = hw.bytes().get(8..).unwrap_or(&[]);
-        let content: Content = rest.iter().chain(client_id).copied().collect();
+        let mut content: ArrayVec<u8, MAX_BYTES> = ArrayVec::new();
+        content.extend(client_id.iter().chain(rest).copied());
         self.clients.write(slot, [client_id.len() as u8, rest.len() as u8], &content)
     }
 
     /// A slot's identifier, and its hardware address beyond the first 8 bytes; consistent only under the slot's version.
-    pub fn read(&self, slot: u32) -> ([u8; 8], ClientId) {
-        let (mut rest, mut id) = ([0; 8], ClientId::new());
-        let ([id_len, rest_len], content) = self.clients.read(slot);
-        let (id_len, rest_len) = (usize::from(id_len), usize::from(rest_len.min(8)));
-        for (to, from) in rest.iter_mut().zip(content.iter().take(rest_len)) {
-            *to = *from;
-        }
-        id.extend(content.iter().skip(rest_len).take(id_len).copied());
-        (rest, id)
+    pub fn read(&self, slot: u32, client_id: &mut ClientId, rest: &mut [u8; 8]) {
+        self.clients.read(slot, client_id, rest);
     }
 
     /// Writes a slot's relay agent information, none when empty; the caller holds the slot. Without room there is none.
@@ -105,6 +99,15 @@ impl SideData {
         }
     }
 
+    /// Lets a slot have the relay agent information of another one, if that has any. The caller holds both.
+    pub fn copy_agent_info(&self, from: u32, to: u32) {
+        let mut agent_info = AgentInfo::new();
+        self.agent_info(from, &mut agent_info);
+        if !agent_info.is_empty() {
+            self.write_agent_info(to, &agent_info);
+        }
+    }
+
     /// Whether a slot has just this relay agent information; it means something only under the slot's version.
     pub fn has_agent_info(&self, slot: u32, agent_info: &[u8]) -> bool {
         if !self.has_agents() {
@@ -114,12 +117,11 @@ impl SideData {
     }
 
     /// A slot's relay agent information; consistent only under the slot's version.
-    pub fn agent_info(&self, slot: u32) -> AgentInfo {
-        if !self.has_agents() {
-            return AgentInfo::new();
+    pub fn agent_info(&self, slot: u32, agent_info: &mut AgentInfo) {
+        agent_info.clear();
+        if self.has_agents() {
+            self.agents.read(slot, agent_info, &mut [0; 8]);
         }
-        let ([len, _], content) = self.agents.read(slot);
-        content.iter().take(len.into()).copied().collect()
     }
 
     /// Whether a slot has had relay agent information.
@@ -134,7 +136,6 @@ impl SideData {
 }
 
 type Chain = ArrayVec<u32, MAX_CHUNKS>;
-type Content = ArrayVec<u8, MAX_BYTES>;
 
 /// A record a slot, and the chunks that long ones go on in.
 #[derive(Debug)]
@@ -185,19 +186,29 @@ impl Strings {
         Ok(())
     }
 
-    /// A slot's lengths and content.
-    fn read(&self, slot: u32) -> ([u8; LENGTHS], Content) {
-        let mut content = Content::new();
-        let Some(record) = self.records.get(slot as usize) else { return ([0; LENGTHS], content) };
+    /// A slot's content: the bytes of the first length, and those of the second, then zeros.
+    fn read(&self, slot: u32, first: &mut ArrayVec<u8, 255>, second: &mut [u8; 8]) {
+        first.clear();
+        *second = [0; 8];
+        let Some(record) = self.records.get(slot as usize) else { return };
         let bytes: [u8; RECORD] = load(record);
         let lengths = [bytes[0], bytes[1]];
-        let len = len_of(lengths);
-        content.extend(bytes[LENGTHS..].iter().take(inline_of(len)).copied());
+        let (len, inline) = (usize::from(lengths[0]), inline_of(len_of(lengths)));
+        let mut at = 0;
+        let mut take = |bytes: &[u8]| {
+            for byte in bytes.iter().take(len_of(lengths) - at) {
+                match second.get_mut(at.wrapping_sub(len)) {
+                    Some(place) => *place = *byte,
+                    None => first.push(*byte),
+                }
+                at += 1;
+            }
+        };
+        take(&bytes[LENGTHS..LENGTHS + inline]);
         for chunk in self.chain(record) {
             let bytes: [u8; CHUNK + 8] = load(&self.pool.chunks[chunk as usize]);
-            content.extend(bytes.iter().take(CHUNK.min(len - content.len())).copied());
+            take(&bytes[..CHUNK]);
         }
-        (lengths, content)
     }
 
     /// Whether a slot has just these lengths and this content.

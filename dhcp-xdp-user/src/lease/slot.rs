@@ -198,7 +198,7 @@ impl Slot {
     }
 
     /// A consistent copy, together with what `more` reads beside the slot.
-    pub fn read_with<T>(&self, more: impl Fn() -> T) -> Option<(Seen, T)> {
+    pub fn read_with<T>(&self, mut more: impl FnMut() -> T) -> Option<(Seen, T)> {
         for _ in 0..SPINS {
             let word = Word(self.word.load(Ordering::Acquire));
             if !word.has(Word::WRITING) {

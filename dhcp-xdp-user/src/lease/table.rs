@@ -3,8 +3,8 @@
 use std::{net::Ipv4Addr, sync::Mutex};
 
 use super::{
-    AgentInfo, Binding, BindingState, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys, Space,
-    SpacedAddress, Stamp,
+    AgentInfo, Binding, BindingState, ClientId, ClientKey, HwAddress, KeyHasher, Lease, Limit, LimitKey, LimitKeys,
+    Space, SpacedAddress, Stamp,
     counts::{StateCounts, SubnetCounts, is_in_use},
     free::{FreeAddresses, UsedMap},
     free_map::FreeMap,
@@ -377,14 +377,19 @@ impl LeaseTable {
             return Ok(None);
         }
         let limits = || self.limits.as_ref().map_or(LimitKeys::new(), |limits| limits.keys(slot));
-        let read = || (self.side.read(slot), limits(), self.side.agent_info(slot));
+        let (mut client_id, mut rest, mut agent_info) = (ClientId::new(), [0; 8], AgentInfo::new());
+        let mut read = || {
+            self.side.read(slot, &mut client_id, &mut rest);
+            self.side.agent_info(slot, &mut agent_info);
+            limits()
+        };
         let found = (0..attempts).find_map(|attempt| {
             if attempt > 0 {
                 yield_now();
             }
-            this.read_with(read)
+            this.read_with(&mut read)
         });
-        let (seen, ((rest, client_id), limits, agent_info)) = found.ok_or(Contended)?;
+        let (seen, limits) = found.ok_or(Contended)?;
         let lease = self.lease_of(slot, &seen, now_s);
         let mut chaddr = [0; 16];
         chaddr[..8].copy_from_slice(&seen.hw.bytes);
@@ -416,8 +421,10 @@ impl LeaseTable {
 
     fn agent_info_if(&self, at: SpacedAddress, wanted: impl Fn(&Seen) -> bool) -> Option<AgentInfo> {
         let (slot, _) = self.layout.slot_of(at)?;
-        let read = (0..4).find_map(|_| self.slots[slot as usize].read_with(|| self.side.agent_info(slot)));
-        read.filter(|(seen, _)| wanted(seen)).map(|(_, agent_info)| agent_info)
+        let mut agent_info = AgentInfo::new();
+        let mut read = || self.side.agent_info(slot, &mut agent_info);
+        let (seen, ()) = (0..4).find_map(|_| self.slots[slot as usize].read_with(&mut read))?;
+        wanted(&seen).then_some(agent_info)
     }
 
     /// Whether any lease has had relay agent information.

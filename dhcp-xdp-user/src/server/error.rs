@@ -3,6 +3,7 @@
 use std::{io, path::PathBuf};
 
 use crate::{
+    events::EventsError,
     journal::JournalError,
     xsk::{DeviceError, OpenError, ProgramError},
 };
@@ -23,7 +24,7 @@ pub enum StartError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The state directory cannot be used.
-    #[error("state directory {path}: cannot {action}: {source}")]
+    #[error("{path}: cannot {action}: {source}")]
     StateDir {
         /// The directory.
         path: PathBuf,
@@ -33,13 +34,13 @@ pub enum StartError {
         source: io::Error,
     },
     /// Something else has its name.
-    #[error("state directory {path}: is there and is no directory: move it away, or use another one")]
+    #[error("{path}: is there and is no directory: move it away, or use another one")]
     StateDirNone {
         /// What it is called.
         path: PathBuf,
     },
     /// Others could change leases behind our back.
-    #[error("state directory {path}: everybody may write to it (mode {mode:03o}); `chmod o-w {path}`")]
+    #[error("{path}: everybody may write to it (mode {mode:03o}); `chmod o-w {path}`")]
     StateDirOpen {
         /// The directory.
         path: PathBuf,
@@ -67,6 +68,12 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The history's directory cannot be used.
+    #[error("lease history: {0}")]
+    History(Box<Self>),
+    /// Lease events cannot be dealt with.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// The statistics of a socket cannot be read.
     #[error("{interface} queue {queue}: cannot read the socket's statistics: {source}")]
     Statistics {

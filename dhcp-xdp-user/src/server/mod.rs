@@ -25,7 +25,8 @@ pub use error::StartError;
 use crate::{
     clock::Clock,
     config::Config,
-    journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery},
+    events::{EventStats, Events, Surroundings},
+    journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery, keep_vrfs},
     lease::LeaseTable,
     leasequery::{self, index::Index},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
@@ -57,6 +58,9 @@ struct Shared {
     journal: Mutex<Option<Journal>>,
     /// Its last word, once it is stopped.
     last_journal: Mutex<JournalStatus>,
+    /// As `journal`: what deals with events, and its last word.
+    events: Mutex<Option<Events>>,
+    last_events: Mutex<EventStats>,
     failure: Mutex<Option<String>>,
 }
 
@@ -80,6 +84,7 @@ impl Server {
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
         state::prepare_dir(&config.state_dir)?;
         let journal = Recovery::open(&config.state_dir)?;
+        keep_vrfs(&config.state_dir, config.subnets.vrfs())?;
         let clock = state::resume_clock(&journal);
         let leases = Arc::new(state::recover(&config, &journal, clock.now_s())?);
 
@@ -96,8 +101,13 @@ impl Server {
         let control_wake = Arc::new(Wake::new().map_err(StartError::Wake)?);
         let mut wakes: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.wake)).collect();
         wakes.push(Arc::clone(&control_wake));
-        let options =
-            journal::Options { durability: config.durability, compaction: config.compaction, clock, retain: None };
+        let history = config.events.history.as_ref();
+        if let Some(history) = history {
+            let prepared = state::prepare_dir(&history.files(&config.state_dir).dir);
+            prepared.map_err(|error| StartError::History(Box::new(error)))?;
+        }
+        let retain = history.map(|history| history.retain(&config.state_dir));
+        let options = journal::Options { durability: config.durability, compaction: config.compaction, clock, retain };
         let (journal, mut lanes) = journal.start(options, wakes)?;
         let control = lanes.pop().map(|lane| (lane, control_wake));
 
@@ -110,6 +120,8 @@ impl Server {
             interfaces,
             journal: Mutex::new(Some(journal)),
             last_journal: Mutex::default(),
+            events: Mutex::default(),
+            last_events: Mutex::default(),
             failure: Mutex::default(),
         });
         let mut server =
@@ -120,6 +132,7 @@ impl Server {
     }
 
     fn run(&mut self, seats: Vec<interface::Seat>, lanes: Vec<Lane>) -> Result<(), StartError> {
+        self.shared.start_events()?;
         for (seat, lane) in seats.into_iter().zip(lanes) {
             self.workers.push(interface::spawn(&self.shared, seat, lane, &self.stop)?);
         }
@@ -229,6 +242,11 @@ impl Server {
             *lock(&self.shared.last_journal) = status;
             result = stopped;
         }
+        // After the journal: the history is to have all of it.
+        let events = lock(&self.shared.events).take();
+        if let Some(events) = events {
+            *lock(&self.shared.last_events) = events.stop();
+        }
         let stats = self.shared.stats();
         for interface in &self.shared.interfaces {
             interface.close();
@@ -252,6 +270,7 @@ impl Shared {
     fn stats(&self) -> Stats {
         let interfaces: Vec<_> = self.interfaces.iter().map(Interface::stats).collect();
         let journal = lock(&self.journal).as_ref().map(Journal::status);
+        let events = lock(&self.events).as_ref().map(Events::stats);
         Stats {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -260,7 +279,21 @@ impl Shared {
             interfaces,
             journal: journal.unwrap_or_else(|| lock(&self.last_journal).clone()),
             leases: LeaseStats::from(self.leases.counts()),
+            events: events.unwrap_or_else(|| lock(&self.last_events).clone()),
         }
+    }
+
+    /// The threads that deal with lease events, behind the journal.
+    fn start_events(&self) -> Result<(), StartError> {
+        let Some(followers) = lock(&self.journal).as_ref().map(Journal::followers) else { return Ok(()) };
+        let around = Surroundings {
+            followers,
+            table: Arc::clone(&self.leases),
+            clock: self.clock,
+            config: Arc::clone(&self.config),
+        };
+        *lock(&self.events) = Some(Events::start(&self.config.events, &around)?);
+        Ok(())
     }
 
     fn keep_house(&self) {
@@ -272,7 +305,7 @@ impl Shared {
         }
         for interface in &self.interfaces {
             interface.log_events();
-            interface.follow(|address| self.config.leases_out(address));
+            interface.follow(|address| self.config.leases_out_on(interface.name(), address));
             interface.look_for_silence();
             if interface.lost_device() {
                 self.fail(format!("{}: the interface is gone", interface.name()));

@@ -21,6 +21,7 @@ mod rings;
 mod site;
 mod storm;
 mod stress;
+mod vpns;
 mod xdp;
 
 use std::process::ExitCode;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         rings::tests(),
         storm::tests(),
         stress::tests(),
+        vpns::tests(),
         xdp::tests(),
     ];
     let threads = arguments.test_threads.or(Some(BESIDE_EACH_OTHER));

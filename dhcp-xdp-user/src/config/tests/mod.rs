@@ -8,6 +8,7 @@ mod networks;
 mod odd_files;
 mod protocol;
 mod reservations;
+mod vrfs;
 
 /// A machine with eth1 at 192.0.2.1.
 struct Lab;
@@ -152,6 +153,14 @@ fn the_example_file_is_clean_and_shows_the_defaults_truly() {
     let least = "leasequery = { allow = [\"198.51.100.8/29\"] }\n";
     let least = parse("f", &format!("{least}{text}"), &AnyMachine).unwrap().config.leasequery;
     assert!(least.is_some() && all.leasequery == least, "{:?} {least:?}", all.leasequery);
+    assert_eq!(given.events, Default::default());
+    let (history, hook) = (all.events.history.unwrap(), all.events.hook.unwrap());
+    let least = "history = {}\nhook = { command = \"/x\" }\n".to_owned() + text;
+    let least = parse("f", &least, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}")).config.events;
+    let (default, default_hook) = (least.history.unwrap(), least.hook.unwrap());
+    assert_eq!(crate::events::HistorySettings { directory: None, ..history }, default);
+    let (command, events) = (default_hook.command.clone(), default_hook.events.clone());
+    assert_eq!(crate::events::Hook { command, events, ..hook }, default_hook);
     let interval = Durability::Interval(std::time::Duration::from_millis(100));
     let text = text.replace("durability = \"sync\"", "durability = \"interval\"");
     assert_eq!(parse("f", &text, &AnyMachine).unwrap().config.durability, interval);

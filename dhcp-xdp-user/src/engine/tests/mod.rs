@@ -27,6 +27,7 @@ mod pools;
 mod replies;
 mod reservations;
 mod selection;
+mod spaces;
 mod vlans;
 
 const BROADCAST_FLAG: u16 = 0x8000;

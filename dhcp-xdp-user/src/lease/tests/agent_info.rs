@@ -13,7 +13,7 @@ fn at(table: &LeaseTable, last: u32) -> Vec<u8> {
 #[test]
 fn of_every_length_it_comes_back_beside_identifiers_of_every_length() {
     let table = table(255);
-    let bytes = |n: u32| (0..n).map(|i| (i * 7 ^ n) as u8).collect::<Vec<u8>>();
+    let bytes = |n: u32| (0..n).map(|i| ((i * 7) ^ n) as u8).collect::<Vec<u8>>();
     for round in [0, 100, 7] {
         let length = |n: u32| 1 + (n + round) % 255;
         for n in 1..=255 {

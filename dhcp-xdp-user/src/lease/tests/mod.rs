@@ -18,6 +18,7 @@ mod model;
 mod reserved;
 mod ring;
 mod side;
+mod spaces;
 mod stress;
 mod threads;
 

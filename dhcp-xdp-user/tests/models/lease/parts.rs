@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::{
-    BindingState, ClientKey, HwAddress, Stamp,
+    BindingState, ClientId, ClientKey, HwAddress, Stamp,
     free_map::FreeMap,
     index::{ClientIndex, Entered},
     ring::Ring,
@@ -225,10 +225,12 @@ fn chunks_change_hands_without_a_reader_mixing_them_up() {
             }
         });
         let (side, slots) = &*shared;
-        if let Some((_, (_, id))) = slots[0].read_with(|| side.read(0)) {
+        let (mut id, mut rest) = (ClientId::new(), [0; 8]);
+        if slots[0].read_with(|| side.read(0, &mut id, &mut rest)).is_some() {
             assert!(id[..] == [7; 40] || id.is_empty(), "{id:?}");
         }
         other.join().unwrap();
-        assert_eq!(side.read(1).1[..], [9; 40]);
+        side.read(1, &mut id, &mut rest);
+        assert_eq!(id[..], [9; 40]);
     });
 }

@@ -137,12 +137,6 @@ fn circuit(client: usize) -> Limit {
     Limit { key: LimitKey::new("circuit", &[(client % CIRCUITS) as u8]), most: MOST }
 }
 
-/// What a relay agent says of a line.
-fn agent_info(client: usize, line: u32) -> AgentInfo {
-    let len = [2, 12, 40, 71, 251][(client + line as usize) % 5];
-    [1, len + 2, client as u8, line as u8].into_iter().chain(std::iter::repeat_n(line as u8, len.into())).collect()
-}
-
 /// Two spaces with the same addresses.
 const SPACES: [Space; 2] = [Space::GLOBAL, Space(0x0201)];
 
@@ -153,6 +147,12 @@ fn subnet_of(client: usize) -> u16 {
 
 fn pool(subnet: u16) -> PoolRange {
     PoolRange { subnet, first: address(0), last: address(ADDRESSES - 1) }
+}
+
+/// What a relay agent says of a line.
+fn agent_info(client: usize, line: u32) -> AgentInfo {
+    let len = [2, 12, 40, 71, 251][(client + line as usize) % 5];
+    [1, len + 2, client as u8, line as u8].into_iter().chain(std::iter::repeat_n(line as u8, len.into())).collect()
 }
 
 fn record_of(binding: &Binding) -> Record {

@@ -1,0 +1,254 @@
+//! A program of the operator's that is run for events, one after the other, on a thread of its own. What it cannot keep up with
+//! is dropped and counted.
+
+use std::{
+    io,
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    EventKind, MakeLine,
+    watch::{Begin, Watch, with_client},
+};
+use crate::{
+    clock::Clock,
+    history::Line,
+    journal::{FollowError, Followers},
+    lease::LeaseTable,
+};
+
+/// What is run, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The program, an absolute path.
+    pub command: PathBuf,
+    /// The events that it is run for.
+    pub events: Vec<EventKind>,
+    /// It is run no oftener than this a second.
+    pub rate_per_s: u32,
+    /// It and all that it started are killed when it takes longer.
+    pub timeout: Duration,
+    /// Events that may wait for it.
+    pub queue: usize,
+}
+
+/// What became of events for the hook; for statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookStats {
+    /// Times that the program ended with exit code 0.
+    pub done: u64,
+    /// Times that it could not be started, or ended otherwise.
+    pub failed: u64,
+    /// Times that it took too long and was killed.
+    pub timed_out: u64,
+    /// Events that it was not run for, because too many waited.
+    pub dropped: u64,
+    /// Events that wait.
+    pub waiting: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    done: AtomicU64,
+    failed: AtomicU64,
+    timed_out: AtomicU64,
+    dropped: AtomicU64,
+    waiting: AtomicU64,
+}
+
+impl Counters {
+    pub fn stats(&self) -> HookStats {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        HookStats {
+            done: of(&self.done),
+            failed: of(&self.failed),
+            timed_out: of(&self.timed_out),
+            dropped: of(&self.dropped),
+            waiting: of(&self.waiting),
+        }
+    }
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+/// The thread that follows the journal for the hook.
+pub(super) struct Feeder {
+    pub hook: Hook,
+    pub followers: Followers,
+    pub table: Arc<LeaseTable>,
+    pub clock: Clock,
+    pub line: MakeLine,
+    pub counters: Arc<Counters>,
+    pub queue: Sender<Line>,
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// A queue of the hook's length.
+pub(super) fn queue(hook: &Hook) -> (Sender<Line>, Receiver<Line>) {
+    bounded(hook.queue)
+}
+
+impl Feeder {
+    /// Until the journal has ended.
+    pub fn run(self) {
+        while !self.stopping.load(Ordering::Relaxed) {
+            let ended = Watch::begin(&self.followers, self.clock, Begin::Now).and_then(|watch| self.feed(watch));
+            match ended {
+                Ok(()) | Err(FollowError::Stopped) => return,
+                Err(FollowError::Lagged) => log::warn!("hook: it missed events: they came too fast"),
+                Err(FollowError::Journal(error)) => {
+                    log::error!("hook: it misses events: {error}");
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            }
+        }
+    }
+
+    fn feed(&self, mut watch: Watch) -> Result<(), FollowError> {
+        while !self.stopping.load(Ordering::Relaxed) {
+            let now_s = self.clock.now_s();
+            watch.step(Duration::from_millis(500), |event, ahead_s| {
+                if !self.hook.events.contains(&event.kind) {
+                    return;
+                }
+                let event = with_client(event, &self.table, now_s);
+                self.counters.waiting.fetch_add(1, Ordering::Relaxed);
+                match self.queue.try_send((self.line)(&event, ahead_s)) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                        self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
+                        add(&self.counters.dropped, 1);
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The thread that runs the program.
+pub(super) struct Runner {
+    pub hook: Hook,
+    pub counters: Arc<Counters>,
+    pub queue: Receiver<Line>,
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// What became of a program.
+enum Ended {
+    By(ExitStatus),
+    TimedOut,
+}
+
+impl Runner {
+    /// Until nobody feeds it.
+    pub fn run(self) {
+        let apart = Duration::from_secs(1) / self.hook.rate_per_s.max(1);
+        let mut next = Instant::now();
+        let mut is_failing = false;
+        loop {
+            let line = match self.queue.recv_timeout(Duration::from_millis(200)) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) if !self.stopping.load(Ordering::Relaxed) => continue,
+                Err(_) => return,
+            };
+            self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
+            if self.stopping.load(Ordering::Relaxed) {
+                add(&self.counters.dropped, 1);
+                continue;
+            }
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            next = next.max(Instant::now()) + apart;
+            let command = self.hook.command.display();
+            let trouble = match self.once(&line) {
+                Ok(Ended::By(status)) if status.success() => {
+                    add(&self.counters.done, 1);
+                    None
+                }
+                Ok(Ended::By(status)) => {
+                    add(&self.counters.failed, 1);
+                    Some(format!("{command} ended with {status}"))
+                }
+                Ok(Ended::TimedOut) => {
+                    add(&self.counters.timed_out, 1);
+                    Some(format!("{command} took longer than {} s and was killed", self.hook.timeout.as_secs_f64()))
+                }
+                Err(error) => {
+                    add(&self.counters.failed, 1);
+                    Some(format!("{command} cannot be started: {error}"))
+                }
+            };
+            // The first of a series is said; how many there are is counted.
+            if let Some(trouble) = &trouble
+                && !is_failing
+            {
+                log::warn!("hook: {trouble} for {} {}", line.event, line.lease.address);
+            }
+            is_failing = trouble.is_some();
+        }
+    }
+
+    fn once(&self, line: &Line) -> io::Result<Ended> {
+        let mut command = Command::new(&self.hook.command);
+        command.env_clear().envs(variables(line)).current_dir("/");
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        // A group of its own, so that nothing that it starts outlives its time.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        let mut child = command.spawn()?;
+        let end = Instant::now() + self.hook.timeout;
+        let mut pause = Duration::from_micros(500);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Ended::By(status));
+            }
+            if Instant::now() >= end || self.stopping.load(Ordering::Relaxed) {
+                kill(&mut child);
+                return Ok(Ended::TimedOut);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+}
+
+fn kill(child: &mut Child) {
+    if let Ok(pid) = i32::try_from(child.id()) {
+        // It may have ended by itself.
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    let _ = child.wait();
+}
+
+/// `DHCP_XDP_ADDRESS` and so on: each field of the history's line under its name; what is not known is not set.
+fn variables(line: &Line) -> Vec<(String, String)> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(line) else { return Vec::new() };
+    let variable = |(name, value): (String, Value)| {
+        let text = match value {
+            Value::String(text) => text,
+            Value::Number(number) => number.to_string(),
+            Value::Bool(is) => is.to_string(),
+            _ => return None,
+        };
+        Some((format!("DHCP_XDP_{}", name.to_ascii_uppercase()), text))
+    };
+    fields.into_iter().filter_map(variable).collect()
+}

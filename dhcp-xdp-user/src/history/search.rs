@@ -1,0 +1,241 @@
+//! Looking for who had an address. Of a closed file its index says where the address's lines are; the open one, and files whose
+//! index is missing, are read whole.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{self, BufRead as _, BufReader, Seek as _, SeekFrom},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    GapLine, Head, Hold, Line,
+    files::{self, FileName},
+    hold::Holds,
+    index::Index,
+    writer::Checkpoint,
+};
+use crate::{config::GLOBAL_NAME, control::colons};
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// There is no history there.
+    #[error(
+        "{0}: there is no lease history here: `[history]` in the server's configuration makes one; say with --directory where it is"
+    )]
+    None(PathBuf),
+    /// A file cannot be read.
+    #[error("{path}: cannot read it: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line is not as this program writes them.
+    #[error("{path}: the line at byte {offset} is none of a lease history: {reason}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Where it begins.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What is looked for. All that is given must fit.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// The address; without it all files are read whole.
+    pub address: Option<Ipv4Addr>,
+    /// Seconds since 1970: at some moment from the first to the second, both included.
+    pub span_s: Option<(u32, u32)>,
+    /// The client's hardware address.
+    pub hw_address: Option<Vec<u8>>,
+    /// The client identifier.
+    pub client_id: Option<Vec<u8>>,
+    /// The VPN, by its name; [`GLOBAL_NAME`] is outside of all.
+    pub vrf: Option<String>,
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Who had it, in the order of addresses and times.
+    pub holds: Vec<Hold>,
+    /// All that happened up to this moment is in the history, seconds since 1970.
+    pub complete_until_s: u32,
+    /// When the oldest line was written, as far as that is known.
+    pub begins_s: Option<u32>,
+}
+
+/// A history to search.
+#[derive(Debug)]
+pub struct Search {
+    dir: PathBuf,
+    names: Vec<FileName>,
+    complete_until_s: u32,
+}
+
+impl Search {
+    /// Opens the history of a directory.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub fn open(dir: &Path) -> Result<Self, SearchError> {
+        let fail = |source| SearchError::Io { path: dir.to_owned(), source };
+        let checkpoint = Checkpoint::read(dir).map_err(fail);
+        let names = match files::list(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(SearchError::None(dir.to_owned())),
+            Err(error) => return Err(fail(error)),
+        };
+        let checkpoint = checkpoint?;
+        if names.is_empty() && checkpoint.is_none() {
+            return Err(SearchError::None(dir.to_owned()));
+        }
+        Ok(Self { dir: dir.to_owned(), names, complete_until_s: checkpoint.map_or(0, |it| it.complete_until_s) })
+    }
+
+    /// Looks for it.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn find(&self, query: &Query) -> Result<Found, SearchError> {
+        let until_s = query.span_s.map_or(u32::MAX, |(_, to_s)| to_s);
+        let mut addresses = BTreeSet::new();
+        match query.address {
+            Some(address) => drop(addresses.insert(address)),
+            None => self.addresses(query, &mut addresses)?,
+        }
+        let mut holds = Vec::new();
+        for address in addresses {
+            let of_address = self.holds(address)?;
+            holds.extend(of_address.into_iter().filter(|hold| self.fits(query, hold)));
+        }
+        holds.retain(|hold| super::seconds(&hold.from) <= until_s);
+        let begins_s = match self.names.first() {
+            Some(name) => self.first_s(name)?,
+            None => None,
+        };
+        Ok(Found { holds, complete_until_s: self.complete_until_s, begins_s })
+    }
+
+    fn fits(&self, query: &Query, hold: &Hold) -> bool {
+        let is = |wanted: &Option<Vec<u8>>, found: &Option<String>| {
+            wanted.as_ref().is_none_or(|wanted| found.as_deref() == Some(&colons(wanted)))
+        };
+        is(&query.hw_address, &hold.lease.hw_address)
+            && is(&query.client_id, &hold.lease.client_id)
+            && query.vrf.as_ref().is_none_or(|vrf| hold.lease.vrf.as_deref().unwrap_or(GLOBAL_NAME) == vrf)
+            && query.span_s.is_none_or(|span_s| hold.overlaps(span_s, self.complete_until_s))
+    }
+
+    /// All addresses with a line that may fit.
+    fn addresses(&self, query: &Query, found: &mut BTreeSet<Ipv4Addr>) -> Result<(), SearchError> {
+        let text = |name: &str, bytes: &Option<Vec<u8>>| {
+            bytes.as_ref().map(|bytes| format!("\"{name}\":\"{}\"", colons(bytes)))
+        };
+        let wanted: Vec<String> = [text("hw_address", &query.hw_address), text("client_id", &query.client_id)]
+            .into_iter()
+            .flatten()
+            .collect();
+        for name in &self.names {
+            self.each_line(name, |_, line| {
+                let fits = std::str::from_utf8(line).is_ok_and(|text| wanted.iter().all(|it| text.contains(it)));
+                if fits && let Some(address) = Head::parse(line).and_then(|head| head.address) {
+                    found.insert(address);
+                }
+                true
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Who had an address, in the order of times.
+    fn holds(&self, address: Ipv4Addr) -> Result<Vec<Hold>, SearchError> {
+        // Of each VPN that has the address.
+        let mut holds: BTreeMap<Option<String>, Holds> = BTreeMap::new();
+        for name in &self.names {
+            let path = self.dir.join(name.lines());
+            let mut add = |offset, bytes: &[u8]| {
+                let bad = |reason: String| SearchError::Line { path: path.clone(), offset, reason };
+                let head = Head::parse(bytes).ok_or_else(|| bad("it is not such JSON".into()))?;
+                if head.event == GapLine::EVENT {
+                    holds.values_mut().for_each(|holds| holds.gap(head.at));
+                } else if head.address == Some(address) {
+                    let line: Line = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
+                    holds.entry(line.lease.vrf.clone()).or_default().add(line);
+                }
+                Ok(())
+            };
+            let index = Index::open(&self.dir, name).map_err(|source| self.io(&name.index(), source))?;
+            if let Some(index) = index {
+                self.each_of(name, &index, address, &mut add)?;
+                continue;
+            }
+            let (wanted, gap) = (format!("\"address\":\"{address}\""), format!("\"event\":\"{}\"", GapLine::EVENT));
+            let mut failed = Ok(());
+            self.each_line(name, |offset, line| {
+                let text = std::str::from_utf8(line).unwrap_or_default();
+                if text.contains(&wanted) || text.contains(&gap) {
+                    failed = add(offset, line);
+                }
+                failed.is_ok()
+            })?;
+            failed?;
+        }
+        Ok(holds.into_values().flat_map(Holds::finish).collect())
+    }
+
+    fn each_of(
+        &self,
+        name: &FileName,
+        index: &Index,
+        address: Ipv4Addr,
+        each: &mut dyn FnMut(u64, &[u8]) -> Result<(), SearchError>,
+    ) -> Result<(), SearchError> {
+        let fail = |source| self.io(&name.lines(), source);
+        let mut offsets = index.offsets(address).map_err(fail)?;
+        offsets.extend(index.offsets(Ipv4Addr::UNSPECIFIED).map_err(fail)?);
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        offsets.sort_unstable();
+        let file = File::open(self.dir.join(name.lines())).map_err(fail)?;
+        let mut reader = BufReader::with_capacity(4096, file);
+        let mut line = Vec::new();
+        for offset in offsets {
+            reader.seek(SeekFrom::Start(offset)).map_err(fail)?;
+            line.clear();
+            reader.read_until(b'\n', &mut line).map_err(fail)?;
+            each(offset, line.trim_ascii_end())?;
+        }
+        Ok(())
+    }
+
+    fn first_s(&self, name: &FileName) -> Result<Option<u32>, SearchError> {
+        let mut first_s = None;
+        self.each_line(name, |_, line| {
+            first_s = Head::parse(line).map(|head| head.at_s());
+            false
+        })?;
+        Ok(first_s)
+    }
+
+    fn each_line(&self, name: &FileName, each: impl FnMut(u64, &[u8]) -> bool) -> Result<(), SearchError> {
+        let path = self.dir.join(name.lines());
+        match files::each_line(&path, each) {
+            // Removed meanwhile: it was too old.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(|source| SearchError::Io { path, source }),
+        }
+    }
+
+    fn io(&self, name: &str, source: io::Error) -> SearchError {
+        SearchError::Io { path: self.dir.join(name), source }
+    }
+}

@@ -1,0 +1,366 @@
+//! Histories that are written, broken off, rotated and searched.
+
+use std::{fs, path::Path, time::Duration};
+
+use super::*;
+use crate::{
+    events::EventKind,
+    journal::Position,
+    lease::{Binding, BindingState, HwAddress},
+};
+
+const START: u32 = 1_800_000_000;
+
+fn settings(dir: &Path) -> Settings {
+    Settings { dir: dir.to_owned(), rotate_bytes: 1 << 20, rotate_after: Duration::from_secs(86_400), keep: None }
+}
+
+fn event(address: u32, kind: EventKind, generation: u32, at_s: u32, mac: u8) -> Event {
+    let mut hw = HwAddress { htype: 1, hlen: 6, ..HwAddress::default() };
+    hw.chaddr[5] = mac;
+    let state = match kind {
+        EventKind::Bound | EventKind::Renewed => BindingState::Bound,
+        EventKind::Released => BindingState::Released,
+        EventKind::Expired => BindingState::Expired,
+        EventKind::Declined => BindingState::Declined,
+    };
+    let binding = Binding {
+        space: crate::lease::Space::GLOBAL,
+        address: std::net::Ipv4Addr::from(0xc000_0200 + address),
+        state,
+        generation,
+        started_s: at_s,
+        expires_s: at_s + 600,
+        hw,
+        client_id: Default::default(),
+        limits: Default::default(),
+        agent_info: Default::default(),
+    };
+    Event { kind, at_s, is_news: true, binding }
+}
+
+fn line(address: u32, kind: EventKind, generation: u32, at_s: u32, mac: u8) -> Line {
+    Line::new(&event(address, kind, generation, at_s, mac), None, &Vrfs::default(), 0)
+}
+
+fn position(offset: u64) -> Position {
+    Position { segment: 1, seed: 7, offset }
+}
+
+fn lines(dir: &Path) -> Vec<Line> {
+    let mut all = Vec::new();
+    for name in files::list(dir).unwrap() {
+        let text = fs::read_to_string(dir.join(name.lines())).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'), "a torn line: {text:?}");
+        all.extend(text.lines().map(|line| serde_json::from_str::<Line>(line).unwrap()));
+    }
+    all
+}
+
+fn at(text: &str, at_s: u32) -> Query {
+    Query { address: Some(text.parse().unwrap()), span_s: Some((at_s, at_s)), ..Query::default() }
+}
+
+fn macs(found: &Found) -> Vec<&str> {
+    found.holds.iter().map(|hold| hold.lease.hw_address.as_deref().unwrap()).collect()
+}
+
+use EventKind::{Bound, Expired, Released, Renewed};
+
+#[test]
+fn a_line_has_the_names_of_listings() {
+    let value = serde_json::to_value(line(7, Bound, 3, START, 9)).unwrap();
+    let expected = serde_json::json!({
+        "at": "2027-01-15T08:00:00Z", "event": "bound", "generation": 3, "address": "192.0.2.7",
+        "hw_address": "00:00:00:00:00:09", "hw_type": 1, "client_id": null, "state": "bound",
+        "started_at": "2027-01-15T08:00:00Z", "expires_at": "2027-01-15T08:10:00Z", "subnet": null, "vrf": null,
+    });
+    assert_eq!(value, expected);
+}
+
+#[test]
+fn a_wall_clock_that_is_elsewhere_than_the_leases_time_is_what_a_line_says() {
+    let behind = Line::new(&event(7, Bound, 1, START, 1), None, &Vrfs::default(), -3600);
+    assert_eq!(
+        (behind.at.as_str(), behind.lease.started_at.as_str()),
+        ("2027-01-15T07:00:00Z", "2027-01-15T08:00:00Z")
+    );
+}
+
+#[test]
+fn what_was_written_after_the_checkpoint_comes_again_and_is_there_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = line(1, Bound, 1, START, 1);
+    let second = line(2, Bound, 1, START + 1, 2);
+    let mut writer = Writer::open(settings(dir.path()), false).unwrap();
+    writer.add(&first);
+    writer.commit(position(64), 5, START).unwrap();
+    // Killed after lines were written, in the middle of one, before the checkpoint.
+    let name = files::list(dir.path()).unwrap().remove(0);
+    let path = dir.path().join(name.lines());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend_from_slice(serde_json::to_string(&second).unwrap().as_bytes());
+    bytes.extend_from_slice(b"\n{\"at\":\"20");
+    fs::write(&path, bytes).unwrap();
+
+    let mut writer = Writer::open(settings(dir.path()), true).unwrap();
+    let checkpoint = writer.checkpoint().unwrap();
+    assert_eq!((checkpoint.journal, checkpoint.expired_until_s), (position(64), 5));
+    assert_eq!(lines(dir.path()), [first.clone()]);
+    writer.add(&second);
+    writer.commit(position(128), 6, START + 1).unwrap();
+    assert_eq!(lines(dir.path()), [first, second]);
+}
+
+#[test]
+fn a_start_that_does_not_go_on_keeps_all_whole_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(settings(dir.path()), false).unwrap();
+    writer.add(&line(1, Bound, 1, START, 1));
+    writer.commit(position(64), 5, START).unwrap();
+    let path = dir.path().join(files::list(dir.path()).unwrap().remove(0).lines());
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{text}{text}{}", &text[..20])).unwrap();
+    drop(Writer::open(settings(dir.path()), false).unwrap());
+    assert_eq!(lines(dir.path()).len(), 2);
+}
+
+#[test]
+fn a_file_that_was_closed_after_the_checkpoint_is_cut_like_an_open_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Settings { rotate_bytes: 100, ..settings(dir.path()) };
+    let mut writer = Writer::open(small.clone(), false).unwrap();
+    writer.add(&line(1, Bound, 1, START, 1));
+    writer.commit(position(64), 5, START).unwrap();
+    let state = fs::read(dir.path().join("history.state")).unwrap();
+    for more in 0..3 {
+        writer.add(&line(2 + more, Bound, 1, START, 1));
+        writer.commit(position(128), 5, START).unwrap();
+    }
+    assert_eq!(files::list(dir.path()).unwrap().len(), 4);
+    fs::write(dir.path().join("history.state"), state).unwrap();
+    let mut writer = Writer::open(small, true).unwrap();
+    assert_eq!(lines(dir.path()), [line(1, Bound, 1, START, 1)]);
+    writer.add(&line(9, Bound, 1, START, 1));
+    writer.commit(position(128), 5, START).unwrap();
+    assert_eq!(lines(dir.path()).len(), 2);
+}
+
+#[test]
+fn files_are_for_owner_and_group() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(Settings { rotate_bytes: 1, ..settings(dir.path()) }, false).unwrap();
+    for number in 1..3 {
+        writer.add(&line(number, Bound, 1, START, 1));
+        writer.commit(position(64), 5, START).unwrap();
+    }
+    let mut count = 0;
+    for entry in fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o027, 0, "{:?}", entry.file_name());
+        count += 1;
+    }
+    assert_eq!(count, 4, "two files of lines, an index, the checkpoint");
+}
+
+/// Address 7 goes from hand to hand, over several files; others are in between.
+fn written(dir: &Path, rotate_bytes: u64) -> Writer {
+    let mut writer = Writer::open(Settings { rotate_bytes, ..settings(dir) }, false).unwrap();
+    let of_seven = [
+        (Bound, 1, 100, 1),
+        (Renewed, 20, 90_000, 1),
+        (Released, 21, 90_500, 1),
+        (Bound, 22, 91_000, 2),
+        (Expired, 22, 91_600, 2),
+        (Bound, 23, 95_000, 3),
+    ];
+    for (kind, generation, at_s, mac) in of_seven {
+        for other in 0..5 {
+            writer.add(&line(20 + other, Bound, generation, START + at_s, 77));
+            writer.add(&line(20 + other, Released, generation + 1, START + at_s, 77));
+        }
+        writer.add(&line(7, kind, generation, START + at_s, mac));
+        writer.commit(position(64), 0, START + at_s).unwrap();
+    }
+    writer.commit(position(64), 0, START + 96_000).unwrap();
+    writer
+}
+
+#[test]
+fn who_had_an_address_at_a_time_is_found_in_one_file_and_in_many() {
+    for rotate_bytes in [1, 1500, 1 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let _writer = written(dir.path(), rotate_bytes);
+        let search = Search::open(dir.path()).unwrap();
+        let who = |at_s: u32| {
+            let found = search.find(&at("192.0.2.7", START + at_s)).unwrap();
+            assert!(found.holds.len() <= 1, "{:?}", found.holds);
+            macs(&found).first().map_or(0, |mac| mac.rsplit(':').next().unwrap().parse::<u8>().unwrap())
+        };
+        let expected = [
+            (99, 0),
+            (100, 1),
+            (50_000, 1),
+            (90_499, 1),
+            (90_500, 0),
+            (90_999, 0),
+            (91_000, 2),
+            (91_599, 2),
+            (91_600, 0),
+            (95_000, 3),
+            (95_599, 3),
+            (95_900, 3),
+            (96_000, 3),
+            (96_001, 0),
+        ];
+        for (at_s, mac) in expected {
+            assert_eq!(who(at_s), mac, "at {at_s}, files of {rotate_bytes}");
+        }
+        let all = Query { address: Some("192.0.2.7".parse().unwrap()), ..Query::default() };
+        let found = search.find(&all).unwrap();
+        assert_eq!(macs(&found), ["00:00:00:00:00:01", "00:00:00:00:00:02", "00:00:00:00:00:03"]);
+        assert_eq!(found.begins_s, Some(START + 100));
+        let nobody = search.find(&at("192.0.2.99", START + 100)).unwrap();
+        assert!(nobody.holds.is_empty());
+    }
+}
+
+#[test]
+fn a_client_is_found_by_its_hardware_address_and_within_a_span() {
+    let dir = tempfile::tempdir().unwrap();
+    let _writer = written(dir.path(), 1500);
+    let search = Search::open(dir.path()).unwrap();
+    let of_mac = |mac: u8| Query { hw_address: Some(vec![0, 0, 0, 0, 0, mac]), ..Query::default() };
+    let found = search.find(&of_mac(2)).unwrap();
+    assert_eq!(found.holds.iter().map(|hold| hold.lease.address.to_string()).collect::<Vec<_>>(), ["192.0.2.7"]);
+    assert_eq!(search.find(&of_mac(77)).unwrap().holds.len(), 5 * 6);
+    let span = |from: u32, to: u32| Query {
+        address: Some("192.0.2.7".parse().unwrap()),
+        span_s: Some((START + from, START + to)),
+        ..Query::default()
+    };
+    assert_eq!(macs(&search.find(&span(90_400, 91_000)).unwrap()).len(), 2);
+    assert_eq!(macs(&search.find(&span(90_500, 90_999)).unwrap()).len(), 0);
+    let other = Query { hw_address: Some(vec![0, 0, 0, 0, 0, 9]), ..span(0, 200_000) };
+    assert!(search.find(&other).unwrap().holds.is_empty());
+}
+
+#[test]
+fn an_address_of_two_vpns_has_two_clients_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(settings(dir.path()), false).unwrap();
+    for (vrf, mac) in [(None, 1), (Some("red"), 2), (Some("blue"), 3)] {
+        let mut line = line(7, Bound, 1, START, mac);
+        line.lease.vrf = vrf.map(str::to_owned);
+        writer.add(&line);
+    }
+    writer.commit(position(64), 0, START).unwrap();
+    let search = Search::open(dir.path()).unwrap();
+    let query = at("192.0.2.7", START);
+    assert_eq!(search.find(&query).unwrap().holds.len(), 3);
+    for (vrf, mac) in [("global", 1), ("red", 2)] {
+        let found = search.find(&Query { vrf: Some(vrf.into()), ..query.clone() }).unwrap();
+        assert_eq!(macs(&found), [format!("00:00:00:00:00:0{mac}")]);
+    }
+}
+
+#[test]
+fn a_damaged_or_missing_index_costs_time_and_no_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let _writer = written(dir.path(), 1500);
+    let names = files::list(dir.path()).unwrap();
+    let with_index = Search::open(dir.path()).unwrap().find(&at("192.0.2.7", START + 50_000)).unwrap();
+    fs::remove_file(dir.path().join(names[0].index())).unwrap();
+    let path = dir.path().join(names[1].index());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[9] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let without = Search::open(dir.path()).unwrap().find(&at("192.0.2.7", START + 50_000)).unwrap();
+    assert_eq!(with_index.holds, without.holds);
+    assert_eq!(without.holds.len(), 1);
+}
+
+#[test]
+fn after_a_gap_it_is_not_known_until_when_somebody_had_an_address() {
+    let dir = tempfile::tempdir().unwrap();
+    for rotate_bytes in [1, 1 << 20] {
+        let mut writer = Writer::open(Settings { rotate_bytes, ..settings(dir.path()) }, false).unwrap();
+        writer.add(&line(7, Bound, 1, START, 1));
+        let gap = GapLine { at: rfc3339(START + 1000), event: GapLine::EVENT.into(), reason: "test".into() };
+        writer.add(&gap);
+        writer.add(&line(7, Renewed, 9, START + 2000, 2));
+        writer.commit(position(64), 0, START + 3000).unwrap();
+        let found = Search::open(dir.path())
+            .unwrap()
+            .find(&Query { address: Some("192.0.2.7".parse().unwrap()), ..Query::default() });
+        let holds = found.unwrap().holds;
+        let tell: Vec<_> = holds.iter().map(|hold| (hold.ended_by.as_deref(), hold.from_is_known)).collect();
+        assert_eq!(tell, [(Some("gap"), true), (None, false)]);
+        fs::remove_dir_all(dir.path()).unwrap();
+        fs::create_dir(dir.path()).unwrap();
+    }
+}
+
+#[test]
+fn files_that_need_not_be_kept_are_removed_and_not_the_last_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = Some(Duration::from_secs(1000));
+    let mut writer = Writer::open(Settings { rotate_bytes: 1, keep, ..settings(dir.path()) }, false).unwrap();
+    for at_s in [0, 500, 2000] {
+        writer.add(&line(7, Bound, 1, START + at_s, 1));
+        writer.commit(position(64), 0, START + at_s).unwrap();
+    }
+    writer.tidy(START + 1200).unwrap();
+    assert_eq!(lines(dir.path()).len(), 2);
+    writer.tidy(START + 9000).unwrap();
+    assert_eq!(lines(dir.path()).len(), 1);
+}
+
+#[test]
+fn an_old_file_is_closed_without_a_further_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(settings(dir.path()), false).unwrap();
+    writer.add(&line(7, Bound, 1, START, 1));
+    writer.commit(position(64), 0, START).unwrap();
+    let name = files::list(dir.path()).unwrap().remove(0);
+    writer.tidy(START + 86_399).unwrap();
+    assert!(!dir.path().join(name.index()).exists());
+    writer.tidy(START + 86_400).unwrap();
+    assert!(dir.path().join(name.index()).exists());
+}
+
+#[test]
+fn a_directory_without_a_history_is_said_to_have_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = Search::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("there is no lease history here"), "{error}");
+    let error = Search::open(&dir.path().join("x")).unwrap_err().to_string();
+    assert!(error.contains("there is no lease history here"), "{error}");
+}
+
+#[test]
+#[ignore = "long: writes ten million lines, and says how long a search takes"]
+fn a_search_in_ten_million_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(Settings { rotate_bytes: 64 << 20, ..settings(dir.path()) }, false).unwrap();
+    let start = std::time::Instant::now();
+    for number in 0..10_000_000u32 {
+        writer.add(&line(number % 1_000_000, Bound, number / 1_000_000 + 1, START + number / 100, number as u8));
+        if number % 10_000 == 9_999 {
+            writer.commit(position(64), 0, START + number / 100).unwrap();
+        }
+    }
+    println!("written in {:.1} s: {} files", start.elapsed().as_secs_f64(), files::list(dir.path()).unwrap().len());
+    let address = std::net::Ipv4Addr::from(0xc000_0200u32 + 654_321).to_string();
+    for round in 0..3 {
+        let start = std::time::Instant::now();
+        let found = Search::open(dir.path()).unwrap().find(&at(&address, START + 50_000)).unwrap();
+        assert_eq!(found.holds.len(), 1);
+        println!("round {round}: {} us for an address at a time", start.elapsed().as_micros());
+    }
+    let start = std::time::Instant::now();
+    let query = Query { hw_address: Some(vec![0, 0, 0, 0, 1, 1]), ..Query::default() };
+    assert!(Search::open(dir.path()).unwrap().find(&query).unwrap().holds.is_empty());
+    println!("{:.2} s for a hardware address that is in none", start.elapsed().as_secs_f64());
+}

@@ -1,0 +1,260 @@
+//! Writes the history: lines, then what they were made of (the checkpoint), each synced before the next.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    files::{self, FileName},
+    index::{self, Index},
+};
+use crate::journal::Position;
+
+/// The checkpoint's file.
+pub(super) const STATE: &str = "history.state";
+
+/// How a history is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// A file is closed when it is as large as this, bytes.
+    pub rotate_bytes: u64,
+    /// Or as old.
+    pub rotate_after: Duration,
+    /// Files whose last line is older are removed; `None`: never.
+    pub keep: Option<Duration>,
+}
+
+/// What has been written, and of what: noted together, so that neither is ahead of the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Version of this form.
+    pub schema: u32,
+    /// The last file, and how much of it counts, bytes; none before the first line.
+    pub file: Option<String>,
+    /// See `file`.
+    pub length: u64,
+    /// The journal was read up to here.
+    pub journal: Position,
+    /// Expiries were told up to this moment, in the leases' time.
+    pub expired_until_s: u32,
+    /// All that happened up to this moment is in the history, seconds since 1970, by the wall clock.
+    pub complete_until_s: u32,
+}
+
+/// Version of [`Checkpoint`].
+const SCHEMA: u32 = 1;
+
+impl Checkpoint {
+    /// The one that a directory has, if any.
+    ///
+    /// # Errors
+    /// It cannot be read, or is none.
+    pub fn read(dir: &Path) -> io::Result<Option<Self>> {
+        let bytes = match fs::read(dir.join(STATE)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let checkpoint: Self = serde_json::from_slice(&bytes)?;
+        if checkpoint.schema > SCHEMA {
+            return Err(io::Error::other(format!(
+                "{STATE} is of version {}, newer than this program's {SCHEMA}",
+                checkpoint.schema
+            )));
+        }
+        Ok(Some(checkpoint))
+    }
+}
+
+/// The file that is being written.
+struct Open {
+    file: File,
+    name: FileName,
+    begun_s: u32,
+    /// Bytes that count.
+    len: u64,
+    /// There may be more in it, of an attempt that failed.
+    is_dirty: bool,
+}
+
+/// Writes a history.
+pub struct Writer {
+    settings: Settings,
+    open: Option<Open>,
+    next_number: u64,
+    /// Lines that are not written yet.
+    pending: Vec<u8>,
+    last: Option<Checkpoint>,
+    lines: u64,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("dir", &self.settings.dir).finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    /// Goes on with a history. `goes_on`: what was written after its checkpoint will come again, and is cut off. Otherwise all
+    /// whole lines stay.
+    ///
+    /// # Errors
+    /// A file cannot be read or cut.
+    pub fn open(settings: Settings, goes_on: bool) -> io::Result<Self> {
+        let dir = &settings.dir;
+        let last = Checkpoint::read(dir)?;
+        let mut names = files::list(dir)?;
+        let next_number = names.last().map_or(0, |name| name.number + 1);
+        let checked = last.as_ref().and_then(|last| FileName::parse(last.file.as_deref()?));
+        if goes_on {
+            let number = checked.as_ref().map(|name| name.number);
+            for name in names.iter().filter(|name| Some(name.number) > number) {
+                fs::remove_file(dir.join(name.lines()))?;
+                let _ = fs::remove_file(dir.join(name.index()));
+            }
+            names.retain(|name| Some(name.number) <= number);
+        }
+        let mut open = None;
+        if let Some(name) = names.pop() {
+            let counts = last.as_ref().filter(|_| goes_on && checked.as_ref() == Some(&name));
+            match Index::open(dir, &name)? {
+                // It was closed, and what it was closed with will come again.
+                Some(index) if counts.is_some_and(|last| last.length < index.span.len) => {
+                    fs::remove_file(dir.join(name.index()))?;
+                }
+                Some(_) => return Ok(Self { settings, open, next_number, pending: Vec::new(), last, lines: 0 }),
+                None => {}
+            }
+            let mut file = OpenOptions::new().read(true).write(true).open(dir.join(name.lines()))?;
+            let whole = files::whole_len(&mut file)?;
+            let len = counts.map_or(whole, |last| last.length.min(whole));
+            file.set_len(len)?;
+            let begun_s = name.begun_s();
+            open = Some(Open { file, name, begun_s, len, is_dirty: false });
+        }
+        Ok(Self { settings, open, next_number, pending: Vec::new(), last, lines: 0 })
+    }
+
+    /// Where it went on.
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.last.as_ref()
+    }
+
+    /// Lines added since it was opened.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Bytes that wait for [`commit`](Self::commit).
+    pub fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Adds a line.
+    pub fn add(&mut self, line: &impl Serialize) {
+        // Strings and numbers into memory: nothing that could fail.
+        if serde_json::to_writer(&mut self.pending, line).is_ok() {
+            self.pending.push(b'\n');
+            self.lines += 1;
+        }
+    }
+
+    /// Makes durable what was added, and that it comes from the journal up to there. May be called again when it failed.
+    ///
+    /// # Errors
+    /// What the disk says; what was added is kept.
+    pub fn commit(&mut self, journal: Position, expired_until_s: u32, now_s: u32) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            if self.is_due(now_s) {
+                self.close()?;
+            }
+            if self.open.is_none() {
+                self.begin(now_s)?;
+            }
+            let Some(open) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };
+            if open.is_dirty {
+                open.file.set_len(open.len)?;
+            }
+            open.is_dirty = true;
+            open.file.write_all_at(&self.pending, open.len)?;
+            open.file.sync_data()?;
+            open.is_dirty = false;
+            open.len += self.pending.len() as u64;
+            self.pending.clear();
+        }
+        let checkpoint = Checkpoint {
+            schema: SCHEMA,
+            file: self.open.as_ref().map(|open| open.name.lines()).or(self.last.as_ref().and_then(|l| l.file.clone())),
+            length: self.open.as_ref().map_or(self.last.as_ref().map_or(0, |last| last.length), |open| open.len),
+            journal,
+            expired_until_s,
+            complete_until_s: now_s,
+        };
+        files::replace(&self.settings.dir, STATE, &serde_json::to_vec(&checkpoint)?)?;
+        self.last = Some(checkpoint);
+        Ok(())
+    }
+
+    /// Closes a file that is full or old, and removes those that need not be kept.
+    ///
+    /// # Errors
+    /// What the disk says; it is tried again.
+    pub fn tidy(&mut self, now_s: u32) -> io::Result<()> {
+        if self.is_due(now_s) && self.pending.is_empty() {
+            self.close()?;
+        }
+        let Some(keep) = self.settings.keep else { return Ok(()) };
+        let before_s = now_s.saturating_sub(u32::try_from(keep.as_secs()).unwrap_or(u32::MAX));
+        let dir = &self.settings.dir;
+        let names = files::list(dir)?;
+        // The last one stays: the next start goes on with it.
+        for name in names.iter().rev().skip(1) {
+            let is_open = self.open.as_ref().is_some_and(|open| open.name == *name);
+            let is_old = !is_open && Index::open(dir, name)?.is_some_and(|index| index.span.last_s < before_s);
+            if is_old {
+                fs::remove_file(dir.join(name.lines()))?;
+                fs::remove_file(dir.join(name.index()))?;
+                log::info!("history: {} is removed, all in it is older than keep_days", name.lines());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_due(&self, now_s: u32) -> bool {
+        let Settings { rotate_bytes, rotate_after, .. } = &self.settings;
+        let add = self.pending.len() as u64;
+        self.open.as_ref().is_some_and(|open| {
+            let is_full = open.len >= *rotate_bytes || open.len + add > index::MAX_LEN;
+            open.len > 0 && (is_full || u64::from(now_s.saturating_sub(open.begun_s)) >= rotate_after.as_secs())
+        })
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        if let Some(open) = &self.open {
+            if open.is_dirty {
+                open.file.set_len(open.len)?;
+            }
+            index::build(&self.settings.dir, &open.name)?;
+            files::sync_names(&self.settings.dir)?;
+        }
+        self.open = None;
+        Ok(())
+    }
+
+    fn begin(&mut self, now_s: u32) -> io::Result<()> {
+        let name = FileName::new(self.next_number, now_s);
+        self.next_number += 1;
+        let file = files::create(&self.settings.dir.join(name.lines()))?;
+        files::sync_names(&self.settings.dir)?;
+        self.open = Some(Open { file, name, begun_s: now_s, len: 0, is_dirty: false });
+        Ok(())
+    }
+}
