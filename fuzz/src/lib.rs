@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod input;
 pub mod journal;
+pub mod leasequery;
 pub mod message;
 pub mod options;
 pub mod walk;
@@ -29,13 +30,14 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "walk", run: walk::run, seeds: walk::seeds },
     Target { name: "batch", run: batch::run, seeds: batch::seeds },
     Target { name: "options", run: options::run, seeds: options::seeds },
     Target { name: "config", run: config::run, seeds: config::seeds },
     Target { name: "journal", run: journal::run, seeds: journal::seeds },
     Target { name: "control", run: control::run, seeds: control::seeds },
+    Target { name: "leasequery", run: leasequery::run, seeds: leasequery::seeds },
 ];
 
 /// The folder of seeds, a folder a target in it.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     config::{Config, LeaseQuery},
     engine::{DEFAULT_MESSAGE_SIZE, DropReason, Remembered, Request},
-    lease::{Binding, BindingState, HwAddress, LeaseTable},
+    lease::{Binding, BindingState, HwAddress, LeaseTable, Space, SpacedAddress},
     wire::{
         dhcp::MessageType,
         link::REPLY_IP_UDP_LEN,
@@ -137,7 +137,10 @@ impl Answerer {
         message: &mut [u8],
     ) -> Result<(MessageType, usize), DropReason> {
         let query = query_of(request).ok_or(DropReason::LeaseQueryMalformed)?;
-        let told = self.find(&query, now_s, leases)?;
+        let told = match space_of(request, config) {
+            Some(space) => self.find(&query, space, now_s, leases)?,
+            None => Told::Unknown,
+        };
         let size = request.max_message_size.unwrap_or(0).max(DEFAULT_MESSAGE_SIZE);
         let limit = (usize::from(size) - REPLY_IP_UDP_LEN).min(message.len());
         let message = message.get_mut(..limit).ok_or(DropReason::ReplyTooLong)?;
@@ -148,6 +151,11 @@ impl Answerer {
         };
         let head = Head { message_type, xid: request.xid, giaddr: request.giaddr, ciaddr, hw };
         let mut reply = ReplyWriter::begin(message, &head).ok_or(DropReason::ReplyTooLong)?;
+        // RFC 6607: a copy of the option, where it was acted on.
+        let vpn = request.virtual_subnet.filter(|_| !config.subnets.vrfs().is_empty());
+        if let (Some(vpn), Told::Active(..) | Told::Unassigned(_)) = (vpn, &told) {
+            reply.option(code::VIRTUAL_SUBNET_SELECTION, vpn);
+        }
         match &told {
             Told::Active(binding, associated) => {
                 active(&mut reply, request, source, now_s, config, leases, binding, associated);
@@ -164,12 +172,12 @@ impl Answerer {
         Ok((message_type, reply.finish()))
     }
 
-    fn find(&self, query: &Query<'_>, now_s: u32, leases: &LeaseTable) -> Result<Told, DropReason> {
+    fn find(&self, query: &Query<'_>, space: Space, now_s: u32, leases: &LeaseTable) -> Result<Told, DropReason> {
         let contended = |_| DropReason::Contended;
         let is_active = |binding: &Binding| binding.state == BindingState::Bound;
         let value = match query {
             Query::Address(address) => {
-                let Some(slot) = leases.slot_of(*address) else { return Ok(Told::Unknown) };
+                let Some(slot) = leases.slot_of(SpacedAddress::new(space, *address)) else { return Ok(Told::Unknown) };
                 let binding = leases.try_binding_at(slot, now_s).map_err(contended)?.filter(is_active);
                 return Ok(binding.map_or(Told::Unassigned(*address), |one| Told::Active(one, ArrayVec::new())));
             }
@@ -182,7 +190,8 @@ impl Answerer {
         let mut addresses = ArrayVec::new();
         for slot in slots {
             let binding = leases.try_binding_at(slot, now_s).map_err(contended)?;
-            let Some(binding) = binding.filter(is_active).filter(|binding| value.is_of(binding)) else { continue };
+            let is_it = |binding: &Binding| is_active(binding) && binding.space == space && value.is_of(binding);
+            let Some(binding) = binding.filter(is_it) else { continue };
             // No more slots than there is room for.
             let _ = addresses.try_push(binding.address);
             let when = |binding: &Binding| (binding.started_s, binding.address);
@@ -192,6 +201,17 @@ impl Answerer {
         }
         addresses.sort_unstable();
         Ok(latest.map_or(Told::Unknown, |binding| Told::Active(binding, addresses)))
+    }
+}
+
+/// The address space that a query is about: that of the VPN that it names (RFC 6607), else the one outside of all. `None`: there is
+/// no such VPN here.
+fn space_of(request: &Request<'_>, config: &Config) -> Option<Space> {
+    let vrfs = config.subnets.vrfs();
+    let by_relay = || request.relay_agent()?.routing().virtual_subnet;
+    match request.virtual_subnet.or_else(by_relay).filter(|_| !vrfs.is_empty()) {
+        Some(vpn) => vrfs.selected(vpn),
+        None => Some(Space::GLOBAL),
     }
 }
 

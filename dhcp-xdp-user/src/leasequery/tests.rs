@@ -7,11 +7,11 @@ use ipnet::Ipv4Net;
 
 use super::index::{Index, Keeper};
 use crate::{
-    config::{Config, Gives, IdKind, LeaseQuery, OptionBlob, OptionSet, Overlay, Scope, Subnets},
+    config::{Config, Gives, IdKind, LeaseQuery, OptionBlob, OptionSet, Overlay, Scope, Subnet, Subnets, Vrf, Vrfs},
     engine::testing::{
         Answer, Bed, Msg, RELAY_MAC, SERVER, SERVER_MAC, discover, far, lan, message, request, selecting,
     },
-    lease::{Binding, BindingState},
+    lease::{Binding, BindingState, Space},
     wire::{
         dhcp::MessageType,
         options::{Codes, code},
@@ -524,6 +524,40 @@ fn addresses_beyond_the_message_size_are_left_out_and_none_is_cut() {
     assert!(len <= 576 && few >= 60, "{few} in {len} bytes");
     let (len, many) = told(&mut site, 1400);
     assert!(len <= 1400 && many == super::index::MOST_FOUND, "{many} in {len} bytes");
+}
+
+// VPNs (RFC 6607)
+
+#[test]
+fn a_query_is_about_the_vpn_that_it_names_else_about_no_vpn() {
+    let red = b"\x00red";
+    let mut site = Site::with(|config| {
+        let mut subnets = config.subnets.to_vec();
+        // The same addresses once more.
+        subnets.push(Subnet { space: Space(7), interface: None, ..subnets[0].clone() });
+        subnets[2].server_id = Some(SERVER);
+        let vrf = Vrf { space: Space(7), name: "red".into(), id: red.to_vec() };
+        config.subnets = Subnets::new(subnets).with_vrfs(Vrfs::new(vec![vrf]));
+    });
+    let info = [agent(5, &lan(0).octets()), agent(151, red)].concat();
+    let inside = site.bind_relayed(1, |msg| msg.option(code::RELAY_AGENT_INFO, &info));
+    let outside = site.bed.bind(1);
+    assert_eq!((inside, outside), (lan(10), lan(10)), "one address, two clients");
+    site.bed.pass(9);
+    site.bed.reply(&selecting(1, SERVER, inside).relayed().option(code::RELAY_AGENT_INFO, &info));
+    site.keep();
+    let since = |site: &mut Site, query: Msg| site.told(&asking(query)).seconds(code::CLIENT_LAST_TRANSACTION_TIME);
+    for query in [by_address(inside), by_hw(1)] {
+        assert_eq!(since(&mut site, query.clone()), Some(9), "outside");
+        let of_red = query.clone().option(code::VIRTUAL_SUBNET_SELECTION, red);
+        assert_eq!(since(&mut site, of_red.clone()), Some(0), "inside");
+        assert_eq!(site.told(&of_red).option(code::VIRTUAL_SUBNET_SELECTION), Some(&red[..]));
+        assert_eq!(associated(&site.told(&of_red)), None, "the other address is another VPN's");
+        let by_agent = query.clone().option(code::RELAY_AGENT_INFO, &agent(151, red));
+        assert_eq!(since(&mut site, by_agent), Some(0));
+        let other = query.option(code::VIRTUAL_SUBNET_SELECTION, b"\x00blue");
+        assert_eq!(site.kind(&other), Kind::LeaseUnknown, "no such VPN here");
+    }
 }
 
 // The way back

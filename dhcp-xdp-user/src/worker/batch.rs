@@ -352,12 +352,16 @@ impl<R: Recorder> Processor<R> {
 
     /// A reply to craft: what it echoes of its request is kept. The caller has seen that there is room.
     fn answer(&mut self, datagram: &Datagram, request: &Request<'_>, told: Told) -> Answer {
+        let virtual_subnet = match told {
+            Told::Client(..) => engine::virtual_subnet_echo(request, &self.config),
+            Told::Querier(_) => request.virtual_subnet,
+        };
         Answer {
             datagram: *datagram,
             client_id: request.client_id.map(|bytes| self.save(bytes)),
             parameter_request_list: self.save(request.parameter_request_list),
             relay_agent_info: request.relay_agent_info.map(|bytes| self.save_relay_agent_info(bytes, request)),
-            virtual_subnet: engine::virtual_subnet_echo(request, &self.config).map(|bytes| self.save(bytes)),
+            virtual_subnet: virtual_subnet.map(|bytes| self.save(bytes)),
             request: request.detached(),
             told,
         }

@@ -12,6 +12,7 @@ mod frames;
 mod hostile;
 mod kea;
 mod lab;
+mod leasequery;
 mod ledger;
 mod lifecycle;
 mod load;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         kea::tests(),
         hostile::tests(),
         lab::tests(),
+        leasequery::tests(),
         lifecycle::tests(),
         relays::tests(),
         rings::tests(),

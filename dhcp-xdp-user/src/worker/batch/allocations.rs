@@ -6,7 +6,9 @@ use arrayvec::ArrayVec;
 
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
-    config::{Config, Durability, Gives, IdKind, LeaseQuery, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf, Vrfs},
+    config::{
+        Config, Durability, Gives, IdKind, LeaseQuery, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf, Vrfs,
+    },
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
     lease::{ClientId, LeaseTable, Space},
