@@ -1,7 +1,7 @@
 //! Queries about leases, through a worker's processor (RFC 4388, RFC 6148).
 //!
 //! Input: a byte of settings, then a UDP payload. The settings: 1 is a server that is asked by broadcast, 2 one whose index is not
-//! whole yet; 0x80 is left for streams over TCP.
+//! whole yet.
 
 use std::{
     net::Ipv4Addr,

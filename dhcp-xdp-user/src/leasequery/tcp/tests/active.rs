@@ -1,6 +1,15 @@
 use std::time::Instant;
 
 use super::*;
+use crate::{
+    journal::FollowError,
+    leasequery::tcp::{
+        Origin,
+        active::{Active, Ending},
+        reply::Replies,
+        world::Spaces,
+    },
+};
 
 async fn next_status(requestor: &mut Requestor) -> (Vec<Reply>, Reply) {
     let mut replies = Vec::new();
@@ -288,4 +297,48 @@ async fn the_server_should_terminate_the_tcp_connection_after_active_lq_send_tim
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(site.stats().active, 0);
+}
+
+#[tokio::test]
+async fn updates_are_of_the_vpn_that_was_asked_for() {
+    let mut site = Site::new(3);
+    let mut global = site.connect();
+    global.ask(ACTIVE, 1, &[]).await;
+    let mut red = site.connect();
+    red.ask(ACTIVE, 2, &[(221, b"\x00red"), (154, &site.now_s().to_be_bytes())]).await;
+    let (replies, status) = next_status(&mut red).await;
+    assert_eq!((replies.len(), status.status()), (0, Some(7)));
+    while site.stats().active < 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    site.bind(Lent { subnet: 1, address: 1, ago_s: 0, client_id: b"\x01red", ..Lent::default() });
+    site.bind(Lent { address: 2, ago_s: 0, ..Lent::default() });
+    let reply = red.reply().await;
+    assert_eq!((reply.last(), reply.has(221)), (1, true));
+    let reply = global.reply().await;
+    assert_eq!((reply.last(), reply.has(221)), (2, false));
+    let mut blue = site.connect();
+    blue.ask(ACTIVE, 3, &[(221, b"\x00blue")]).await;
+    assert_eq!(blue.reply().await.status(), Some(4));
+}
+
+#[tokio::test]
+async fn a_requestor_that_lagged_is_told_data_missing_up_to_when_it_knows_and_then_that_it_is_over() {
+    let site = Site::new(3);
+    let replies = Replies::new(Origin::default(), SERVER, &Codes::default(), &Codes::default());
+    let mut out = Vec::new();
+    let world = &site.shared.world;
+    let active = Active::begin(world, replies, Spaces::All, None, Duration::from_secs(60), &mut out).unwrap();
+    assert!(matches!(Ending::from(FollowError::Lagged), Ending::Lagged));
+    active.end(&Ending::Lagged, &mut out);
+    let mut reader = StreamReader::default();
+    reader.push(&out);
+    let mut statuses = Vec::new();
+    while let Some(message) = reader.message().unwrap() {
+        let message = Message::decode(&mut Decoder::new(message)).unwrap();
+        let reply = Reply { kind: message.opts().msg_type().unwrap().into(), message };
+        assert!(reply.base_time().abs_diff(site.now_s()) <= 1);
+        statuses.push((reply.kind, reply.status().unwrap()));
+    }
+    assert_eq!(statuses, [(STATUS, 5), (STATUS, 2)]);
 }

@@ -287,3 +287,24 @@ async fn a_query_by_what_the_index_knows_looks_at_no_other_slots() {
     stop.store(true, Ordering::Relaxed);
     keeper.join().unwrap();
 }
+
+#[tokio::test]
+async fn a_vpn_id_option_must_appear_where_the_information_is_for_a_vpn_other_than_the_default() {
+    let mut site = Site::new(3);
+    site.bind(Lent { address: 1, ..Lent::default() });
+    site.bind(Lent { subnet: 1, address: 1, client_id: b"\x01red", ..Lent::default() });
+    let query = async |options: &[(u8, &[u8])]| {
+        let mut requestor = site.connect();
+        requestor.ask(BULK, 5, options).await;
+        let (replies, done) = requestor.all().await;
+        let told: Vec<_> = replies.iter().map(|reply| (reply.last(), reply.kind == LEASE_ACTIVE, reply.has(221))).collect();
+        (told, done.status())
+    };
+    let (global, red) = ([(1, true, false), (2, false, false), (3, false, false)], [(1, true, true), (2, false, true)]);
+    assert_eq!(query(&[]).await, (global.to_vec(), None), "in the absence of any VPN-ID option the default");
+    assert_eq!(query(&[(221, b"\x00red")]).await, (red.to_vec(), None));
+    assert_eq!(query(&[(221, &[254])]).await, ([&global[..], &red].concat(), None), "all configured VPNs");
+    assert_eq!(query(&[(221, b"\x00red"), (61, b"\x01red")]).await, (vec![(1, true, true)], None));
+    assert_eq!(query(&[(61, b"\x01red")]).await, (vec![], None));
+    assert_eq!(query(&[(221, b"\x00blue")]).await, (vec![], Some(4)), "there is no such VPN");
+}

@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     config::{self, AnyMachine, Config, Durability},
     journal::{Journal, Lane},
-    lease::{Binding, Client, HwAddress, LeaseTable},
+    lease::{Binding, Client, HwAddress, LeaseTable, SpacedAddress},
     wake::Wake,
     wire::options::Codes,
 };
@@ -46,6 +46,8 @@ const TLS: u8 = 18;
 /// A client and its lease.
 #[derive(Clone, Copy)]
 struct Lent {
+    /// 0; or 1, which is in the VPN `red`, with the same addresses.
+    subnet: u16,
     /// Last octets of its address, 10.0.0.0/16.
     address: u16,
     /// When it was bound, seconds ago, and how long from then on.
@@ -57,7 +59,7 @@ struct Lent {
 
 impl Default for Lent {
     fn default() -> Self {
-        Self { address: 1, ago_s: 100, for_s: 3600, client_id: b"", agent_info: b"" }
+        Self { subnet: 0, address: 1, ago_s: 100, for_s: 3600, client_id: b"", agent_info: b"" }
     }
 }
 
@@ -101,7 +103,8 @@ fn config(addresses: u16) -> Config {
     let text = format!(
         "[[interface]]\nname = \"eth1\"\n[leasequery]\nallow = [\"127.0.0.0/8\"]\noptions = [\"routers\"]\n\
          [[subnet]]\nprefix = \"10.0.0.0/16\"\npools = [\"{pool}\"]\nlease_time_s = 3600\nrenewal_jitter = 0.0\n\
-         renewal_slack = 0.0\noptions = {{ routers = [\"10.0.255.1\"], time-offset = 7 }}\n"
+         renewal_slack = 0.0\noptions = {{ routers = [\"10.0.255.1\"], time-offset = 7 }}\n\
+         [[subnet]]\nprefix = \"10.0.0.0/16\"\nvrf = \"red\"\nserver_id = \"10.0.255.2\"\npools = [\"10.0.0.1-10.0.0.2\"]\n"
     );
     config::parse("f", &text, &AnyMachine).unwrap_or_else(|why| panic!("{why}")).config
 }
@@ -139,12 +142,13 @@ impl Site {
     fn bind(&mut self, lent: Lent) -> Binding {
         let (hw, address, then_s) = (hw(lent.address), address(lent.address), self.now_s() - lent.ago_s);
         let leases = Arc::clone(&self.shared.world.leases);
-        let Lent { client_id, agent_info, .. } = lent;
-        let key = leases.key(0, &hw, client_id);
-        let client = Client { key, subnet: 0, hw: &hw, client_id, limits: &[], agent_info };
+        let Lent { subnet, client_id, agent_info, .. } = lent;
+        let key = leases.key(subnet, &hw, client_id);
+        let at = SpacedAddress::new(self.shared.world.config.subnets[usize::from(subnet)].space, address);
+        let client = Client { key, subnet, hw: &hw, client_id, limits: &[], agent_info };
         leases.offer(&client, Some(address), then_s + 30, then_s).unwrap();
         let bound = leases.bind(&client, address, then_s + lent.for_s, then_s).unwrap();
-        let binding = leases.get(address, then_s).unwrap();
+        let binding = leases.get(at, then_s).unwrap();
         self.record(&binding);
         assert_eq!(bound.lease, binding.lease());
         binding
