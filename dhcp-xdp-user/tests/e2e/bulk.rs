@@ -223,7 +223,10 @@ fn rebuild() -> Result<()> {
         if reply.kind == LEASE_ACTIVE {
             let left_s = reply.number(51).context("no lease time")?;
             ensure!(left_s > 3500 && left_s <= 3600 && reply.number(91).is_some(), "{reply:?}");
-            ensure!(reply.message.opts().get(OptionCode::Router).is_some(), "an option of the configuration: {reply:?}");
+            ensure!(
+                reply.message.opts().get(OptionCode::Router).is_some(),
+                "an option of the configuration: {reply:?}"
+            );
             let agent = reply.message.opts().get(OptionCode::RelayAgentInformation);
             ensure!(matches!(agent, Some(DhcpOption::RelayAgentInformation(_))), "{reply:?}");
         }
@@ -410,8 +413,7 @@ fn cannot_listen() -> Result<()> {
         fs::write(&file, text)?;
         let mut serve = site.inside.command(workspace::binary("dhcp-xdp")?)?;
         let state = site.lab.folder("state")?;
-        let output =
-            command::finish(serve.args(["serve", "--config"]).arg(&file).arg("--state-dir").arg(&state))?;
+        let output = command::finish(serve.args(["serve", "--config"]).arg(&file).arg("--state-dir").arg(&state))?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         ensure!(output.status.code() == Some(1) && said.contains(expected), "{}: {said}", output.status);
         ensure!(said.lines().filter(|line| line.contains("leasequery")).count() == 1, "{said}");

@@ -87,9 +87,7 @@ impl Active {
                 replies.status(out, now_s, Status::DataMissing, "not all changes since then are known");
                 None
             }
-            Some(start_s) => {
-                Some(Walk::new(Filter::ChangedSince(start_s.saturating_sub(COMMIT_MARGIN_S)), spaces))
-            }
+            Some(start_s) => Some(Walk::new(Filter::ChangedSince(start_s.saturating_sub(COMMIT_MARGIN_S)), spaces)),
             None => None,
         };
         let now = Instant::now();

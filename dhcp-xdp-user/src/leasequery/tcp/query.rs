@@ -115,7 +115,7 @@ impl Query {
             MessageType::ActiveLeaseQuery => {
                 let start_s = active(&origin, header, &options)?;
                 Ask::Active(vpn(&options), start_s)
-            },
+            }
             // "Any options appearing in a DHCPTLS message received by a DHCPv4 server SHOULD be ignored" (RFC 7724 8.1).
             MessageType::Tls => Ask::Tls,
             _ => return Err(Refusal::Close("a message type that is not for TCP")),

@@ -138,12 +138,7 @@ impl Replies {
     }
 
     /// A binding, or an address that nobody has.
-    pub fn binding(
-        &mut self,
-        out: &mut Vec<u8>,
-        facts: &Facts<'_>,
-        known: &Known<'_>,
-    ) {
+    pub fn binding(&mut self, out: &mut Vec<u8>, facts: &Facts<'_>, known: &Known<'_>) {
         let Known { remembered, vpn, free_since_s } = *known;
         let binding = facts.binding;
         // Who was offered an address has nothing to do with it yet.

@@ -57,7 +57,9 @@ pub struct ActiveSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address is on no interface.
-    #[error("leasequery: cannot listen on {0}: this machine has no such address (yet): give it one, or change `leasequery.tcp.listen`")]
+    #[error(
+        "leasequery: cannot listen on {0}: this machine has no such address (yet): give it one, or change `leasequery.tcp.listen`"
+    )]
     NoAddress(SocketAddrV4),
     /// Something else listens there.
     #[error("leasequery: cannot listen on {0}: another program does (`ss -ltnp 'sport = {port}'` shows it)", port = .0.port())]

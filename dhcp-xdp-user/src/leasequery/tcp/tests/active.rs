@@ -67,7 +67,11 @@ async fn it_is_important_to_tell_the_requestor_that_a_binding_has_transitioned_a
     requestor.ask(ACTIVE, 8, &[WANTED]).await;
     under_way(&site).await;
     let reply = requestor.reply().await;
-    assert_eq!((reply.kind, reply.last(), reply.state()), (LEASE_UNASSIGNED, 2, 3), "expired; the other one was before");
+    assert_eq!(
+        (reply.kind, reply.last(), reply.state()),
+        (LEASE_UNASSIGNED, 2, 3),
+        "expired; the other one was before"
+    );
     assert_eq!(reply.message.chaddr(), hw(2).bytes());
 }
 
@@ -99,7 +103,11 @@ async fn once_the_messages_associated_with_the_query_start_time_are_complete_cat
     requestor.ask(ACTIVE, 8, &[WANTED, (154, &start)]).await;
     let (replies, status) = next_status(&mut requestor).await;
     let told: Vec<_> = replies.iter().map(|reply| (reply.last(), reply.kind)).collect();
-    assert_eq!(told, [(2, LEASE_ACTIVE), (3, LEASE_UNASSIGNED)], "what changed since then, and the current state of it");
+    assert_eq!(
+        told,
+        [(2, LEASE_ACTIVE), (3, LEASE_UNASSIGNED)],
+        "what changed since then, and the current state of it"
+    );
     assert_eq!(status.status(), Some(7), "CatchUpComplete");
     assert!(status.base_time().abs_diff(site.now_s()) <= 2);
     site.bind(Lent { address: 4, ago_s: 0, ..Lent::default() });

@@ -63,7 +63,8 @@ async fn every_configured_ip_address_must_be_returned_exactly_once() {
 }
 
 #[tokio::test]
-async fn the_dhcpv4_server_must_include_the_server_identifier_option_in_the_first_message_and_should_not_in_later_ones() {
+async fn the_dhcpv4_server_must_include_the_server_identifier_option_in_the_first_message_and_should_not_in_later_ones()
+{
     let site = Site::new(3);
     let mut requestor = site.connect();
     requestor.ask(BULK, 1, &[]).await;
@@ -148,7 +149,11 @@ async fn a_dhcp_parameter_request_list_is_used_for_all_of_the_replies() {
         codes.sort_unstable();
         codes
     };
-    assert_eq!(told(&[(55, &[51, 61])]).await, [51, 53, 54, 61, 152], "and base-time, which the others are relative to");
+    assert_eq!(
+        told(&[(55, &[51, 61])]).await,
+        [51, 53, 54, 61, 152],
+        "and base-time, which the others are relative to"
+    );
     assert_eq!(told(&[(55, &[2, 3, 51])]).await, [3, 51, 53, 54, 152], "of the configuration what may be told");
     assert_eq!(told(&[(55, &[82, 91, 153, 156])]).await, [53, 54, 82, 91, 152, 153, 156]);
     assert_eq!(told(&[]).await, [51, 53, 54, 58, 59, 61, 82, 91, 152, 153, 156], "who asks for nothing is told all");
@@ -250,8 +255,14 @@ async fn when_the_server_stops_each_outstanding_query_is_told_so_and_the_connect
 async fn an_address_that_is_offered_is_between_states_and_its_client_is_not_told() {
     let site = Site::new(1);
     let (hw, now_s) = (hw(1), site.now_s());
-    let client =
-        Client { key: site.leases().key(0, &hw, b""), subnet: 0, hw: &hw, client_id: b"", limits: &[], agent_info: &[] };
+    let client = Client {
+        key: site.leases().key(0, &hw, b""),
+        subnet: 0,
+        hw: &hw,
+        client_id: b"",
+        limits: &[],
+        agent_info: &[],
+    };
     site.leases().offer(&client, None, now_s + 30, now_s).unwrap();
     let mut requestor = site.connect();
     requestor.ask(BULK, 1, &[]).await;
@@ -297,7 +308,8 @@ async fn a_vpn_id_option_must_appear_where_the_information_is_for_a_vpn_other_th
         let mut requestor = site.connect();
         requestor.ask(BULK, 5, options).await;
         let (replies, done) = requestor.all().await;
-        let told: Vec<_> = replies.iter().map(|reply| (reply.last(), reply.kind == LEASE_ACTIVE, reply.has(221))).collect();
+        let told: Vec<_> =
+            replies.iter().map(|reply| (reply.last(), reply.kind == LEASE_ACTIVE, reply.has(221))).collect();
         (told, done.status())
     };
     let (global, red) = ([(1, true, false), (2, false, false), (3, false, false)], [(1, true, true), (2, false, true)]);

@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    ActiveSettings, Counters, Settings, StreamReader, TcpStats, World, connection, query::tests::message, server::Shared,
-    throttle::Throttle,
+    ActiveSettings, Counters, Settings, StreamReader, TcpStats, World, connection, query::tests::message,
+    server::Shared, throttle::Throttle,
 };
 use crate::{
     clock::Clock,
