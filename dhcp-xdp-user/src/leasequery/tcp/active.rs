@@ -203,7 +203,10 @@ impl std::convert::From<FollowError> for Ending {
         match error {
             FollowError::Lagged => Self::Lagged,
             FollowError::Stopped => Self::Failed("the server is stopping".into()),
-            FollowError::Journal(_) => Self::Failed("the journal cannot be read".into()),
+            FollowError::Journal(error) => {
+                log::warn!("leasequery: {error}");
+                Self::Failed("the journal cannot be read".into())
+            }
         }
     }
 }

@@ -200,7 +200,7 @@ impl Connection<'_> {
             Some(Job::Active(active)) => active.due(),
         };
         // A message may wait for the gate.
-        if self.is_hungry { next.max(self.gate) } else { self.gate.min(next).max(self.gate) }
+        if self.is_hungry { next.max(self.gate) } else { self.gate }
     }
 
     fn has_work(&self) -> bool {
