@@ -25,7 +25,7 @@ pub fn keep(index: &Index, leases: &LeaseTable, followers: &Followers, clock: Cl
     let mut keeper = Keeper::new(index, leases.slots());
     let mut is_said = false;
     while !is_stopped() {
-        match follow(&mut keeper, index, leases, followers, clock, &is_stopped) {
+        match follow(&mut keeper, index, leases, followers, clock, is_stopped) {
             Ok(()) | Err(FollowError::Stopped) => return,
             Err(FollowError::Lagged) => log::debug!("leasequery: the index lagged behind the journal; it is made anew"),
             Err(FollowError::Journal(error)) => {

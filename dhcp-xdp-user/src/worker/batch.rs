@@ -22,7 +22,10 @@ use crate::{
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
     lease::{AgentInfo, Bound, ClientKey, HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
-    leasequery::{answer::Answerer, index::Index},
+    leasequery::{
+        answer::{Answerer, Question},
+        index::Index,
+    },
     wire::{
         dhcp::{Header, MessageType},
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
@@ -495,7 +498,9 @@ impl<R: Recorder> Processor<R> {
         let answerer = self.answerer.as_ref().ok_or(DropReason::UnexpectedMessageType)?;
         let room = self.room(frame, datagram);
         let message = frame.buffer.get_mut(room).ok_or(DropReason::ReplyTooLong)?;
-        let (message_type, len) = answerer.write(&request, source, now_s, &self.config, &self.leases, message)?;
+        let (config, leases) = (&*self.config, &*self.leases);
+        let question = Question { request: &request, source, now_s, config, leases };
+        let (message_type, len) = answerer.write(&question, message)?;
         let envelope = engine::envelope_to_relay(&request, source, datagram, self.port.mac);
         let len = link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len).ok_or(DropReason::ReplyTooLong)?;
         Ok((message_type, len))
