@@ -4,8 +4,16 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{AddressRange, check::Checker, file::FileForm, levels::Levels};
-use crate::wire::options::{Codes, code};
+use super::{
+    AddressRange, Subnet,
+    check::Checker,
+    file::{FileForm, Text},
+    levels::Levels,
+};
+use crate::{
+    lease::Space,
+    wire::options::{Codes, code},
+};
 
 /// Queries that a worker answers in a second, where the configuration does not say.
 const DEFAULT_QUERIES_PER_S: i64 = 10_000;
@@ -49,7 +57,12 @@ impl LeaseQuery {
 }
 
 /// Checks the table, if there is one.
-pub(super) fn leasequery(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> Option<LeaseQuery> {
+pub(super) fn leasequery(
+    checker: &mut Checker<'_>,
+    form: &FileForm,
+    levels: &Levels,
+    subnets: &[Subnet],
+) -> Option<LeaseQuery> {
     let spanned = form.leasequery.as_ref()?;
     let given = spanned.get_ref();
     let mut allow: Vec<Ipv4Net> = Vec::new();
@@ -61,7 +74,10 @@ pub(super) fn leasequery(checker: &mut Checker<'_>, form: &FileForm, levels: &Le
                 let expected = net.trunc();
                 checker.error(text.span(), format!("found {net}, which has host bits; expected {expected}"));
             }
-            Ok(net) => allow.push(net),
+            Ok(net) => {
+                look_for_clients(checker, text, net, subnets);
+                allow.push(net);
+            }
             Err(_) => checker.error(
                 text.span(),
                 format!("found `{found}`; expected the addresses of who may ask, as 198.51.100.1 or 198.51.100.0/28"),
@@ -94,6 +110,15 @@ pub(super) fn leasequery(checker: &mut Checker<'_>, form: &FileForm, levels: &Le
         }
     };
     Some(LeaseQuery::new(allow, queries_per_s, options))
+}
+
+/// Warns where clients may ask: they would learn of each other.
+fn look_for_clients(checker: &mut Checker<'_>, text: &Text, net: Ipv4Net, subnets: &[Subnet]) {
+    let range = AddressRange { first: net.network(), last: net.broadcast() };
+    let pools = subnets.iter().filter(|subnet| subnet.space == Space::GLOBAL).flat_map(|subnet| &subnet.pools);
+    if let Some(pool) = pools.into_iter().find(|pool| pool.overlaps(&range)) {
+        checker.warn(text.span(), format!("{net} has addresses of the pool {pool}: clients may ask about each other"));
+    }
 }
 
 #[cfg(test)]
@@ -151,5 +176,22 @@ mod tests {
         let read =
             read("[leasequery]\nallow = [\"10.0.0.1\"]\noptions = [\"routers\", \"host-name\", \"224\"]").unwrap();
         assert_eq!(read.unwrap().options, Codes::of(&[code::ROUTER, code::HOST_NAME, 224]));
+    }
+
+    #[test]
+    fn an_address_that_a_client_may_have_is_warned_of() {
+        let warnings = |allow: &str| {
+            let text = format!(
+                "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10-192.0.2.20\"]\n\
+                 [leasequery]\nallow = [\"{allow}\"]\n"
+            );
+            parse("f", &text, &AnyMachine).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(warnings("192.0.2.1"), [""; 0]);
+        assert_eq!(
+            warnings("192.0.2.16/28"),
+            ["f:7:10: warning: leasequery.allow[0]: 192.0.2.16/28 has addresses of the pool 192.0.2.10-192.0.2.20: \
+              clients may ask about each other"]
+        );
     }
 }
