@@ -28,6 +28,7 @@ use crate::{
     events::EventStats,
     journal::JournalStatus,
     lease::TableCounts,
+    ping::PingStats,
     worker::counters::{DropReason, Message, Notice, Snapshot},
 };
 
@@ -51,6 +52,9 @@ pub struct Stats {
     pub journal: JournalStatus,
     /// Addresses by state.
     pub leases: LeaseStats,
+    /// What the ping check did, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping_check: Option<PingStats>,
     /// What became of lease events.
     #[serde(default)]
     pub events: EventStats,
@@ -69,7 +73,7 @@ pub struct Ledger {
     pub redirected: u64,
     /// Replies put on a transmit ring.
     pub answered: u64,
-    /// Replies that wait for the disk.
+    /// Replies that wait for the disk, or for a probe.
     pub parked: u64,
     /// Frames that got no reply, for a named reason.
     pub dropped: u64,
@@ -145,7 +149,7 @@ pub struct FrameStats {
     pub kernel: u64,
     /// In a worker's hands.
     pub worker: u64,
-    /// Waiting for the disk.
+    /// Waiting for the disk, or for a probe.
     pub parked: u64,
     /// In user space, unused.
     pub free: u64,
@@ -169,7 +173,7 @@ pub struct WorkerStats {
     pub received: u64,
     /// Replies put on the transmit ring.
     pub sent: u64,
-    /// Replies that wait for the disk.
+    /// Replies that wait for the disk, or for a probe.
     pub parked: u64,
     /// Frames without a reply by [`DropReason`], all reasons.
     pub drops: BTreeMap<String, u64>,
@@ -301,6 +305,7 @@ mod tests {
             interfaces,
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            ping_check: Some(PingStats { sent: 3, ..PingStats::default() }),
             events: EventStats::default(),
         };
         let json = serde_json::to_string(&stats).unwrap();

@@ -232,6 +232,7 @@ mod tests {
             interfaces,
             journal: JournalStatus::default(),
             leases: LeaseStats { bound: 7, ..LeaseStats::default() },
+            ping_check: None,
             events: Default::default(),
         };
         let line = ready_line(&config, &stats);

@@ -225,9 +225,11 @@ pub(super) fn check(
         client_subnet_selection: form.client_subnet_selection,
         load_balance: load_balance(&mut checker, form),
         leasequery,
+        ping_check: None,
         events: super::events::settings(&mut checker, form.history.as_ref(), form.hook.as_ref()),
         overlays,
     };
+    let config = Config { ping_check: super::ping::settings(&mut checker, form, &config), ..config };
     let total = config.address_count();
     if total > MAX_ADDRESSES {
         let last = form.subnets.last().map_or(0..0, Spanned::span);

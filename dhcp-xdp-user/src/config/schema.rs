@@ -53,6 +53,7 @@ const SETTINGS: Keys = &[
     ("bootp_lease_time_s", Integer),
     ("ipv6_only", Bool),
     ("auto_configure", Bool),
+    ("ping_check", Bool),
     ("next_server", Text),
     ("server_name", Text),
     ("boot_file", Text),
@@ -110,6 +111,13 @@ const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Te
 const VRF: Keys = &[("name", Text), ("number", Integer)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
 const LEASEQUERY: Keys = &[("allow", Texts), ("queries_per_s", Integer), ("options", Texts)];
+const PING_CHECK: Keys = &[
+    ("enabled", Bool),
+    ("timeout_ms", Integer),
+    ("requests", Integer),
+    ("max_per_s", Integer),
+    ("remember_s", Integer),
+];
 const HISTORY: Keys = &[
     ("directory", Text),
     ("rotate_mib", Integer),
@@ -156,6 +164,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("client_subnet_selection", Bool),
     ("load_balance", Table(&[LOAD_BALANCE])),
     ("leasequery", Table(&[LEASEQUERY])),
+    ("ping_check", Table(&[PING_CHECK])),
     ("history", Table(&[HISTORY])),
     ("hook", Table(&[HOOK])),
     ("option_definition", Tables(&[OPTION_DEFINITION])),

@@ -223,6 +223,7 @@ mod tests {
             interfaces: vec![],
             journal: Default::default(),
             leases: LeaseStats::default(),
+            ping_check: None,
             events: Default::default(),
         };
         let lane = (lanes.pop().unwrap(), wake);

@@ -7,6 +7,7 @@
 
 mod error;
 mod interface;
+mod ping;
 mod state;
 
 use std::{
@@ -29,12 +30,14 @@ use crate::{
     journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery, keep_vrfs},
     lease::LeaseTable,
     leasequery::{self, index::Index},
+    ping::{IcmpSocket, PingCounters},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
     worker::ring::Options,
     xsk::Device,
 };
 use interface::{Interface, Running};
+use ping::Pinging;
 
 /// How long stopping waits for the disk to take what is parked.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -62,6 +65,8 @@ struct Shared {
     events: Mutex<Option<Events>>,
     last_events: Mutex<EventStats>,
     failure: Mutex<Option<String>>,
+    /// Where addresses are probed.
+    ping: Option<Arc<PingCounters>>,
 }
 
 /// A server that serves. Dropping it without [`stop`](Server::stop) stops it as well, and tells nobody how that went.
@@ -71,6 +76,7 @@ pub struct Server {
     workers: Vec<Running>,
     housekeeping: Option<(Sender<()>, JoinHandle<()>)>,
     leasequery: Option<JoinHandle<()>>,
+    pinging: Option<Pinging>,
     control: Option<(Lane, Arc<Wake>)>,
 }
 
@@ -82,6 +88,7 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
+        let icmp = config.ping_check.as_ref().map(|_| IcmpSocket::open()).transpose().map_err(StartError::Ping)?;
         state::prepare_dir(&config.state_dir)?;
         let journal = Recovery::open(&config.state_dir)?;
         keep_vrfs(&config.state_dir, config.subnets.vrfs())?;
@@ -96,6 +103,7 @@ impl Server {
             seats.extend(opened);
         }
         interface::assign_cpus(&config, &mut seats);
+        let pinging = icmp.map(|socket| Pinging::start(&config, socket, &mut seats)).transpose()?;
 
         // The last lane is control's.
         let control_wake = Arc::new(Wake::new().map_err(StartError::Wake)?);
@@ -123,9 +131,17 @@ impl Server {
             events: Mutex::default(),
             last_events: Mutex::default(),
             failure: Mutex::default(),
+            ping: pinging.as_ref().map(Pinging::counters),
         });
-        let mut server =
-            Self { shared, stop: Arc::default(), workers: Vec::new(), housekeeping: None, leasequery: None, control };
+        let mut server = Self {
+            shared,
+            stop: Arc::default(),
+            workers: Vec::new(),
+            housekeeping: None,
+            leasequery: None,
+            pinging,
+            control,
+        };
         // From here on an error drops the server, which stops what runs by then.
         server.run(seats, lanes)?;
         Ok(server)
@@ -221,6 +237,8 @@ impl Server {
         }
         // Sockets and lanes come back here, and live until the statistics are taken.
         let ended: Vec<_> = self.workers.drain(..).filter_map(Running::join).collect();
+        // After those that ask it: it has nothing under way that anybody waits for.
+        self.pinging = None;
         if let Some((stop, thread)) = self.housekeeping.take() {
             drop(stop);
             // It cannot panic but for a bug; the panic was printed then.
@@ -279,6 +297,7 @@ impl Shared {
             interfaces,
             journal: journal.unwrap_or_else(|| lock(&self.last_journal).clone()),
             leases: LeaseStats::from(self.leases.counts()),
+            ping_check: self.ping.as_ref().map(|counters| counters.snapshot()),
             events: events.unwrap_or_else(|| lock(&self.last_events).clone()),
         }
     }

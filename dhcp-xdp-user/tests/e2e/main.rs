@@ -16,6 +16,7 @@ mod ledger;
 mod lifecycle;
 mod load;
 mod net;
+mod probing;
 mod relays;
 mod rings;
 mod site;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         lab::tests(),
         leasequery::tests(),
         lifecycle::tests(),
+        probing::tests(),
         relays::tests(),
         rings::tests(),
         storm::tests(),
