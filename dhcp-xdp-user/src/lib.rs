@@ -22,6 +22,7 @@ pub mod history;
 pub mod journal;
 pub mod lease;
 pub mod leasequery;
+pub mod ping;
 pub mod server;
 pub mod stats;
 pub mod wake;

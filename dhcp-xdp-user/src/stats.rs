@@ -29,6 +29,7 @@ use crate::{
     journal::JournalStatus,
     lease::TableCounts,
     leasequery::tcp::TcpStats,
+    ping::PingStats,
     worker::counters::{DropReason, Message, Notice, Snapshot},
 };
 
@@ -55,6 +56,9 @@ pub struct Stats {
     /// Leasequery over TCP, where it is listened for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leasequery_tcp: Option<TcpStats>,
+    /// What the ping check did, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ping_check: Option<PingStats>,
     /// What became of lease events.
     #[serde(default)]
     pub events: EventStats,
@@ -73,7 +77,7 @@ pub struct Ledger {
     pub redirected: u64,
     /// Replies put on a transmit ring.
     pub answered: u64,
-    /// Replies that wait for the disk.
+    /// Replies that wait for the disk, or for a probe.
     pub parked: u64,
     /// Frames that got no reply, for a named reason.
     pub dropped: u64,
@@ -149,7 +153,7 @@ pub struct FrameStats {
     pub kernel: u64,
     /// In a worker's hands.
     pub worker: u64,
-    /// Waiting for the disk.
+    /// Waiting for the disk, or for a probe.
     pub parked: u64,
     /// In user space, unused.
     pub free: u64,
@@ -173,7 +177,7 @@ pub struct WorkerStats {
     pub received: u64,
     /// Replies put on the transmit ring.
     pub sent: u64,
-    /// Replies that wait for the disk.
+    /// Replies that wait for the disk, or for a probe.
     pub parked: u64,
     /// Frames without a reply by [`DropReason`], all reasons.
     pub drops: BTreeMap<String, u64>,
@@ -306,6 +310,7 @@ mod tests {
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
             leasequery_tcp: None,
+            ping_check: Some(PingStats { sent: 3, ..PingStats::default() }),
             events: EventStats::default(),
         };
         let json = serde_json::to_string(&stats).unwrap();

@@ -198,7 +198,7 @@ impl Bed {
         assert_eq!(out.len(), frames.len(), "one disposition a frame");
         for ((disposition, chunk), frame) in out.iter().zip(&chunks).zip(frames) {
             match *disposition {
-                Disposition::Send { len } => self.judge(frame, &chunk[..len]),
+                Disposition::Send { len } | Disposition::Probe { len, .. } => self.judge(frame, &chunk[..len]),
                 Disposition::Park { len, until_s, .. } => {
                     assert!(until_s >= self.now_s);
                     self.judge(frame, &chunk[..len]);

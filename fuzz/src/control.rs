@@ -77,6 +77,7 @@ impl Backend for Fake {
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
             leasequery_tcp: None,
+            ping_check: None,
             events: Default::default(),
         }
     }

@@ -27,7 +27,7 @@ Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. Th
 - `bound`: leased, and the time has not run out.
 - `offered`: held for a client that was offered it and has not asked for it yet.
 - `remembered`: released or expired; free for anybody, but its last client gets it back if it comes in time.
-- `declined`: a client found it in use by somebody else; it is not offered for `decline_quarantine_s`.
+- `declined`: a client, or the ping check, found it in use by somebody else; it is not offered for `decline_quarantine_s`.
 
 ## Lease history (`events.history`; none without `[history]`)
 

@@ -233,6 +233,7 @@ mod tests {
             journal: JournalStatus::default(),
             leases: LeaseStats { bound: 7, ..LeaseStats::default() },
             leasequery_tcp: None,
+            ping_check: None,
             events: Default::default(),
         };
         let line = ready_line(&config, &stats);

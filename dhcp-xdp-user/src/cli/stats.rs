@@ -51,7 +51,7 @@ fn table(stats: &Stats) -> String {
             ("  left to the kernel", ledger.passed),
             ("  redirected", ledger.redirected),
             ("    answered", ledger.answered),
-            ("    waiting for the disk", ledger.parked),
+            ("    waiting for disk or probe", ledger.parked),
             ("    dropped for a reason", ledger.dropped),
             ("    lost by the rings", ledger.ring_losses),
             ("    not read yet", ledger.in_rings),
@@ -74,6 +74,19 @@ fn table(stats: &Stats) -> String {
     section(&mut text, "dropped, by reason", sum(workers().map(|worker| &worker.drops)));
     section(&mut text, "to be noticed", sum(workers().map(|worker| &worker.notices)));
     leasequery(&mut text, stats);
+    if let Some(ping) = &stats.ping_check {
+        section(
+            &mut text,
+            "ping check",
+            [
+                ("echo requests sent", ping.sent),
+                ("could not be sent", ping.unsent),
+                ("addresses that answered", ping.answered),
+                ("unreachable, says a router", ping.unreachable),
+                ("no answer in time", ping.silent),
+            ],
+        );
+    }
     journal(&mut text, stats);
     events(&mut text, stats);
     for interface in &stats.interfaces {
@@ -201,6 +214,7 @@ pub(super) fn duration(seconds: u64) -> String {
 mod tests {
     use dhcp_xdp::{
         journal::JournalStatus,
+        ping::PingStats,
         stats::{FrameStats, LeaseStats, Ledger, QueueStats, SCHEMA},
         worker::counters::{Counters, DropReason, Message},
     };
@@ -235,10 +249,17 @@ mod tests {
             journal: JournalStatus { failing: Some("no space".into()), ..JournalStatus::default() },
             leases: LeaseStats { total: 10, bound: 1, ..LeaseStats::default() },
             leasequery_tcp: None,
+            ping_check: Some(PingStats { sent: 5, answered: 1, ..PingStats::default() }),
             events: Default::default(),
         });
-        for part in ["serving for 1 h 1 min", "no_subnet", "FAILING: no space", "eth1: XDP native, sockets copy", "ack"]
-        {
+        for part in [
+            "serving for 1 h 1 min",
+            "no_subnet",
+            "addresses that answered",
+            "FAILING: no space",
+            "eth1: XDP native, sockets copy",
+            "ack",
+        ] {
             assert!(text.contains(part), "{part} is not in:\n{text}");
         }
         for part in ["bad_cookie", "pass_not_udp", "DOES NOT CLOSE"] {

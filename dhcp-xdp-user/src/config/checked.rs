@@ -40,6 +40,8 @@ pub struct Config {
     pub load_balance: Option<LoadBalance>,
     /// Who may ask about leases; `None`: nobody.
     pub leasequery: Option<LeaseQuery>,
+    /// How addresses are probed before they are offered; `None`: no subnet has them probed.
+    pub ping_check: Option<PingCheck>,
     /// What is done with lease events.
     pub events: crate::events::Settings,
     /// Settings that are laid over those of a subnet or pool when a request calls for them; see [`Overlay`].
@@ -53,6 +55,19 @@ pub struct LoadBalance {
     pub buckets: Codes,
     /// A client that has waited longer than this (`secs`) is answered whatever its bucket: its own server is down.
     pub after_secs: u16,
+}
+
+/// How addresses are probed before they are offered (RFC 2131 3.1 step 2 and 4.4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingCheck {
+    /// How long the answer to an echo request is waited for.
+    pub timeout: Duration,
+    /// Echo requests without an answer after which nobody is there.
+    pub requests: u8,
+    /// Most addresses probed a second; others are offered unprobed.
+    pub max_per_s: u32,
+    /// An address at which nobody was found, or whose client was just given it, is not probed again for so long, seconds.
+    pub remember_s: u32,
 }
 
 /// Settings of a class or a reservation, laid over those of the pool, subnet and network that a client is in. A decision names
@@ -191,6 +206,8 @@ pub struct Subnet {
     pub ipv6_only: bool,
     /// What a client that asks (option 116) is told when it gets no address: to configure itself or not (RFC 2563).
     pub auto_configure: Option<bool>,
+    /// Whether an address is probed before it is offered to a client that does not have it; see [`Config::ping_check`].
+    pub ping_check: bool,
     /// Options to hand out, compiled: those of the subnet over those of all levels above it. Without the ones that the
     /// protocol itself sets (51, 53, 54, 58, 59, 61, 82).
     pub options: OptionSet,

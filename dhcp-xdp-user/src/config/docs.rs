@@ -142,3 +142,14 @@ fn the_example_of_the_document_of_leasequery_is_taken_and_its_figures_are_true()
     assert_eq!(least.options, crate::wire::options::Codes::of(&named));
     assert!(document.contains(&format!("up\n  to {}", crate::leasequery::index::MOST_FOUND)));
 }
+
+#[test]
+fn the_example_of_the_document_of_the_ping_check_shows_the_defaults_truly() {
+    let document = include_str!("../../../docs/ping-check.md");
+    let example = document.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let with = |text: &str| parse("f", text, &AnyMachine).unwrap_or_else(|why| panic!("{why}")).config;
+    let rest = "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.9\"]\n";
+    let least = with(&format!("[ping_check]\nenabled = true\n{rest}")).ping_check;
+    assert!(least.is_some());
+    assert_eq!(with(&format!("{example}{rest}")).ping_check, least);
+}

@@ -52,6 +52,7 @@ macro_rules! with_settings {
             pub bootp_lease_time_s: Option<Number>,
             pub ipv6_only: Option<bool>,
             pub auto_configure: Option<bool>,
+            pub ping_check: Option<Spanned<bool>>,
             pub next_server: Option<Text>,
             pub server_name: Option<Text>,
             pub boot_file: Option<Text>,
@@ -80,6 +81,7 @@ macro_rules! with_settings {
                     bootp_lease_time_s: self.bootp_lease_time_s.as_ref(),
                     ipv6_only: self.ipv6_only,
                     auto_configure: self.auto_configure,
+                    ping_check: self.ping_check.as_ref(),
                     next_server: self.next_server.as_ref(),
                     server_name: self.server_name.as_ref(),
                     boot_file: self.boot_file.as_ref(),
@@ -109,6 +111,7 @@ pub(super) struct Settings<'a> {
     pub bootp_lease_time_s: Option<&'a Number>,
     pub ipv6_only: Option<bool>,
     pub auto_configure: Option<bool>,
+    pub ping_check: Option<&'a Spanned<bool>>,
     pub next_server: Option<&'a Text>,
     pub server_name: Option<&'a Text>,
     pub boot_file: Option<&'a Text>,
@@ -135,6 +138,7 @@ impl<'a> Settings<'a> {
             bootp_lease_time_s: self.bootp_lease_time_s.or(defaults.bootp_lease_time_s),
             ipv6_only: self.ipv6_only.or(defaults.ipv6_only),
             auto_configure: self.auto_configure.or(defaults.auto_configure),
+            ping_check: self.ping_check.or(defaults.ping_check),
             next_server: self.next_server.or(defaults.next_server),
             server_name: self.server_name.or(defaults.server_name),
             boot_file: self.boot_file.or(defaults.boot_file),
@@ -327,6 +331,17 @@ pub(super) struct InterfaceForm {
     pub frames_per_queue: Option<Number>,
 }
 
+/// `[ping_check]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PingCheckForm {
+    pub enabled: bool,
+    pub timeout_ms: Option<Number>,
+    pub requests: Option<Number>,
+    pub max_per_s: Option<Number>,
+    pub remember_s: Option<Number>,
+}
+
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -342,6 +357,7 @@ pub(super) struct FileForm {
     pub client_subnet_selection: bool,
     pub load_balance: Option<Spanned<LoadBalanceForm>>,
     pub leasequery: Option<Spanned<LeaseQueryForm>>,
+    pub ping_check: Option<Spanned<PingCheckForm>>,
     pub history: Option<Spanned<HistoryForm>>,
     pub hook: Option<Spanned<HookForm>>,
     #[serde(rename = "option_definition")]

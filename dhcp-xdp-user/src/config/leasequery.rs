@@ -4,8 +4,14 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{AddressRange, check::Checker, file::FileForm, levels::Levels};
+use super::{
+    AddressRange, Subnet,
+    check::Checker,
+    file::{FileForm, Text},
+    levels::Levels,
+};
 use crate::{
+    lease::Space,
     leasequery::tcp,
     wire::options::{Codes, code},
 };
@@ -54,7 +60,12 @@ impl LeaseQuery {
 }
 
 /// Checks the table, if there is one.
-pub(super) fn leasequery(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> Option<LeaseQuery> {
+pub(super) fn leasequery(
+    checker: &mut Checker<'_>,
+    form: &FileForm,
+    levels: &Levels,
+    subnets: &[Subnet],
+) -> Option<LeaseQuery> {
     let spanned = form.leasequery.as_ref()?;
     let given = spanned.get_ref();
     let mut allow: Vec<Ipv4Net> = Vec::new();
@@ -66,7 +77,10 @@ pub(super) fn leasequery(checker: &mut Checker<'_>, form: &FileForm, levels: &Le
                 let expected = net.trunc();
                 checker.error(text.span(), format!("found {net}, which has host bits; expected {expected}"));
             }
-            Ok(net) => allow.push(net),
+            Ok(net) => {
+                look_for_clients(checker, text, net, subnets);
+                allow.push(net);
+            }
             Err(_) => checker.error(
                 text.span(),
                 format!("found `{found}`; expected the addresses of who may ask, as 198.51.100.1 or 198.51.100.0/28"),
@@ -100,6 +114,15 @@ pub(super) fn leasequery(checker: &mut Checker<'_>, form: &FileForm, levels: &Le
     };
     let tcp = super::leasequery_tcp::tcp(checker, given.tcp.as_ref(), levels);
     Some(LeaseQuery { tcp, ..LeaseQuery::new(allow, queries_per_s, options) })
+}
+
+/// Warns where clients may ask: they would learn of each other.
+fn look_for_clients(checker: &mut Checker<'_>, text: &Text, net: Ipv4Net, subnets: &[Subnet]) {
+    let range = AddressRange { first: net.network(), last: net.broadcast() };
+    let pools = subnets.iter().filter(|subnet| subnet.space == Space::GLOBAL).flat_map(|subnet| &subnet.pools);
+    if let Some(pool) = pools.into_iter().find(|pool| pool.overlaps(&range)) {
+        checker.warn(text.span(), format!("{net} has addresses of the pool {pool}: clients may ask about each other"));
+    }
 }
 
 #[cfg(test)]
@@ -157,5 +180,22 @@ mod tests {
         let read =
             read("[leasequery]\nallow = [\"10.0.0.1\"]\noptions = [\"routers\", \"host-name\", \"224\"]").unwrap();
         assert_eq!(read.unwrap().options, Codes::of(&[code::ROUTER, code::HOST_NAME, 224]));
+    }
+
+    #[test]
+    fn an_address_that_a_client_may_have_is_warned_of() {
+        let warnings = |allow: &str| {
+            let text = format!(
+                "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10-192.0.2.20\"]\n\
+                 [leasequery]\nallow = [\"{allow}\"]\n"
+            );
+            parse("f", &text, &AnyMachine).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(warnings("192.0.2.1"), [""; 0]);
+        assert_eq!(
+            warnings("192.0.2.16/28"),
+            ["f:7:10: warning: leasequery.allow[0]: 192.0.2.16/28 has addresses of the pool 192.0.2.10-192.0.2.20: \
+              clients may ask about each other"]
+        );
     }
 }

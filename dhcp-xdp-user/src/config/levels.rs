@@ -77,6 +77,12 @@ impl Levels {
             let broadcast = derived(code::BROADCAST_ADDRESS, prefix.broadcast(), false);
             all.insert(code::BROADCAST_ADDRESS, broadcast);
         }
+        let of_network = network.and_then(|network| network.ipv6_only);
+        if given.ipv6_only.or(of_network).or(form.defaults.ipv6_only) == Some(true) {
+            // RFC 8925 3.1: V6ONLY_WAIT as configured; "otherwise, the server MUST set it to zero".
+            let code = code::IPV6_ONLY_PREFERRED;
+            all.insert(code, OptionBlob { code, data: vec![0; 4], always: false });
+        }
         all.extend(self.global.clone());
         let none = Options::new();
         let of_network = network.map_or(&none, |network| &network.options);

@@ -19,6 +19,7 @@ mod levels;
 mod machine;
 mod networks;
 mod options;
+mod ping;
 mod quick;
 mod ranges;
 mod reservations;
@@ -36,7 +37,7 @@ mod vrfs;
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
     AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, LoadBalance, OptionBlob, OptionSet,
-    Overlay, PoolOptions, Subnet, VlanRange, Vlans, XdpMode,
+    Overlay, PingCheck, PoolOptions, Subnet, VlanRange, Vlans, XdpMode,
 };
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};

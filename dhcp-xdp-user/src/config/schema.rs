@@ -53,6 +53,7 @@ const SETTINGS: Keys = &[
     ("bootp_lease_time_s", Integer),
     ("ipv6_only", Bool),
     ("auto_configure", Bool),
+    ("ping_check", Bool),
     ("next_server", Text),
     ("server_name", Text),
     ("boot_file", Text),
@@ -124,6 +125,13 @@ const LEASEQUERY_TCP: Keys = &[
     ("active_send_timeout_s", Integer),
     ("active_withhold", Texts),
 ];
+const PING_CHECK: Keys = &[
+    ("enabled", Bool),
+    ("timeout_ms", Integer),
+    ("requests", Integer),
+    ("max_per_s", Integer),
+    ("remember_s", Integer),
+];
 const HISTORY: Keys = &[
     ("directory", Text),
     ("rotate_mib", Integer),
@@ -170,6 +178,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("client_subnet_selection", Bool),
     ("load_balance", Table(&[LOAD_BALANCE])),
     ("leasequery", Table(&[LEASEQUERY])),
+    ("ping_check", Table(&[PING_CHECK])),
     ("history", Table(&[HISTORY])),
     ("hook", Table(&[HOOK])),
     ("option_definition", Tables(&[OPTION_DEFINITION])),

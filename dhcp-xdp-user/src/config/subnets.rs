@@ -133,6 +133,7 @@ fn subnet(
         bootp_lease_s: bootp_lease_s(checker, settings),
         ipv6_only: settings.ipv6_only.unwrap_or(false),
         auto_configure: settings.auto_configure,
+        ping_check: super::ping::of_subnet(checker, form, given, settings, space),
         options,
         pool_options,
         guarded_pools: guarded_pools(checker, form, given),

@@ -224,6 +224,7 @@ mod tests {
             journal: Default::default(),
             leases: LeaseStats::default(),
             leasequery_tcp: None,
+            ping_check: None,
             events: Default::default(),
         };
         let lane = (lanes.pop().unwrap(), wake);

@@ -66,6 +66,7 @@ impl Backend for Fake {
             journal: JournalStatus { failing: self.failing.clone(), ..JournalStatus::default() },
             leases: LeaseStats { total: 7, ..LeaseStats::default() },
             leasequery_tcp: None,
+            ping_check: None,
             events: Default::default(),
         }
     }

@@ -82,6 +82,15 @@ struct Case<'a> {
     reservation: Option<&'a Reservation>,
 }
 
+/// An address for a client that asks for one.
+struct Found {
+    address: Ipv4Addr,
+    /// One is reserved for the client, and somebody else has it still.
+    reserved_in_use: bool,
+    /// See [`Reply::probe`].
+    probe: bool,
+}
+
 impl<'a> Case<'a> {
     /// 4.3.1: an OFFER, of the client's present or previous address, else the one that it asks for, else the next free one.
     ///
@@ -93,18 +102,21 @@ impl<'a> Case<'a> {
         }
         if self.subnet.ipv6_only && self.request.asks_for(code::IPV6_ONLY_PREFERRED) {
             // RFC 8925 3.3: such a client is offered 0.0.0.0, and no address is held for it.
-            return Decision::Reply(self.reply(MessageType::Offer));
+            // One that knows of auto-configuration is not to take a link-local address in its place, unless so configured.
+            let may = self.request.auto_configure.map(|_| self.subnet.auto_configure.unwrap_or(false));
+            return Decision::Reply(Reply { auto_configure: may, ..self.reply(MessageType::Offer) });
         }
         if self.leases.is_limited(&self.client(), self.now_s) {
             return Decision::Drop(DropReason::LeaseLimit);
         }
         match self.address_to_offer(self.request.requested_address.filter(|address| self.is_near(*address))) {
-            Ok((address, _)) if self.home_of(address).1.rapid_commit && self.request.rapid_commit => {
-                self.commit_rapidly(address)
+            // An address that is probed first is offered: there is nothing to be committed yet.
+            Ok(found) if self.home_of(found.address).1.rapid_commit && self.request.rapid_commit && !found.probe => {
+                self.commit_rapidly(found.address)
             }
-            Ok((address, reserved_in_use)) => {
+            Ok(Found { address, reserved_in_use, probe }) => {
                 let offer = self.granting(MessageType::Offer, address, self.lease_time_s(address));
-                Decision::Reply(Reply { reserved_in_use, ..offer })
+                Decision::Reply(Reply { reserved_in_use, probe, ..offer })
             }
             Err(OfferError::Exhausted) => self.no_address(),
             Err(OfferError::Contended) => Decision::Drop(DropReason::Contended),
@@ -113,14 +125,14 @@ impl<'a> Case<'a> {
     }
 
     /// The address that a client which asks for one is to have: the one that is reserved for it, which nobody else can take and
-    /// which need not be held; else one that is held for it, out of the subnets of its network in their order. True: one is
-    /// reserved, and somebody else has it still.
-    fn address_to_offer(&self, wanted: Option<Ipv4Addr>) -> Result<(Ipv4Addr, bool), OfferError> {
+    /// which need not be held; else one that is held for it, out of the subnets of its network in their order.
+    fn address_to_offer(&self, wanted: Option<Ipv4Addr>) -> Result<Found, OfferError> {
         let reserved = self.reserved_address();
         if let Some(address) = reserved
             && self.is_free(address).map_err(|Contended| OfferError::Contended)?
         {
-            return Ok((address, false));
+            // Whoever answers there has it from elsewhere, and its operator says that it is this client's.
+            return Ok(Found { address, reserved_in_use: false, probe: false });
         }
         let wanted = wanted.filter(|address| self.admits(*address));
         let offer = |is_apart: bool| self.groups().map(move |group| self.hold(group, wanted, is_apart));
@@ -132,7 +144,10 @@ impl<'a> Case<'a> {
             // It has that one, and is not to have it any more.
             offered = offer(true).find(fits);
         }
-        Ok((offered.unwrap_or(Err(OfferError::Exhausted))?.address, reserved.is_some()))
+        let Lease { address, state, .. } = offered.unwrap_or(Err(OfferError::Exhausted))?;
+        // Who answers at the address of a lease is most likely its client.
+        let probe = state != BindingState::Bound && self.home_of(address).1.ping_check;
+        Ok(Found { address, reserved_in_use: reserved.is_some(), probe })
     }
 
     /// Holds an address of a group for the client; `is_apart`: not the one that it has.
@@ -196,7 +211,7 @@ impl<'a> Case<'a> {
             return Decision::Drop(reason);
         };
         let wanted = Some(self.request.ciaddr).filter(|address| is_host(&self.subnet.prefix, *address));
-        let (address, reserved_in_use) = match self.address_to_offer(wanted) {
+        let Found { address, reserved_in_use, .. } = match self.address_to_offer(wanted) {
             Ok(found) => found,
             Err(OfferError::Exhausted) => return Decision::Drop(DropReason::NoFreeAddress),
             Err(OfferError::Contended) => return Decision::Drop(DropReason::Contended),
@@ -417,6 +432,7 @@ impl<'a> Case<'a> {
             auto_configure: None,
             overlays: self.overlays(),
             reserved_in_use: false,
+            probe: false,
             note: "",
         }
     }

@@ -92,6 +92,8 @@ pub struct Reply {
     pub overlays: Overlays,
     /// The address that is reserved for the client is in use by somebody else or quarantined: it is given another.
     pub reserved_in_use: bool,
+    /// The address is neither the client's nor reserved for it, and its subnet wants such ones probed before they are offered.
+    pub probe: bool,
     /// Why, in words, for a NAK (option 56); otherwise empty.
     pub note: &'static str,
 }

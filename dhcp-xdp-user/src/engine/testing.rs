@@ -73,6 +73,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
         bootp_lease_s: None,
         ipv6_only: false,
         auto_configure: None,
+        ping_check: false,
         pool_options: Vec::new(),
         guarded_pools: Vec::new(),
         server_name: Vec::new(),
@@ -111,6 +112,7 @@ pub(crate) fn config() -> Config {
         client_subnet_selection: false,
         load_balance: None,
         leasequery: None,
+        ping_check: None,
         overlays: Vec::new(),
     }
 }
@@ -323,6 +325,8 @@ impl Msg {
 pub(crate) struct Answer {
     pub(crate) frame: Vec<u8>,
     pub(crate) parked: bool,
+    /// It waits until its address is probed.
+    pub(crate) probed: bool,
     /// A parked one must not leave from then on.
     pub(crate) until_s: Option<u32>,
     pub(crate) ethernet_destination: [u8; 6],
@@ -375,6 +379,7 @@ impl Answer {
         Self {
             frame: frame.to_vec(),
             parked,
+            probed: false,
             until_s: None,
             ethernet_destination: frame[..6].try_into().unwrap(),
             source: header.source.into(),
@@ -486,6 +491,11 @@ impl Bed {
                 Disposition::Send { len } => Ok(Answer::parse(&chunk[..len], false)),
                 Disposition::Park { len, until_s, .. } => {
                     Ok(Answer { until_s: Some(until_s), ..Answer::parse(&chunk[..len], true) })
+                }
+                Disposition::Probe { len, address, .. } => {
+                    let answer = Answer { probed: true, ..Answer::parse(&chunk[..len], false) };
+                    assert_eq!((answer.message_type(), answer.yiaddr()), (v4::MessageType::Offer, address));
+                    Ok(answer)
                 }
                 Disposition::Drop(reason) => Err(reason),
             })

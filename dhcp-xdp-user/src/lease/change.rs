@@ -588,6 +588,15 @@ impl LeaseTable {
         Some(self.end(slot, claim, BindingState::Declined, now_s, until_s))
     }
 
+    /// Puts an address that is offered, to whomever, into quarantine until `until_s`: somebody uses it. The client is forgotten.
+    /// The returned lease is to be journaled, with the client of [`get`](Self::get) before.
+    pub fn decline_offered(&self, at: impl Into<SpacedAddress>, until_s: u32, now_s: u32) -> Option<Lease> {
+        let (slot, _) = self.layout.slot_of(at.into())?;
+        let claim = self.claim_if(slot, |seen| seen.word.state_at(now_s) == BindingState::Offered)?;
+        self.index.remove_if_at(&claim.key(), slot);
+        Some(self.end(slot, claim, BindingState::Declined, now_s, until_s))
+    }
+
     /// Releases an address whoever has it, also out of quarantine (an operator's command). The returned lease is to be
     /// journaled, with the client of [`get`](Self::get).
     pub fn release_address(&self, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Lease> {

@@ -55,6 +55,7 @@ enum Query<'a> {
 }
 
 /// What there is to tell.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack: a box would be an allocation")]
 enum Told {
     /// DHCPLEASEACTIVE, with all addresses of the client; of a query by address there is but that one.
     Active(Binding, ArrayVec<Ipv4Addr, MOST_FOUND>),
@@ -62,6 +63,21 @@ enum Told {
     Unassigned(Ipv4Addr),
     /// DHCPLEASEUNKNOWN
     Unknown,
+}
+
+/// A query and what its answer is made of.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// The query.
+    pub request: &'a Request<'a>,
+    /// Where the answer comes from, of [`Answerer::source`].
+    pub source: Ipv4Addr,
+    /// The present, seconds since 1970-01-01 UTC.
+    pub now_s: u32,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The leases.
+    pub leases: &'a LeaseTable,
 }
 
 /// One worker's answers.
@@ -122,20 +138,13 @@ impl Answerer {
         addresses.first().or(self.server_ids.first()).copied().ok_or(DropReason::NoServerId)
     }
 
-    /// Writes the answer to a query that was admitted into `message`, whose length is the most that the frame can carry; `source`
-    /// is what it will come from. Returns its type and length.
+    /// Writes the answer to a query that was admitted into `message`, whose length is the most that the frame can carry. Returns
+    /// its type and length.
     ///
     /// # Errors
     /// [`DropReason::Contended`], [`DropReason::ReplyTooLong`].
-    pub fn write(
-        &self,
-        request: &Request<'_>,
-        source: Ipv4Addr,
-        now_s: u32,
-        config: &Config,
-        leases: &LeaseTable,
-        message: &mut [u8],
-    ) -> Result<(MessageType, usize), DropReason> {
+    pub fn write(&self, question: &Question<'_>, message: &mut [u8]) -> Result<(MessageType, usize), DropReason> {
+        let Question { request, now_s, config, leases, .. } = *question;
         let query = query_of(request).ok_or(DropReason::LeaseQueryMalformed)?;
         let told = match space_of(request, config) {
             Some(space) => self.find(&query, space, now_s, leases)?,
@@ -158,7 +167,7 @@ impl Answerer {
         }
         match &told {
             Told::Active(binding, associated) => {
-                active(&mut reply, request, source, now_s, config, leases, binding, associated);
+                question.tell(binding, associated, &mut reply);
             }
             // RFC 4388 6.4.2: "No other options are returned".
             Told::Unassigned(_) => {}
@@ -229,43 +238,36 @@ fn query_of<'a>(request: &'a Request<'_>) -> Option<Query<'a>> {
     (!request.giaddr.is_unspecified()).then_some(query)
 }
 
-/// The options of a DHCPLEASEACTIVE (RFC 4388 6.4.2).
-#[expect(clippy::too_many_arguments, reason = "it is one step of `write`")]
-fn active<'a>(
-    reply: &mut ReplyWriter<'_, 'a>,
-    request: &Request<'_>,
-    source: Ipv4Addr,
-    now_s: u32,
-    config: &Config,
-    leases: &LeaseTable,
-    binding: &'a Binding,
-    associated: &'a [Ipv4Addr],
-) {
-    let list = request.parameter_request_list;
-    let (asked, unasked) = (Codes::of(list), Codes::of(&UNASKED));
-    let remembered = Remembered::of(binding, config);
-    let server_id = remembered.as_ref().and_then(Remembered::server_id).unwrap_or(source);
-    reply.address(code::SERVER_ID, server_id);
-    let info = &binding.agent_info;
-    let facts = Facts {
-        binding,
-        now_s,
-        renewal_s: remembered.as_ref().and_then(|remembered| remembered.renewal_s(binding, leases)),
-        associated,
-        relay_agent_info: (!info.is_empty()).then_some(info),
-    };
-    reply.lease(&facts, |code| if list.is_empty() { unasked.contains(code) } else { asked.contains(code) });
-    let (Some(remembered), Some(settings)) = (remembered, &config.leasequery) else { return };
-    let mut done = Codes::of(&OWN);
-    let mut tell = |code: u8, data: &[u8]| {
-        if settings.options.contains(code) && done.insert(code) {
-            reply.option(code, data);
+impl Question<'_> {
+    /// The options of a DHCPLEASEACTIVE (RFC 4388 6.4.2).
+    fn tell<'b>(&self, binding: &'b Binding, associated: &'b [Ipv4Addr], reply: &mut ReplyWriter<'_, 'b>) {
+        let Self { request, source, now_s, config, leases } = *self;
+        let list = request.parameter_request_list;
+        let (asked, unasked) = (Codes::of(list), Codes::of(&UNASKED));
+        let remembered = Remembered::of(binding, config);
+        let server_id = remembered.as_ref().and_then(Remembered::server_id).unwrap_or(source);
+        reply.address(code::SERVER_ID, server_id);
+        let info = &binding.agent_info;
+        let facts = Facts {
+            binding,
+            now_s,
+            renewal_s: remembered.as_ref().and_then(|remembered| remembered.renewal_s(binding, leases)),
+            associated,
+            relay_agent_info: (!info.is_empty()).then_some(info),
+        };
+        reply.lease(&facts, |code| if list.is_empty() { unasked.contains(code) } else { asked.contains(code) });
+        let (Some(remembered), Some(settings)) = (remembered, &config.leasequery) else { return };
+        let mut done = Codes::of(&OWN);
+        let mut tell = |code: u8, data: &[u8]| {
+            if settings.options.contains(code) && done.insert(code) {
+                reply.option(code, data);
+            }
+        };
+        if list.is_empty() {
+            remembered.always().for_each(|blob| tell(blob.code, &blob.data));
         }
-    };
-    if list.is_empty() {
-        remembered.always().for_each(|blob| tell(blob.code, &blob.data));
-    }
-    for blob in list.iter().filter_map(|code| remembered.option(*code)) {
-        tell(blob.code, &blob.data);
+        for blob in list.iter().filter_map(|code| remembered.option(*code)) {
+            tell(blob.code, &blob.data);
+        }
     }
 }

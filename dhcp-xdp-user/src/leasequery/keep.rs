@@ -10,8 +10,8 @@ use std::{
 use super::index::{Index, Keeper};
 use crate::{
     clock::Clock,
-    journal::{FollowError, Followers, From},
-    lease::LeaseTable,
+    journal::{FollowError, Follower, Followers, From},
+    lease::{Binding, LeaseTable, SpacedAddress},
 };
 
 /// How long it sleeps at most until it looks whether it is to stop.
@@ -19,13 +19,37 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long it waits after a journal that cannot be read.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Says what has changed.
+trait Changes {
+    /// What has changed since the last time; waits for something at most so long.
+    fn next(&mut self, wait: Duration, each: impl FnMut(SpacedAddress)) -> Result<(), FollowError>;
+}
+
+impl Changes for Follower {
+    fn next(&mut self, wait: Duration, each: impl FnMut(SpacedAddress)) -> Result<(), FollowError> {
+        self.next(wait)?.bindings.iter().map(Binding::at).for_each(each);
+        Ok(())
+    }
+}
+
 /// Keeps an index until `stop`, or until the journal was stopped.
 pub fn keep(index: &Index, leases: &LeaseTable, followers: &Followers, clock: Clock, stop: &AtomicBool) {
+    // From before the table is read: what changes meanwhile is looked at once more.
+    keep_by(index, leases, || followers.follow(From::Now), clock, stop);
+}
+
+fn keep_by<C: Changes>(
+    index: &Index,
+    leases: &LeaseTable,
+    mut begin: impl FnMut() -> Result<C, FollowError>,
+    clock: Clock,
+    stop: &AtomicBool,
+) {
     let is_stopped = || stop.load(Ordering::Relaxed);
     let mut keeper = Keeper::new(index, leases.slots());
     let mut is_said = false;
     while !is_stopped() {
-        match follow(&mut keeper, index, leases, followers, clock, &is_stopped) {
+        match begin().and_then(|changes| follow(&mut keeper, index, leases, changes, clock, is_stopped)) {
             Ok(()) | Err(FollowError::Stopped) => return,
             Err(FollowError::Lagged) => log::debug!("leasequery: the index lagged behind the journal; it is made anew"),
             Err(FollowError::Journal(error)) => {
@@ -45,12 +69,10 @@ fn follow(
     keeper: &mut Keeper<'_>,
     index: &Index,
     leases: &LeaseTable,
-    followers: &Followers,
+    mut changes: impl Changes,
     clock: Clock,
     is_stopped: impl Fn() -> bool,
 ) -> Result<(), FollowError> {
-    // From before the table is read: what changes meanwhile is looked at once more.
-    let mut follower = followers.follow(From::Now)?;
     for slot in 0..leases.slots() {
         look(keeper, leases, slot, clock);
         if slot % 4096 == 0 && is_stopped() {
@@ -59,12 +81,11 @@ fn follow(
     }
     let _whole = index.be_whole();
     while !is_stopped() {
-        let changes = follower.next(LOOK_EVERY)?;
-        for binding in &changes.bindings {
-            if let Some(slot) = leases.slot_of(binding.at()) {
+        changes.next(LOOK_EVERY, |at| {
+            if let Some(slot) = leases.slot_of(at) {
                 look(keeper, leases, slot, clock);
             }
-        }
+        })?;
     }
     Ok(())
 }
@@ -173,6 +194,38 @@ mod tests {
             drop(lanes);
             journal.stop().unwrap();
             thread.join().unwrap();
+        });
+    }
+
+    /// Says nothing of what has changed, then that it has lagged, once.
+    struct Lagging<'a>(&'a AtomicBool);
+
+    impl Changes for Lagging<'_> {
+        fn next(&mut self, _: Duration, _: impl FnMut(SpacedAddress)) -> Result<(), FollowError> {
+            std::thread::sleep(Duration::from_millis(1));
+            if self.0.swap(false, Ordering::Relaxed) { Err(FollowError::Lagged) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn where_it_lags_behind_the_journal_it_looks_at_the_whole_table_anew() {
+        let first = Ipv4Addr::new(192, 0, 2, 1);
+        let leases = LeaseTable::new(&[PoolRange { subnet: 0, first, last: first }], [1, 2]);
+        let index = Index::new(leases.slots(), [3, 4]);
+        let (lags, stop, clock) = (AtomicBool::new(false), AtomicBool::new(false), Clock::start());
+        let found = || index.find(&Value::HwAddress(&hw(1))).unwrap_or_default().slots.to_vec();
+        std::thread::scope(|scope| {
+            scope.spawn(|| keep_by(&index, &leases, || Ok(Lagging(&lags)), clock, &stop));
+            until("it is whole", || index.is_whole());
+            let (hw, now_s) = (hw(1), clock.now_s());
+            let key = leases.key(0, &hw, b"");
+            let client = Client { key, subnet: 0, hw: &hw, client_id: b"", limits: &[], agent_info: &[] };
+            leases.bind(&client, first, now_s + 600, now_s).unwrap();
+            assert!(found().is_empty(), "nobody said so");
+            lags.store(true, Ordering::Relaxed);
+            until("it is found", || found() == [0]);
+            until("it is whole again", || index.is_whole());
+            stop.store(true, Ordering::Relaxed);
         });
     }
 }

@@ -61,6 +61,12 @@ pub enum StartError {
         /// What their table needs, MiB.
         mib: u64,
     },
+    /// Addresses cannot be probed.
+    #[error(
+        "ping check: cannot open a raw ICMP socket: {0}; it needs CAP_NET_RAW; without it set enabled = false in [ping_check] \
+         and take ping_check = true out of the subnets"
+    )]
+    Ping(io::Error),
     /// No file descriptor was left.
     #[error("cannot make an eventfd: {0}; LimitNOFILE=65536, or `ulimit -n`, gives more files")]
     Wake(io::Error),

@@ -22,6 +22,7 @@ use crate::{
     config::{self, Config, Machine as _, ThisMachine},
     engine::DEFAULT_MESSAGE_SIZE,
     journal::Lane,
+    ping::{Desk, Recent},
     stats::{FrameStats, InterfaceStats, QueueStats, WorkerStats},
     wake::Wake,
     worker::{
@@ -31,8 +32,8 @@ use crate::{
         ring::Worker,
     },
     xsk::{
-        AttachMode, BindMode, Device, OBJECT, Program, ProgramConfig, Queue, QueueConfig, QueueFrames, RingStats,
-        RingStatsReader, Socket, open_queue,
+        AttachMode, BindMode, Device, FrameToken, OBJECT, Program, ProgramConfig, Queue, QueueConfig, QueueFrames,
+        RingStats, RingStatsReader, Socket, open_queue,
     },
 };
 
@@ -86,6 +87,8 @@ pub(super) struct Seat {
     cpu: Option<usize>,
     /// ACKs that may wait for the disk.
     parking: usize,
+    /// OFFERs that may wait for a probe, and what is known of addresses.
+    desk: Option<(Desk<FrameToken>, Arc<Recent>)>,
     pub(super) wake: Arc<Wake>,
 }
 
@@ -144,6 +147,7 @@ pub(super) fn open(config: &Config, index: usize, device: Device) -> Result<(Int
                 view,
                 cpu: None,
                 parking: parking(wanted),
+                desk: None,
                 wake,
             });
         }
@@ -205,6 +209,20 @@ fn port(name: &str, interface: usize, device: &Device) -> Port {
 /// A quarter of a queue's frames is left for receiving, however slow the disk is.
 fn parking(wanted: &config::Interface) -> usize {
     (wanted.frames_per_queue / wanted.workers_per_queue.max(1)) as usize * 3 / 4
+}
+
+impl Seat {
+    /// Makes room for OFFERs that wait for a probe, at most this many, out of that of ACKs that wait for the disk.
+    pub(super) fn places(&mut self, wanted: usize) -> usize {
+        let places = wanted.min(self.parking / 4);
+        self.parking -= places;
+        places
+    }
+
+    /// Has them wait there.
+    pub(super) fn sit_at(&mut self, desk: Desk<FrameToken>, recent: Arc<Recent>) {
+        self.desk = Some((desk, recent));
+    }
 }
 
 /// Gives each worker a CPU: those of its interface's configuration in turn, else those that we may run on, one after the
@@ -297,7 +315,7 @@ fn pin(seat: &Seat) {
 }
 
 fn work(shared: &Shared, seat: Seat, mut lane: Lane, stop: &AtomicBool) -> (Socket, Lane) {
-    let Seat { interface, name, queue, worker: number, socket, port, view, parking, wake, .. } = seat;
+    let Seat { interface, name, queue, worker: number, socket, port, view, parking, desk, wake, .. } = seat;
     let counters = Arc::clone(&view.counters);
     // A request whose ACK would find no place to wait is refused before anything is changed for it.
     lane.limit_to(parking as u64);
@@ -306,7 +324,11 @@ fn work(shared: &Shared, seat: Seat, mut lane: Lane, stop: &AtomicBool) -> (Sock
     if let Some(index) = &shared.leasequery {
         processor = processor.with_leasequery(Arc::clone(index));
     }
-    let mut worker = Worker::new(socket, processor, counters, parking);
+    let (desk, recent) = desk.unzip();
+    if let Some(recent) = recent {
+        processor.remember_in(recent);
+    }
+    let mut worker = Worker::new(socket, processor, counters, parking).with_desk(desk);
     let clock = shared.clock;
     if let Err(error) = worker.run(|| clock.now_s(), &wake, stop, &shared.options(interface)) {
         shared.interfaces[interface].abandon(queue, number);

@@ -7,6 +7,7 @@
 
 mod error;
 mod interface;
+mod ping;
 mod state;
 
 use std::{
@@ -33,12 +34,14 @@ use crate::{
         index::Index,
         tcp::{self, Counters, Listening, Tcp},
     },
+    ping::{IcmpSocket, PingCounters},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
     worker::ring::Options,
     xsk::Device,
 };
 use interface::{Interface, Running};
+use ping::Pinging;
 
 /// How long stopping waits for the disk to take what is parked.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -68,6 +71,8 @@ struct Shared {
     events: Mutex<Option<Events>>,
     last_events: Mutex<EventStats>,
     failure: Mutex<Option<String>>,
+    /// Where addresses are probed.
+    ping: Option<Arc<PingCounters>>,
 }
 
 /// A server that serves. Dropping it without [`stop`](Server::stop) stops it as well, and tells nobody how that went.
@@ -78,6 +83,7 @@ pub struct Server {
     housekeeping: Option<(Sender<()>, JoinHandle<()>)>,
     leasequery: Option<JoinHandle<()>>,
     tcp: Option<Tcp>,
+    pinging: Option<Pinging>,
     control: Option<(Lane, Arc<Wake>)>,
 }
 
@@ -91,6 +97,7 @@ impl Server {
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
         let over_tcp = config.leasequery.as_ref().and_then(|leasequery| leasequery.tcp.clone());
         let listening = over_tcp.map(Listening::open).transpose()?;
+        let icmp = config.ping_check.as_ref().map(|_| IcmpSocket::open()).transpose().map_err(StartError::Ping)?;
         state::prepare_dir(&config.state_dir)?;
         let journal = Recovery::open(&config.state_dir)?;
         keep_vrfs(&config.state_dir, config.subnets.vrfs())?;
@@ -105,6 +112,7 @@ impl Server {
             seats.extend(opened);
         }
         interface::assign_cpus(&config, &mut seats);
+        let pinging = icmp.map(|socket| Pinging::start(&config, socket, &mut seats)).transpose()?;
 
         // The last lane is control's.
         let control_wake = Arc::new(Wake::new().map_err(StartError::Wake)?);
@@ -133,6 +141,7 @@ impl Server {
             events: Mutex::default(),
             last_events: Mutex::default(),
             failure: Mutex::default(),
+            ping: pinging.as_ref().map(Pinging::counters),
         });
         let mut server = Self {
             shared,
@@ -141,6 +150,7 @@ impl Server {
             housekeeping: None,
             leasequery: None,
             tcp: None,
+            pinging,
             control,
         };
         // From here on an error drops the server, which stops what runs by then.
@@ -247,6 +257,8 @@ impl Server {
         }
         // Sockets and lanes come back here, and live until the statistics are taken.
         let ended: Vec<_> = self.workers.drain(..).filter_map(Running::join).collect();
+        // After those that ask it: it has nothing under way that anybody waits for.
+        self.pinging = None;
         if let Some((stop, thread)) = self.housekeeping.take() {
             drop(stop);
             // It cannot panic but for a bug; the panic was printed then.
@@ -309,6 +321,7 @@ impl Shared {
             journal: journal.unwrap_or_else(|| lock(&self.last_journal).clone()),
             leases: LeaseStats::from(self.leases.counts()),
             leasequery_tcp: self.tcp.as_ref().map(Counters::read),
+            ping_check: self.ping.as_ref().map(|counters| counters.snapshot()),
             events: events.unwrap_or_else(|| lock(&self.last_events).clone()),
         }
     }

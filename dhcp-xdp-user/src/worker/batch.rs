@@ -21,8 +21,12 @@ use crate::{
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
-    lease::{AgentInfo, Bound, ClientKey, HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
-    leasequery::{answer::Answerer, index::Index},
+    lease::{AgentInfo, Bound, ClientKey, HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
+    leasequery::{
+        answer::{Answerer, Question},
+        index::Index,
+    },
+    ping::{ClientTag, Recent},
     wire::{
         dhcp::{Header, MessageType},
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
@@ -70,6 +74,15 @@ pub enum Disposition {
         /// From then on it must not leave any more, seconds since 1970-01-01 UTC: the lease that it grants is over, or its
         /// client has long asked again and the later ACK is the one that counts.
         until_s: u32,
+    },
+    /// As `Send`, once a probe has shown that nobody uses the address that it offers; it may not be due, or not possible.
+    Probe {
+        /// Bytes from the start of the buffer.
+        len: usize,
+        /// The address.
+        address: Ipv4Addr,
+        /// Whom it is offered to.
+        client: ClientTag,
     },
     /// The frame is free. Counted already.
     Drop(DropReason),
@@ -125,6 +138,8 @@ pub struct Processor<R> {
     port_generation: u64,
     shared_port: Arc<SharedPort>,
     counters: Arc<Counters>,
+    /// Where a subnet has its addresses probed.
+    recent: Option<Arc<Recent>>,
     /// What the replies of a batch echo; they are written over the requests that it came in. Never grows.
     echoes: Vec<u8>,
     /// What requests of a batch have in parts, joined.
@@ -164,8 +179,14 @@ struct Answer {
 
 /// What a reply is made of.
 enum Told {
-    /// A decision; and what the reply waits for, and until when.
-    Client(Reply, Option<(Ticket, u32)>),
+    /// A decision.
+    Client {
+        reply: Reply,
+        /// What the reply waits for, and until when.
+        wait: Option<(Ticket, u32)>,
+        /// For whom the address of the reply is probed first.
+        probe: Option<ClientTag>,
+    },
     /// What the lease table says when the reply is written: of a query, whose answer comes from this address.
     Querier(Ipv4Addr),
 }
@@ -182,14 +203,53 @@ impl<R: Recorder> Processor<R> {
         let (port_generation, port) = shared_port.get();
         let echoes = Vec::with_capacity(BATCH * ECHO);
         let scratch = vec![0; SCRATCH].into_boxed_slice();
-        let answerer = None;
-        Self { config, leases, recorder, port, port_generation, shared_port, counters, echoes, scratch, answerer }
+        let (recent, answerer) = (None, None);
+        Self {
+            config,
+            leases,
+            recorder,
+            port,
+            port_generation,
+            shared_port,
+            counters,
+            recent,
+            echoes,
+            scratch,
+            answerer,
+        }
     }
 
     /// Has queries about leases answered, where the configuration says who may ask.
     pub fn with_leasequery(mut self, index: Arc<Index>) -> Self {
         self.answerer = self.config.leasequery.as_ref().map(|_| Answerer::new(index, &self.config));
         self
+    }
+
+    /// Tells the ping check which addresses clients are given.
+    pub fn remember_in(&mut self, recent: Arc<Recent>) {
+        self.recent = Some(recent);
+    }
+
+    /// Somebody answered at an address that was to be offered: it is quarantined as after a DECLINE. The reason for which its
+    /// OFFER is dropped.
+    pub fn found_in_use(&mut self, now_s: u32, address: Ipv4Addr) -> DropReason {
+        if !self.recorder.has_room() {
+            // The table must not run ahead of the journal: the address is probed again for the next one.
+            return DropReason::JournalFull;
+        }
+        let offered = self.leases.get(address, now_s);
+        let until_s = now_s.saturating_add(self.config.decline_quarantine_s);
+        let declined = self.leases.decline_offered(address, until_s, now_s);
+        // Else it is bound meanwhile, by the client that answered; or free, and probed for the next one.
+        if let (Some(lease), Some(offered)) = (declined, offered) {
+            let kept = Kept { limits: &[], agent_info: &offered.agent_info };
+            let submitted = self.recorder.submit(&lease, &offered.hw, &offered.client_id, kept);
+            self.recorder.flush();
+            if submitted.is_err() {
+                return DropReason::JournalFull;
+            }
+        }
+        DropReason::AddressInUse
     }
 
     /// The recorder: the ring loop asks its lane what is durable.
@@ -322,6 +382,7 @@ impl<R: Recorder> Processor<R> {
                 // What the client is told, not what the table holds.
                 let told_s = now_s.saturating_add(PARKED_AT_MOST_S.min(reply.lease_time_s.unwrap_or(PARKED_AT_MOST_S)));
                 let until_s = told_s.min(bound.lease.expires_s);
+                self.remember(&bound.lease, place, now_s);
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
             Decision::Record(lease, reason) => {
@@ -330,7 +391,8 @@ impl<R: Recorder> Processor<R> {
             }
             Decision::Drop(reason) => return Err(reason),
         };
-        Ok(self.answer(datagram, request, Told::Client(reply, wait)))
+        let probe = reply.probe.then(|| ClientTag::from(&place.key));
+        Ok(self.answer(datagram, request, Told::Client { reply, wait, probe }))
     }
 
     /// Whether a query about leases is answered; what the answer is, is looked up when it is written.
@@ -353,7 +415,7 @@ impl<R: Recorder> Processor<R> {
     /// A reply to craft: what it echoes of its request is kept. The caller has seen that there is room.
     fn answer(&mut self, datagram: &Datagram, request: &Request<'_>, told: Told) -> Answer {
         let virtual_subnet = match told {
-            Told::Client(..) => engine::virtual_subnet_echo(request, &self.config),
+            Told::Client { .. } => engine::virtual_subnet_echo(request, &self.config),
             Told::Querier(_) => request.virtual_subnet,
         };
         Answer {
@@ -364,6 +426,14 @@ impl<R: Recorder> Processor<R> {
             virtual_subnet: virtual_subnet.map(|bytes| self.save(bytes)),
             request: request.detached(),
             told,
+        }
+    }
+
+    /// Tells the ping check, where there is one, who has an address now.
+    fn remember(&self, lease: &Lease, place: &Place, now_s: u32) {
+        // None of a VPN is probed.
+        if let Some(recent) = self.recent.as_ref().filter(|_| lease.space == Space::GLOBAL) {
+            recent.given(lease.address, ClientTag::from(&place.key), now_s);
         }
     }
 
@@ -426,7 +496,7 @@ impl<R: Recorder> Processor<R> {
     /// Writes the reply over its request.
     fn craft(&self, now_s: u32, frame: &mut Frame<'_>, answer: &Answer) -> Disposition {
         let written = match &answer.told {
-            Told::Client(reply, _) => {
+            Told::Client { reply, .. } => {
                 self.write(frame, answer, reply).map(|len| (reply.message_type, len)).ok_or(DropReason::ReplyTooLong)
             }
             Told::Querier(source) => self.tell(now_s, frame, answer, *source),
@@ -445,11 +515,15 @@ impl<R: Recorder> Processor<R> {
             _ => Message::Ack,
         });
         match &answer.told {
-            Told::Client(reply, wait) => {
+            Told::Client { reply, wait, probe } => {
                 if reply.reserved_in_use {
                     self.counters.notice(Notice::ReservedInUse);
                 }
-                wait.map_or(Disposition::Send { len }, |(ticket, until_s)| Disposition::Park { len, ticket, until_s })
+                match (*wait, *probe) {
+                    (Some((ticket, until_s)), _) => Disposition::Park { len, ticket, until_s },
+                    (None, Some(client)) => Disposition::Probe { len, address: reply.your_address, client },
+                    (None, None) => Disposition::Send { len },
+                }
             }
             Told::Querier(_) => Disposition::Send { len },
         }
@@ -495,7 +569,9 @@ impl<R: Recorder> Processor<R> {
         let answerer = self.answerer.as_ref().ok_or(DropReason::UnexpectedMessageType)?;
         let room = self.room(frame, datagram);
         let message = frame.buffer.get_mut(room).ok_or(DropReason::ReplyTooLong)?;
-        let (message_type, len) = answerer.write(&request, source, now_s, &self.config, &self.leases, message)?;
+        let (config, leases) = (&*self.config, &*self.leases);
+        let question = Question { request: &request, source, now_s, config, leases };
+        let (message_type, len) = answerer.write(&question, message)?;
         let envelope = engine::envelope_to_relay(&request, source, datagram, self.port.mac);
         let len = link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len).ok_or(DropReason::ReplyTooLong)?;
         Ok((message_type, len))

@@ -89,6 +89,12 @@ named! {
         ClientIdRoom = "client_id_room",
         /// As many leases as `lease_limit` allows count against a value of the client's class; no further one is bound.
         LeaseLimit = "lease_limit",
+        /// The address that was to be offered answered to the ping check: it is quarantined, and its client is offered another
+        /// one when it asks again.
+        AddressInUse = "address_in_use",
+        /// The address to offer is being probed already, for an earlier DHCPDISCOVER that is still to be answered; or the server
+        /// stopped meanwhile.
+        ProbeUnderWay = "probe_under_way",
         /// The subnet is not for the client: see `allow_classes`, `deny_classes` and `known_clients_only`.
         ClassDenied = "class_denied",
         /// The client is in a class that is ignored.
@@ -154,6 +160,9 @@ named! {
     Notice {
         /// A client was offered another address than the one that is reserved for it, which somebody else has still, or which is quarantined after a DECLINE.
         ReservedInUse = "reserved_in_use",
+        /// An address was offered without being probed although its subnet has `ping_check`: more were asked for than
+        /// `max_per_s` allows, or no echo request could be sent.
+        OfferedUnprobed = "offered_unprobed",
     }
 }
 
@@ -219,7 +228,7 @@ impl Counters {
     pub fn sent(&self, n: u64) {
         add(&self.sent, n);
     }
-    /// Replies that wait for the disk at this moment.
+    /// Replies that wait for the disk, or for a probe, at this moment.
     #[inline]
     pub fn set_parked(&self, n: u64) {
         self.parked.store(n, Ordering::Relaxed);
@@ -277,7 +286,7 @@ pub struct Snapshot {
     pub received: u64,
     /// Replies put on the transmit ring.
     pub sent: u64,
-    /// Replies that wait for the disk.
+    /// Replies that wait for the disk, or for a probe.
     pub parked: u64,
     /// Frames without a reply, by [`DropReason`].
     pub drops: [u64; DropReason::COUNT],

@@ -3,13 +3,16 @@
 //! The server runs one on a pinned thread for each socket; the load generator's reflector runs the same. [`Rings`] is what it
 //! needs of a socket, so that the loop is tested with rings made of memory.
 //!
-//! Every frame that is received leaves in one of four ways: on the transmit ring (counted `sent`), into the parking lot until
-//! the journal says that its record is durable, or back to the free frames: dropped by the step (which counted it), or
-//! dropped here ([`DropReason::TxFull`], [`DropReason::ParkingFull`], [`DropReason::NotDurable`]). The step counts `received`.
+//! Every frame that is received leaves in one of five ways: on the transmit ring (counted `sent`), into the parking lot until
+//! the journal says that its record is durable, to the [`Desk`] until its address is probed (both counted `parked`), or back to
+//! the free frames: dropped by the step (which counted it), or dropped here ([`DropReason::TxFull`],
+//! [`DropReason::ParkingFull`], [`DropReason::NotDurable`], [`DropReason::AddressInUse`], [`DropReason::ProbeUnderWay`]). The
+//! step counts `received`.
 
 use std::{
     collections::VecDeque,
     io,
+    net::Ipv4Addr,
     os::fd::AsFd,
     sync::{
         Arc,
@@ -26,10 +29,11 @@ use nix::{
 
 use super::{
     batch::{BATCH, Disposition, Frame, Processor},
-    counters::{Counters, DropReason},
+    counters::{Counters, DropReason, Notice},
 };
 use crate::{
     journal::{Lane, Ticket},
+    ping::{Begun, Desk, Outcome},
     wake::Wake,
     xsk::{FrameToken, Socket},
 };
@@ -42,6 +46,11 @@ pub trait Step {
 
     /// The last ticket that is durable; parked frames up to it may leave.
     fn durable(&self) -> Ticket;
+
+    /// Somebody uses an address whose OFFER waits at the desk. The reason for which that is dropped.
+    fn found_in_use(&mut self, _now_s: u32, _address: Ipv4Addr) -> DropReason {
+        DropReason::AddressInUse
+    }
 }
 
 /// A step that never parks.
@@ -60,6 +69,9 @@ impl Step for Processor<Lane> {
     }
     fn durable(&self) -> Ticket {
         self.recorder().durable()
+    }
+    fn found_in_use(&mut self, now_s: u32, address: Ipv4Addr) -> DropReason {
+        Processor::found_in_use(self, now_s, address)
     }
 }
 
@@ -196,12 +208,20 @@ pub struct Worker<R: Rings, S> {
     step: S,
     counters: Arc<Counters>,
     parking: ParkingLot<R::Token>,
+    /// Where a subnet has its addresses probed.
+    desk: Option<Desk<R::Token>>,
 }
 
 impl<R: Rings, S: Step> Worker<R, S> {
     /// A worker that parks at most `parking` frames; their room is allocated now.
     pub fn new(rings: R, step: S, counters: Arc<Counters>, parking: usize) -> Self {
-        Self { rings, step, counters, parking: ParkingLot::new(parking) }
+        Self { rings, step, counters, parking: ParkingLot::new(parking), desk: None }
+    }
+
+    /// Has OFFERs wait at this desk until their addresses are probed.
+    pub fn with_desk(mut self, desk: Option<Desk<R::Token>>) -> Self {
+        self.desk = desk;
+        self
     }
 
     /// Works until `stop` is set (wake `wake` after setting it), then finishes what it has begun: it empties the receive
@@ -219,7 +239,7 @@ impl<R: Rings, S: Step> Worker<R, S> {
         options: &Options,
     ) -> io::Result<()> {
         let result = self.serve(&now_s, wake, stop, options).and_then(|()| self.drain(&now_s, wake, options));
-        self.give_up_parked();
+        self.give_up_waiting();
         let flushed = self.rings.flush();
         self.rings.service();
         result.and(flushed)
@@ -251,7 +271,9 @@ impl<R: Rings, S: Step> Worker<R, S> {
     }
 
     fn has_work(&mut self) -> bool {
-        self.parking.ready(self.step.durable()) || self.rings.has_received()
+        self.parking.ready(self.step.durable())
+            || self.rings.has_received()
+            || self.desk.as_ref().is_some_and(Desk::is_ready)
     }
 
     fn drain(&mut self, now_s: &impl Fn() -> u32, wake: &Wake, options: &Options) -> io::Result<()> {
@@ -274,15 +296,18 @@ impl<R: Rings, S: Step> Worker<R, S> {
         }
     }
 
-    /// One turn: sends what has become durable, then takes one batch. Returns how many frames it moved.
+    /// One turn: sends what has become durable or is probed, then takes one batch. Returns how many frames it moved.
     ///
     /// # Errors
     /// See [`run`](Self::run).
     pub fn turn(&mut self, now_s: u32) -> io::Result<usize> {
         self.counters.begin();
-        let released = self.release_parked(now_s);
+        let released = self.release_parked(now_s) + self.release_probed(now_s);
         let received = self.take_batch(now_s);
         self.counters.end();
+        if let Some(desk) = &mut self.desk {
+            desk.flush();
+        }
         self.rings.flush()?;
         self.rings.service();
         Ok(released + received)
@@ -307,10 +332,47 @@ impl<R: Rings, S: Step> Worker<R, S> {
             }
         }
         if sent + stale > 0 {
-            self.counters.set_parked(self.parking.frames.len() as u64);
+            self.count_parked();
             self.counters.sent(sent as u64);
         }
         sent + stale
+    }
+
+    /// Sends OFFERs whose addresses nobody uses, and drops the others, a batch at most.
+    fn release_probed(&mut self, now_s: u32) -> usize {
+        let mut released = 0;
+        while released < BATCH
+            && let Some((waiting, outcome)) = self.desk.as_mut().and_then(|desk| desk.next(now_s))
+        {
+            released += 1;
+            match outcome {
+                Outcome::InUse => {
+                    let reason = self.step.found_in_use(now_s, waiting.address);
+                    self.counters.dropped(reason);
+                    self.rings.recycle(waiting.token);
+                    continue;
+                }
+                Outcome::Unsent => self.counters.notice(Notice::OfferedUnprobed),
+                Outcome::Silent => {}
+            }
+            match self.rings.transmit(waiting.token, waiting.len) {
+                Ok(()) => self.counters.sent(1),
+                // Its client asks again, and need not wait then.
+                Err(token) => {
+                    self.counters.dropped(DropReason::TxFull);
+                    self.rings.recycle(token);
+                }
+            }
+        }
+        if released > 0 {
+            self.count_parked();
+        }
+        released
+    }
+
+    fn count_parked(&self) {
+        let waiting = self.desk.as_ref().map_or(0, Desk::waiting);
+        self.counters.set_parked((self.parking.frames.len() + waiting) as u64);
     }
 
     fn take_batch(&mut self, now_s: u32) -> usize {
@@ -332,15 +394,15 @@ impl<R: Rings, S: Step> Worker<R, S> {
         let forgotten = std::iter::repeat(Disposition::Drop(DropReason::NotOurs));
         let mut sent = 0;
         for (token, disposition) in tokens.into_iter().zip(dispositions.into_iter().chain(forgotten)) {
-            sent += u64::from(self.settle(token, disposition));
+            sent += u64::from(self.settle(token, disposition, now_s));
         }
         self.counters.sent(sent);
-        self.counters.set_parked(self.parking.frames.len() as u64);
+        self.count_parked();
         received
     }
 
     /// Sees one frame to its end; true when it is on the transmit ring.
-    fn settle(&mut self, token: R::Token, disposition: Disposition) -> bool {
+    fn settle(&mut self, token: R::Token, disposition: Disposition, now_s: u32) -> bool {
         let (refused, reason) = match disposition {
             Disposition::Drop(_) => {
                 self.rings.recycle(token);
@@ -350,6 +412,26 @@ impl<R: Rings, S: Step> Worker<R, S> {
                 Ok(()) => return true,
                 Err(token) => (token, DropReason::TxFull),
             },
+            Disposition::Probe { len, address, client } => {
+                let begun = match &mut self.desk {
+                    Some(desk) => desk.begin(address, client, token, len, now_s),
+                    None => Begun::TooMany(token),
+                };
+                let token = match begun {
+                    Begun::Waits => return false,
+                    Begun::Known(token) => Ok(token),
+                    Begun::TooMany(token) => {
+                        self.counters.notice(Notice::OfferedUnprobed);
+                        Ok(token)
+                    }
+                    Begun::Twice(token) => Err(token),
+                };
+                match token.map(|token| self.rings.transmit(token, len)) {
+                    Ok(Ok(())) => return true,
+                    Ok(Err(token)) => (token, DropReason::TxFull),
+                    Err(token) => (token, DropReason::ProbeUnderWay),
+                }
+            }
             Disposition::Park { len, ticket, until_s } => {
                 match self.parking.park(Parked { ticket, token, len, until_s }) {
                     Ok(()) => return false,
@@ -362,8 +444,13 @@ impl<R: Rings, S: Step> Worker<R, S> {
         false
     }
 
-    fn give_up_parked(&mut self) {
+    fn give_up_waiting(&mut self) {
         self.counters.begin();
+        while let Some(token) = self.desk.as_mut().and_then(Desk::give_up) {
+            self.counters.dropped(DropReason::ProbeUnderWay);
+            self.rings.recycle(token);
+        }
+        self.desk = None;
         while let Some(Parked { token, .. }) = self.parking.frames.pop_front() {
             self.counters.dropped(DropReason::NotDurable);
             self.rings.recycle(token);
@@ -378,6 +465,8 @@ mod tests {
     use std::{cell::Cell, rc::Rc, thread};
 
     use super::*;
+
+    mod probing;
 
     /// Rings made of memory. A token is a frame's number and its bytes; the account is kept as the kernel's side would.
     #[derive(Debug)]
@@ -457,6 +546,7 @@ mod tests {
         seen: usize,
         durable: Rc<Cell<u64>>,
         counters: Arc<Counters>,
+        in_use: Vec<Ipv4Addr>,
     }
 
     impl Step for Plan {
@@ -475,6 +565,10 @@ mod tests {
         fn durable(&self) -> Ticket {
             Ticket(self.durable.get())
         }
+        fn found_in_use(&mut self, _now_s: u32, address: Ipv4Addr) -> DropReason {
+            self.in_use.push(address);
+            DropReason::AddressInUse
+        }
     }
 
     const OPTIONS: Options = Options { busy_poll: false, stop_within: Duration::from_millis(50) };
@@ -482,7 +576,8 @@ mod tests {
     fn worker(memory: Memory, parking: usize, plan: fn(usize) -> Disposition) -> (Worker<Memory, Plan>, Rc<Cell<u64>>) {
         let counters = Arc::new(Counters::default());
         let durable = Rc::new(Cell::new(0));
-        let step = Plan { plan, seen: 0, durable: Rc::clone(&durable), counters: Arc::clone(&counters) };
+        let step =
+            Plan { plan, seen: 0, durable: Rc::clone(&durable), counters: Arc::clone(&counters), in_use: vec![] };
         (Worker::new(memory, step, counters, parking), durable)
     }
 

@@ -42,14 +42,14 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// A client that is only frames.
-struct Client {
+pub struct Client {
     socket: RawSocket,
-    mac: [u8; 6],
-    xid: u32,
+    pub mac: [u8; 6],
+    pub xid: u32,
 }
 
 impl Client {
-    fn new(site: &Direct, number: u8) -> Result<Self> {
+    pub fn new(site: &Direct, number: u8) -> Result<Self> {
         let socket = RawSocket::open(site.client_end())?;
         Ok(Self { socket, mac: [2, 0, 0, 0, 7, number], xid: u32::from(number) << 16 })
     }
@@ -59,7 +59,7 @@ impl Client {
     }
 
     /// The reply to a message of ours, if one comes in this time.
-    fn ask(&mut self, payload: &[u8], limit: Duration) -> Result<Option<Reply>> {
+    pub fn ask(&mut self, payload: &[u8], limit: Duration) -> Result<Option<Reply>> {
         self.socket.send(&Datagram { mac: self.mac, ..Datagram::default() }.frame(payload))?;
         let end = Instant::now() + limit;
         while let Some(frame) = self.socket.receive(end)? {
@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// Asks for what was offered; the address when an ACK comes in this time.
-    fn select(&mut self, offer: &Reply, limit: Duration) -> Result<Option<Ipv4Addr>> {
+    pub fn select(&mut self, offer: &Reply, limit: Duration) -> Result<Option<Ipv4Addr>> {
         self.xid += 1;
         let Some(reply) = self.ask(&request(offer, self.mac, self.xid)?, limit)? else { return Ok(None) };
         ensure!(reply.kind() == Some(MessageType::Ack), "{:?} to a REQUEST", reply.kind());

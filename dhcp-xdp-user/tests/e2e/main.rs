@@ -17,6 +17,7 @@ mod ledger;
 mod lifecycle;
 mod load;
 mod net;
+mod probing;
 mod relays;
 mod rings;
 mod site;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         lab::tests(),
         leasequery::tests(),
         lifecycle::tests(),
+        probing::tests(),
         relays::tests(),
         rings::tests(),
         storm::tests(),

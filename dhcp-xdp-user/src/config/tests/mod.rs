@@ -6,6 +6,7 @@ mod examples;
 mod flags;
 mod networks;
 mod odd_files;
+mod ping;
 mod protocol;
 mod reservations;
 mod vrfs;

@@ -151,6 +151,33 @@ fn a_client_that_asks_for_it_is_offered_0_0_0_0_and_no_address_is_held() {
 }
 
 #[test]
+fn if_the_pool_is_not_configured_with_a_v6only_wait_timer_the_server_sets_the_field_to_zero() {
+    for (option, seconds) in [("", 0), ("ipv6-only-preferred = 900", 900)] {
+        let text = format!(
+            "[[interface]]\nname = \"lan0\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\ninterface = \"lan0\"\n\
+             pools = [\"192.0.2.10-192.0.2.30\"]\nipv6_only = true\n[subnet.options]\n{option}\n"
+        );
+        let read = crate::config::parse("f", &text, &crate::config::AnyMachine).unwrap().config;
+        let mut bed = Bed::with(|config| *config = read);
+        let offer = bed.reply(&discover(1).option(55, &[1, 108]));
+        assert_eq!((offer.yiaddr(), offer.seconds(108)), (Ipv4Addr::UNSPECIFIED, Some(seconds)));
+        assert_eq!(bed.reply(&discover(1).option(55, &[1])).option(108), None, "only to those that ask");
+    }
+}
+
+#[test]
+fn a_client_that_is_offered_no_address_for_ipv6_is_told_about_auto_configuration_where_it_asks() {
+    let asks = |msg: Msg| msg.option(55, &[108]).option(code::AUTO_CONFIGURE, &[1]);
+    let told = |bed: &mut Bed| bed.reply(&asks(discover(1))).option(code::AUTO_CONFIGURE).map(<[u8]>::to_vec);
+    let mut bed = with_v6only(true);
+    assert_eq!(told(&mut bed), Some(vec![0]), "DoNotAutoConfigure");
+    assert_eq!(bed.reply(&discover(1).option(55, &[108])).option(code::AUTO_CONFIGURE), None);
+    let mut may =
+        Bed::with(|config| (config.subnets[0].ipv6_only, config.subnets[0].auto_configure) = (true, Some(true)));
+    assert_eq!(told(&mut may), Some(vec![1]), "as the subnet has it");
+}
+
+#[test]
 fn a_request_is_processed_as_usual_with_the_option_in_its_ack() {
     let mut bed = with_v6only(true);
     let offered = bed.reply(&discover(1)).yiaddr();

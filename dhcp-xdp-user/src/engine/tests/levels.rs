@@ -65,6 +65,7 @@ fn with_overlays(list: &[u8], overlays: Vec<Overlay>) -> Vec<(u8, String)> {
         auto_configure: None,
         overlays: chosen,
         reserved_in_use: false,
+        probe: false,
         note: "",
     };
     let mut message = vec![0; 1400];

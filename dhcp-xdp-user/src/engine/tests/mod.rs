@@ -22,6 +22,7 @@ mod classes;
 mod levels;
 mod long_options;
 mod networks;
+mod ping;
 mod policies;
 mod pools;
 mod replies;

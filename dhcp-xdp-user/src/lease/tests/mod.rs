@@ -260,6 +260,25 @@ fn a_declined_address_is_out_of_use_until_its_quarantine_ends() {
 }
 
 #[test]
+fn an_offered_address_is_quarantined_whoever_it_is_offered_to_and_a_bound_one_is_not() {
+    let table = table(2);
+    let bound = lease(&table, 1, NOW);
+    assert_eq!(table.decline_offered(bound.address, NOW + 600, NOW), None);
+    let who = Who::new(2);
+    let offered = table.offer(&who.of(&table), None, NOW + HOLD, NOW).unwrap();
+    let declined = table.decline_offered(offered.address, NOW + 600, NOW).unwrap();
+    assert_eq!(
+        (declined.address, declined.state, declined.expires_s),
+        (offered.address, BindingState::Declined, NOW + 600)
+    );
+    assert!(declined.generation != offered.generation, "a change of its own");
+    assert_eq!(table.find(&who.of(&table).key, NOW), None, "its client is forgotten");
+    assert_eq!(table.offer(&who.of(&table), Some(offered.address), NOW + 610, NOW + 599), Err(OfferError::Exhausted));
+    assert_eq!(table.decline_offered(offered.address, NOW + 900, NOW), None, "once");
+    assert_eq!(table.decline_offered(ip(200), NOW + 600, NOW), None, "no address of ours");
+}
+
+#[test]
 fn withdrawing_an_offer_frees_it_and_leaves_a_binding_alone() {
     let table = table(1);
     let who = Who::new(1);

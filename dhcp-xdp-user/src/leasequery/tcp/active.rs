@@ -68,6 +68,9 @@ pub(super) enum Ending {
 
 impl Active {
     /// Begins; `start_s` is the query-start-time. What is to be said at once goes to `out`.
+    ///
+    /// # Errors
+    /// Why it cannot.
     pub fn begin(
         world: &World,
         mut replies: Replies,
@@ -75,12 +78,9 @@ impl Active {
         start_s: Option<u32>,
         idle: Duration,
         out: &mut Vec<u8>,
-    ) -> Result<Self, (Replies, Ending)> {
+    ) -> Result<Self, Ending> {
         let now_s = world.clock.now_s();
-        let follower = match world.followers.follow(From::Now) {
-            Ok(follower) => follower,
-            Err(error) => return Err((replies, error.into())),
-        };
+        let follower = world.followers.follow(From::Now)?;
         // After the follower's place was taken: what changes from here on is told by both, rather than by none.
         let catch_up = match start_s {
             Some(start_s) if start_s > now_s || start_s < world.known_since_s => {

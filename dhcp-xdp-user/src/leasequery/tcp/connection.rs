@@ -42,9 +42,15 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Why a query is not allowed.
 const NO_VPN: &str = "there is no such VPN";
 
+/// A bulk query under way.
+struct Bulk {
+    replies: Replies,
+    walk: Walk,
+}
+
 /// A query under way.
 enum Job {
-    Bulk(Replies, Walk),
+    Bulk(Box<Bulk>),
     Active(Box<Active>),
 }
 
@@ -195,7 +201,7 @@ impl Connection<'_> {
         }
         let next = match self.jobs.front() {
             None => self.idle_until,
-            Some(Job::Bulk(..)) => self.gate,
+            Some(Job::Bulk(_)) => self.gate,
             Some(Job::Active(active)) if active.has_work() => self.gate,
             Some(Job::Active(active)) => active.due(),
         };
@@ -206,7 +212,7 @@ impl Connection<'_> {
     fn has_work(&self) -> bool {
         match self.jobs.front() {
             None => false,
-            Some(Job::Bulk(..)) => true,
+            Some(Job::Bulk(_)) => true,
             Some(Job::Active(active)) => active.has_work(),
         }
     }
@@ -247,7 +253,7 @@ impl Connection<'_> {
     }
 
     fn begin(&mut self, Query { origin, ask }: Query) {
-        let is_running = |job: &Job| matches!(job, Job::Bulk(replies, _) if replies.xid() == origin.xid);
+        let is_running = |job: &Job| matches!(job, Job::Bulk(bulk) if bulk.replies.xid() == origin.xid);
         if self.jobs.iter().any(is_running) {
             // Its replies could not be told from the other one's.
             self.ending = Some(End::Malformed);
@@ -267,8 +273,8 @@ impl Connection<'_> {
                     return self.refuse(origin, Status::NotAllowed, NO_VPN);
                 };
                 self.shared.counters.asked(Asked::Bulk);
-                let replies = self.replies(origin);
-                self.jobs.push_back(Job::Bulk(replies, Walk::selected(selection, spaces, &self.shared.world)));
+                let walk = Walk::selected(selection, spaces, &self.shared.world);
+                self.jobs.push_back(Job::Bulk(Box::new(Bulk { replies: self.replies(origin), walk })));
             }
             Ask::Active(vpn, start_s) => self.begin_active(origin, &vpn, start_s),
         }
@@ -293,7 +299,8 @@ impl Connection<'_> {
                 self.shared.counters.active(1);
                 self.jobs.push_back(Job::Active(Box::new(active)));
             }
-            Err((mut replies, why)) => {
+            Err(why) => {
+                let mut replies = self.replies(origin);
                 let base_s = self.shared.world.clock.now_s();
                 replies.status(&mut self.out.bytes, base_s, Status::QueryTerminated, &why.to_string());
                 self.ending = Some(End::Failed);
@@ -328,15 +335,16 @@ impl Connection<'_> {
         let shared = self.shared;
         let Some(job) = self.jobs.pop_front() else { return };
         let (job, step) = match job {
-            Job::Bulk(mut replies, mut walk) => {
+            Job::Bulk(mut bulk) => {
+                let Bulk { replies, walk } = &mut *bulk;
                 let base_s = shared.world.clock.now_s();
-                let step = walk.step(&shared.world, &mut replies, base_s, &mut self.out.bytes);
+                let step = walk.step(&shared.world, replies, base_s, &mut self.out.bytes);
                 if step.is_done {
                     replies.done(&mut self.out.bytes, None);
                     self.idle_until = Instant::now() + shared.settings.data_timeout;
                     (None, step)
                 } else {
-                    (Some(Job::Bulk(replies, walk)), step)
+                    (Some(Job::Bulk(bulk)), step)
                 }
             }
             Job::Active(mut active) => {
@@ -391,8 +399,8 @@ impl Connection<'_> {
         let ending = Ending::Failed("the server is stopping".into());
         for job in self.jobs.drain(..) {
             match job {
-                Job::Bulk(mut replies, _) => {
-                    replies.done(&mut self.out.bytes, Some((Status::QueryTerminated, "the server is stopping")));
+                Job::Bulk(mut bulk) => {
+                    bulk.replies.done(&mut self.out.bytes, Some((Status::QueryTerminated, "the server is stopping")));
                 }
                 Job::Active(active) => {
                     self.shared.counters.active(-1);

@@ -7,12 +7,14 @@ use arrayvec::ArrayVec;
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
     config::{
-        Config, Durability, Gives, IdKind, LeaseQuery, LoadBalance, OptionBlob, OptionSet, Scope, Subnets, Vrf, Vrfs,
+        Config, Durability, Gives, IdKind, LeaseQuery, LoadBalance, OptionBlob, OptionSet, PingCheck, Scope, Subnets,
+        Vrf, Vrfs,
     },
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
     lease::{ClientId, LeaseTable, Space},
     leasequery::index::{Index, Keeper},
+    ping::{Begun, Recent, desk},
     wake::Wake,
     wire::{
         dhcp::MessageType,
@@ -167,6 +169,18 @@ fn reservations_and_a_shared_network_allocate_nothing_either() {
 }
 
 #[test]
+fn addresses_to_be_probed_allocate_nothing_either() {
+    let counts = serve_without_allocating(|config| {
+        let mut subnets = config.subnets.to_vec();
+        subnets[0].ping_check = true;
+        config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().clone());
+        let timeout = std::time::Duration::from_millis(500);
+        config.ping_check = Some(PingCheck { timeout, requests: 1, max_per_s: 200, remember_s: 60 });
+    });
+    assert!(counts.messages[Message::Offer as usize] > 30, "{counts:?}");
+}
+
+#[test]
 fn classes_and_lease_limits_allocate_nothing_either() {
     let text = r#"
         [[interface]]
@@ -241,6 +255,15 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
     let mut processor =
         Processor::new(Arc::new(config), leases.clone(), lanes.pop().unwrap(), shared, counters.clone())
             .with_leasequery(Arc::clone(&index));
+    let check = processor.config.ping_check.clone();
+    let mut desk = check.map(|check| {
+        let recent = Arc::new(Recent::new(&check));
+        processor.remember_in(Arc::clone(&recent));
+        let wake = || Arc::new(Wake::new().unwrap());
+        // Its other end is kept: nobody answers, and the places run out.
+        desk::<usize>(&check, 1, 300, recent, wake(), wake())
+    });
+    let mut begun = 0;
     let mut random = Random(7);
     let mut chunks = vec![[0u8; CHUNK]; BATCH];
     let mut longest = 0;
@@ -259,6 +282,14 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
         let counted = allocation_counter::measure(|| {
             processor.process(now_s, &mut batch, &mut out);
             leases.expire(now_s, 64);
+            if let Some((desk, _)) = &mut desk {
+                for (at, disposition) in out.iter().enumerate() {
+                    if let Disposition::Probe { len, address, client } = *disposition {
+                        begun += usize::from(desk.begin(address, client, at, len, now_s) == Begun::Waits);
+                    }
+                }
+                desk.flush();
+            }
         });
         assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "round {round}");
         for slot in 0..leases.slots() {
@@ -267,6 +298,8 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
         longest = longest.max(leases.iter(now_s).map(|binding| binding.client_id.len()).max().unwrap_or(0));
     }
     // All of it was there.
+    assert_eq!(begun, desk.map_or(0, |(desk, _)| desk.waiting()));
+    assert!(begun > 100 || processor.config.ping_check.is_none(), "{begun} addresses were to be probed");
     let counts = counters.snapshot();
     assert!(longest > 200 && longest <= ClientId::new().capacity(), "long identifiers were leased to: {longest}");
     drop(processor);

@@ -181,7 +181,7 @@ async fn a_shut_down_is_told_with_query_terminated_and_a_base_time_as_the_last_m
     let status = requestor.reply().await;
     assert_eq!((status.kind, status.status()), (STATUS, Some(2)));
     assert!(status.has(152));
-    assert!(requestor.is_closed().await);
+    assert!(requestor.closes().await);
     assert_eq!((site.stats().active, site.ended("stopped")), (0, 1));
 }
 
@@ -194,7 +194,7 @@ async fn a_journal_that_ends_ends_the_query() {
     site.journal.take().unwrap().stop().unwrap();
     let status = requestor.reply().await;
     assert_eq!((status.kind, status.status()), (STATUS, Some(2)));
-    assert!(requestor.is_closed().await);
+    assert!(requestor.closes().await);
     assert_eq!(site.ended("failed"), 1);
 }
 
@@ -203,7 +203,7 @@ async fn support_for_active_leasequery_must_not_be_enabled_by_default_and_the_me
     let site = Site::with(9, |settings| settings.active = None);
     let mut requestor = site.connect();
     requestor.ask(ACTIVE, 8, &[]).await;
-    assert!(requestor.is_closed().await);
+    assert!(requestor.closes().await);
     assert_eq!(site.ended("malformed"), 1);
 }
 
@@ -215,7 +215,7 @@ async fn every_active_leasequery_must_be_made_on_a_connection_where_there_is_no_
     requestor.ask(ACTIVE, 2, &[]).await;
     let (_, status) = next_status(&mut requestor).await;
     assert_eq!((status.status(), status.message.xid()), (Some(4), 2), "NotAllowed");
-    assert!(requestor.is_closed().await);
+    assert!(requestor.closes().await);
 
     let mut site = Site::new(9);
     let mut requestor = site.connect();
@@ -229,7 +229,7 @@ async fn every_active_leasequery_must_be_made_on_a_connection_where_there_is_no_
     requestor.ask(ACTIVE, 3, &[]).await;
     let (_, status) = next_status(&mut requestor).await;
     assert_eq!((status.status(), status.message.xid()), (Some(4), 3));
-    assert!(requestor.is_closed().await);
+    assert!(requestor.closes().await);
     assert_eq!((site.stats().active, site.ended("refused")), (0, 1));
 }
 
@@ -240,7 +240,7 @@ async fn a_malformed_active_query_is_told_so_and_the_connection_is_closed() {
     requestor.ask(ACTIVE, 8, &[(155, &[0, 0, 1, 0])]).await;
     let status = requestor.reply().await;
     assert_eq!((status.kind, status.status()), (STATUS, Some(3)));
-    assert!(requestor.is_closed().await);
+    assert!(requestor.closes().await);
 }
 
 #[tokio::test]

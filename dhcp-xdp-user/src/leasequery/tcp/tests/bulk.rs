@@ -247,7 +247,7 @@ async fn when_the_server_stops_each_outstanding_query_is_told_so_and_the_connect
     let (_, second) = requestor.all().await;
     assert_eq!((first.status(), second.status()), (Some(2), Some(2)), "QueryTerminated");
     assert_ne!(first.message.xid(), second.message.xid());
-    assert!(requestor.is_closed().await);
+    assert!(requestor.closes().await);
     assert_eq!(site.ended("stopped"), 1);
 }
 

@@ -14,7 +14,7 @@ async fn a_size_that_no_message_has_closes_the_connection() {
     for size in [0u16, 1, 239] {
         let mut requestor = site.connect();
         requestor.write(&size.to_be_bytes()).await;
-        assert!(requestor.is_closed().await);
+        assert!(requestor.closes().await);
     }
     assert_eq!(site.ended("malformed"), 3);
     is_served(&site).await;
@@ -28,12 +28,12 @@ async fn noise_and_messages_of_other_protocols_close_the_connection() {
         requestor.write(noise).await;
         // What looks like a size is waited for, as long as any other message.
         requestor.stream.shutdown().await.unwrap();
-        assert!(requestor.is_closed().await);
+        assert!(requestor.closes().await);
     }
     for kind in [1, 3, 10, 15] {
         let mut requestor = site.connect();
         requestor.ask(kind, 1, &[]).await;
-        assert!(requestor.is_closed().await, "{kind}");
+        assert!(requestor.closes().await, "{kind}");
     }
     is_served(&site).await;
 }
@@ -84,14 +84,14 @@ async fn a_query_that_comes_one_byte_at_a_time_is_answered_and_one_that_never_en
 async fn who_asks_nothing_is_closed_after_the_data_timeout_and_who_is_answered_after_the_next_one() {
     let site = Site::with(2, |settings| settings.data_timeout = Duration::from_millis(300));
     let requestor = site.connect();
-    assert!(requestor.is_closed().await);
+    assert!(requestor.closes().await);
     let mut requestor = site.connect();
     for xid in 0..4 {
         tokio::time::sleep(Duration::from_millis(150)).await;
         requestor.ask(BULK, xid, &[]).await;
         requestor.all().await;
     }
-    assert!(requestor.is_closed().await);
+    assert!(requestor.closes().await);
     assert_eq!(site.ended("idle"), 2);
 }
 

@@ -288,7 +288,7 @@ impl Requestor {
         }
     }
 
-    async fn is_closed(mut self) -> bool {
+    async fn closes(mut self) -> bool {
         let closed = self.next().await.is_none();
         drop(self.stream);
         self.served.await.unwrap();
