@@ -225,12 +225,15 @@ pub struct LeaseStats {
     pub remembered: u64,
     /// Declined.
     pub declined: u64,
+    /// How often option 82 was left out of a lease because its memory is used up.
+    #[serde(default)]
+    pub agent_info_left_out: u64,
 }
 
 impl From<TableCounts> for LeaseStats {
     fn from(counts: TableCounts) -> Self {
-        let TableCounts { total, offered, bound, remembered, declined } = counts;
-        Self { total, offered, bound, remembered, declined }
+        let TableCounts { total, offered, bound, remembered, declined, agent_info_left_out } = counts;
+        Self { total, offered, bound, remembered, declined, agent_info_left_out }
     }
 }
 

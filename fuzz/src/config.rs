@@ -1,6 +1,9 @@
 //! Configuration: a file, or the quick flags. Input: a text; one that starts with `--` is flags, one a line.
 
-use dhcp_xdp::config::{self, Config, InterfaceState, Link, Machine, Place, QuickFlags, Rejected, Severity};
+use dhcp_xdp::{
+    config::{self, Config, InterfaceState, Link, Machine, Place, QuickFlags, Rejected, Severity},
+    lease::Space,
+};
 
 use crate::Seed;
 
@@ -62,7 +65,9 @@ fn is_told(rejected: &Rejected, text: &str) {
     let lines = text.lines().count().max(1) + 1;
     for finding in &rejected.findings {
         let shown = finding.to_string();
-        assert!(!shown.contains('\n'), "one line: {shown:?}");
+        // What is wrong within an expression is shown below, in two lines more.
+        let shown_lines = if finding.excerpt.is_some() { 3 } else { 1 };
+        assert_eq!(shown.lines().count(), shown_lines, "{shown:?}");
         assert!(!finding.message.is_empty());
         match finding.place {
             Place::Line { line, column, .. } => assert!((1..=lines).contains(&line) && column >= 1, "{finding:?}"),
@@ -76,7 +81,7 @@ fn is_told(rejected: &Rejected, text: &str) {
 fn can_be_served(config: &Config) {
     assert!(!config.interfaces.is_empty() && !config.subnets.is_empty());
     assert!(config.address_count() <= config::MAX_ADDRESSES);
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    let mut ranges: Vec<(Space, u32, u32)> = Vec::new();
     for subnet in &config.subnets {
         let times = subnet.lease;
         assert!(0 < times.min_s && times.min_s <= times.default_s && times.default_s <= times.max_s, "{times:?}");
@@ -84,7 +89,7 @@ fn can_be_served(config: &Config) {
         for pool in &subnet.pools {
             assert!(pool.first <= pool.last);
             assert!(subnet.prefix.contains(&pool.first) && subnet.prefix.contains(&pool.last));
-            ranges.push((pool.first.into(), pool.last.into()));
+            ranges.push((subnet.space, pool.first.into(), pool.last.into()));
         }
         assert!(subnet.options.iter().all(|option| !matches!(option.code, 0 | 255) && option.data.len() <= 255));
         assert!(subnet.boot_file.len() <= 127);
@@ -93,7 +98,16 @@ fn can_be_served(config: &Config) {
         }
     }
     ranges.sort_unstable();
-    assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "pools overlap");
+    let apart = |pair: &[(Space, u32, u32)]| pair[0].0 != pair[1].0 || pair[0].2 < pair[1].1;
+    assert!(ranges.windows(2).all(apart), "pools of one space overlap");
+    if config.address_count() < 10_000 {
+        let total = config.lease_table([1, 2]).counts().total;
+        assert_eq!(total, config.address_count(), "each address has its place");
+    }
+    for (vrf, other) in config.subnets.vrfs().iter().zip(config.subnets.vrfs().iter().skip(1)) {
+        assert!(vrf.id != other.id && vrf.space != other.space && vrf.space != Space::GLOBAL);
+        assert_eq!(config.subnets.vrfs().named(&config.subnets.vrfs().name_of(vrf.space)), Some(vrf.space));
+    }
     for interface in &config.interfaces {
         assert!(interface.workers_per_queue > 0 && interface.frames_per_queue.is_power_of_two());
         assert!(interface.frames_per_queue >= interface.workers_per_queue * 256);
@@ -134,6 +148,15 @@ pub fn seeds() -> Vec<Seed> {
              [[subnet]]\nprefix = \"10.1.0.0/24\"\ninterface = \"eth1\"\nvlan = 7\ninner = 9\n[[reservation]]\nhw_address = \"02:00:00:00:00:01\"\n\
              address = \"192.0.2.11\"\nhostname = \"h\"\n[[reservation]]\ncircuit_id = \"0x01\"\naddress = \"10.0.0.7\"\n[[reservation]]\nflex_id = \"x\"\n\
              lease_time_s = 60\n"
+                .into(),
+        ),
+        (
+            "vpns",
+            "[[interface]]\nname = \"eth1\"\n[[vrf]]\nname = \"red\"\nnumber = 7\n[[network]]\nname = \"n\"\nvrf = \"vpn-id:00000100000002\"\n\
+             [[subnet]]\nprefix = \"10.0.0.0/24\"\nvrf = \"red\"\npools = [\"10.0.0.10-10.0.0.20\"]\n[[subnet]]\nprefix = \"10.0.0.0/25\"\n\
+             network = \"n\"\npools = [\"10.0.0.10-10.0.0.30\"]\n[[subnet]]\nprefix = \"10.0.0.0/16\"\nvrf = \"global\"\npools = [\"10.0.0.10\"]\n\
+             [[reservation]]\ncircuit_id = \"c\"\naddress = \"10.0.0.77\"\nvrf = \"red\"\n[[reservation]]\ncircuit_id = \"c\"\n\
+             address = \"10.0.0.77\"\nvrf = \"global\"\n"
                 .into(),
         ),
         ("wrong-everywhere", "x = 1\n[[interface]]\nname = 5\n[[subnet]]\npools = [\"b-a\", \"192.0.2.300\"]\n".into()),

@@ -53,7 +53,7 @@ impl Fake {
                     hw,
                     client_id,
                     limits: Default::default(),
-                    agent_info: Default::default(),
+                    agent_info: [1, 2, b'c', host].into_iter().collect(),
                 },
             )
         });
@@ -155,6 +155,7 @@ pub fn seeds() -> Vec<Seed> {
         ("leases", request("GET /v1/leases")),
         ("leases-filtered", request("GET /v1/leases?state=bound&subnet=192.0.2.0/28&hw_address=02:00:00:00:00:0a")),
         ("leases-by-client-id", request("GET /v1/leases?client_id=00-01")),
+        ("leases-by-circuit", request("GET /v1/leases?circuit_id=c%0a&remote_id=0x0102")),
         ("lease", request("GET /v1/leases/192.0.2.10")),
         ("release", request("POST /v1/leases/192.0.2.10/release")),
         ("release-of-an-offer", request("POST /v1/leases/192.0.2.11/release")),

@@ -43,12 +43,13 @@ fn scratch() -> TempDir {
     TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).expect("a temporary folder")
 }
 
+/// Those from number 200 on came through a relay agent.
 fn binding(n: u8, id_len: usize) -> Binding {
     let states = [BindingState::Bound, BindingState::Released, BindingState::Expired, BindingState::Declined];
     let mut chaddr = [0; 16];
     chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, n]);
     Binding {
-        space: Space::GLOBAL,
+        space: Space(u16::from(n % 2) * 0x0301),
         address: Ipv4Addr::new(192, 0, 2, n % 5),
         state: states[usize::from(n) % 4],
         generation: u32::from(n),
@@ -57,12 +58,13 @@ fn binding(n: u8, id_len: usize) -> Binding {
         hw: HwAddress { htype: 1, hlen: 6, chaddr },
         client_id: (0..id_len).map(|i| i as u8 ^ n).collect(),
         limits: Default::default(),
-        agent_info: Default::default(),
+        agent_info: (0..n.saturating_sub(199).saturating_mul(50)).map(|i| i ^ n).collect(),
     }
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) {
-    let ticket = lane.submit(&binding.lease(), &binding.hw, &binding.client_id).expect("room in a lane");
+    let ticket = lane.submit_with(&binding.lease(), &binding.hw, &binding.client_id, binding.kept());
+    let ticket = ticket.expect("room in a lane");
     let start = Instant::now();
     while lane.durable() < ticket {
         assert!(start.elapsed() < Duration::from_secs(20), "the journal takes no record");
@@ -111,6 +113,7 @@ fn journals() -> &'static [Written] {
             write(&[&[(1, 0), (2, 100)], &[(3, 7)], &[(4, 0), (5, 255), (6, 1)]], false),
             write(&[&[(1, 0)], &[], &[(2, 255)], &[]], true),
             write(&[&[]], false),
+            write(&[&[(200, 0), (1, 7), (201, 22)], &[(204, 255), (202, 7)]], false),
         ]
     })
 }
@@ -214,7 +217,7 @@ pub fn run(data: &[u8]) {
         let mut compacted = Vec::new();
         Journal::compact(&dir).expect("a snapshot of what can be read");
         Journal::read(&dir, |binding| compacted.push(binding)).expect("what compaction wrote");
-        let addresses = |bindings: &[Binding]| bindings.iter().map(|b| b.address).collect::<BTreeSet<_>>();
+        let addresses = |bindings: &[Binding]| bindings.iter().map(Binding::at).collect::<BTreeSet<_>>();
         assert!(compacted.iter().all(|binding| read.contains(binding)), "{compacted:?}\nare not all of\n{read:?}");
         assert_eq!(addresses(&compacted), addresses(&read));
     }
@@ -233,6 +236,9 @@ pub fn seeds() -> Vec<Seed> {
         ("three-runs", vec![2]),
         ("empty-runs", vec![3]),
         ("nothing-written", vec![4]),
+        ("through-relay-agents", vec![5]),
+        ("bits-flipped-in-option-82", [vec![5], operation(0, 200, 1)[1..].to_vec()].concat()),
+        ("length-of-option-82-resealed", [vec![5], operation(7, 130, 38)[1..].to_vec()].concat()),
         ("bits-flipped", operation(0, 200, 1)),
         ("block-overwritten", operation(1, 512, 64)),
         ("bits-flipped-in-an-address", operation(0, 136, 1)),

@@ -154,7 +154,7 @@ impl Classes {
         if order.is_empty() {
             return;
         }
-        let found = Found::new(packet.header, &self.wanted);
+        let found = Found::new(packet, &self.wanted);
         let mut machine = Machine::default();
         for id in order {
             let Some(class) = self.classes.get(usize::from(*id)) else { continue };
@@ -179,7 +179,7 @@ impl Classes {
         each: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
         let spawn = self.classes.get(usize::from(class))?.spawn.as_ref()?;
-        let found = Found::new(packet.header, &self.wanted);
+        let found = Found::new(packet, &self.wanted);
         Some(each(Machine::default().bytes(spawn, packet, &found, members)))
     }
 }

@@ -4,7 +4,10 @@ use std::{net::Ipv4Addr, ops::Range};
 
 use arrayvec::ArrayVec;
 
-use crate::wire::{dhcp::Header, options::Options};
+use crate::wire::{
+    dhcp::Header,
+    options::{Options, code},
+};
 
 /// A client's message and how it came.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ pub struct Packet<'a> {
     pub vlans: [Option<u16>; 2],
     /// Whether the client has a reservation.
     pub known: bool,
+    /// What stands for option 82 in a message that came past the relay agent: what the client's lease keeps of it.
+    pub recalled: Option<&'a [u8]>,
 }
 
 /// Most option codes that all expressions of a configuration together may name.
@@ -80,17 +85,21 @@ pub(super) enum Lookup<'a> {
 
 impl<'a> Found<'a> {
     /// Looks for the wanted options. What follows a malformed one is not looked at.
-    pub fn new(header: Header<'a>, wanted: &Wanted) -> Self {
+    pub fn new(packet: &Packet<'a>, wanted: &Wanted) -> Self {
         let missing = Instance { data: None, code: 0, is_repeated: false };
         let mut options: ArrayVec<Instance<'a>, MAX_CODES> =
             std::iter::repeat_n(missing, usize::from(wanted.codes)).collect();
-        for option in Options::new(header).map_while(Result::ok) {
+        for option in Options::new(packet.header).map_while(Result::ok) {
             if let Some(found) = options.get_mut(usize::from(wanted.index[usize::from(option.code)])) {
                 match found.data {
                     None => *found = Instance { data: Some(option.data), code: option.code, is_repeated: false },
                     Some(_) => found.is_repeated = true,
                 }
             }
+        }
+        let relay = options.get_mut(usize::from(wanted.index[usize::from(code::RELAY_AGENT_INFO)]));
+        if let Some(relay) = relay.filter(|relay| relay.data.is_none()) {
+            relay.data = packet.recalled;
         }
         Self { options }
     }

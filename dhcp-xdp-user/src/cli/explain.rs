@@ -28,6 +28,8 @@ Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. Th
 - `offered`: held for a client that was offered it and has not asked for it yet.
 - `remembered`: released or expired; free for anybody, but its last client gets it back if it comes in time.
 - `declined`: a client, or the ping check, found it in use by somebody else; it is not offered for `decline_quarantine_s`.
+- `agent_info_left_out`: how often option 82 was not kept with a lease because its memory is used up; a renewal that goes past the
+  relay agent is then decided without it.
 
 ## Lease history (`events.history`; none without `[history]`)
 

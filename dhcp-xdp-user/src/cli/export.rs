@@ -28,8 +28,22 @@ pub(super) enum Format {
 }
 
 /// The columns of a CSV file. More may be added, at the end.
-pub(super) const COLUMNS: [&str; 9] =
-    ["address", "state", "hw_address", "client_id", "started_at", "expires_at", "subnet", "hw_type", "vrf"];
+pub(super) const COLUMNS: [&str; 14] = [
+    "address",
+    "state",
+    "hw_address",
+    "client_id",
+    "started_at",
+    "expires_at",
+    "subnet",
+    "hw_type",
+    "vrf",
+    "relay_agent_info",
+    "circuit_id",
+    "remote_id",
+    "subscriber_id",
+    "relay_id",
+];
 
 /// Write leases to a file or to stdout, for other programs and for `leases import`
 ///
@@ -74,7 +88,7 @@ impl Export {
         }
         source.each(&filter, &mut |lease| {
             bar.inc(1);
-            target.out.line(line(format, lease)?)
+            target.out.text(&line(format, lease)?)
         })?;
         bar.finish_and_clear();
         target.finish()
@@ -83,16 +97,31 @@ impl Export {
 
 fn line(format: Format, lease: &LeaseView) -> Result<String, Failure> {
     if format == Format::Json {
-        return serde_json::to_string(lease).map_err(Failure::of);
+        return serde_json::to_string(lease).map(|line| line + "\n").map_err(Failure::of);
     }
-    let LeaseView { address, state, hw_address, client_id, started_at, expires_at, subnet, hw_type, vrf } = lease;
-    let or_nothing = |text: &Option<String>| text.clone().unwrap_or_default();
-    let (hw_address, client_id, expires_at) = (or_nothing(hw_address), or_nothing(client_id), or_nothing(expires_at));
-    let subnet = subnet.map(|subnet| subnet.to_string()).unwrap_or_default();
-    // No other field can have a comma or a quote in it.
-    let vrf = or_nothing(vrf);
-    let vrf = if vrf.contains([',', '"']) { format!("\"{}\"", vrf.replace('"', "\"\"")) } else { vrf };
-    Ok(format!("{address},{state},{hw_address},{client_id},{started_at},{expires_at},{subnet},{hw_type},{vrf}"))
+    let (address, subnet) = (lease.address.to_string(), lease.subnet.map(|subnet| subnet.to_string()));
+    let hw_type = lease.hw_type.to_string();
+    let or_nothing = |text: &'_ Option<String>| text.clone().unwrap_or_default();
+    let mut writer = csv::WriterBuilder::new().buffer_capacity(1024).from_writer(Vec::with_capacity(1024));
+    let written = writer.write_record([
+        &address,
+        &lease.state,
+        &or_nothing(&lease.hw_address),
+        &or_nothing(&lease.client_id),
+        &lease.started_at,
+        &or_nothing(&lease.expires_at),
+        &or_nothing(&subnet),
+        &hw_type,
+        &or_nothing(&lease.vrf),
+        &or_nothing(&lease.relay_agent_info),
+        &or_nothing(&lease.circuit_id),
+        &or_nothing(&lease.remote_id),
+        &or_nothing(&lease.subscriber_id),
+        &or_nothing(&lease.relay_id),
+    ]);
+    written.map_err(Failure::of)?;
+    let line = writer.into_inner().map_err(|error| Failure::of(error.into_error()))?;
+    String::from_utf8(line).map_err(Failure::of)
 }
 
 /// Where it goes. A file gets its name when all of it is written: what was there before stays until then.

@@ -27,15 +27,16 @@ use super::{
 
 /// Wrong lines that are told of one by one.
 const TOLD: u64 = 20;
-/// Longest line, bytes: a lease takes some 1200 at most.
+/// Longest line, bytes: a lease takes some 3000 at most.
 const LONGEST: u64 = 16 * 1024;
 
 /// Read leases from a file into the journal of a stopped server
 ///
 /// Takes what `leases export` writes: CSV needs a header line with the columns address, state, hw_address, client_id, started_at
-/// and expires_at in any order (hw_type is 1 and vrf is none unless given, others are not looked at); JSON needs one object a line with these
-/// keys. All lines are checked, and either all leases become part of the journal at once or none does. Offers are left out. A
-/// lease that contradicts one in the journal that has not ended is wrong, as is an address of a VPN that comes twice.
+/// and expires_at in any order (hw_type is 1, vrf and relay_agent_info are none unless given, others are not looked at: circuit_id
+/// and the like are parts of relay_agent_info); JSON needs one object a line with these keys. All lines are checked, and either all
+/// leases become part of the journal at once or none does. Offers are left out. A lease that contradicts one in the journal that
+/// has not ended is wrong, as is an address of a VPN that comes twice.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   dhcp-xdp leases import leases.csv --state-dir /var/lib/dhcp-xdp
@@ -246,7 +247,11 @@ impl Reading {
             Ok(LeaseRead::Lease(binding)) => match self.import.add(&binding) {
                 Ok(()) => {}
                 Err(NotImported::Journal(error)) => return Err(Failure::of(error)),
-                Err(why) => self.wrong(line, &why.to_string()),
+                Err(why) => {
+                    let told = why.to_string();
+                    let named = why.address().map(|at| told.replacen(&at.to_string(), &self.vrfs.place(at), 1));
+                    self.wrong(line, &named.unwrap_or(told));
+                }
             },
             Ok(LeaseRead::Offer) => self.outcome.offers += 1,
             Err(what) => self.wrong(line, &what),
@@ -282,7 +287,7 @@ fn columns_of(header: &StringRecord) -> Result<Columns, String> {
     for ((name, at), number) in NAMES.iter().zip(&mut at).zip(0..) {
         let mut places =
             header.iter().enumerate().filter(|(_, column)| column.trim_start_matches('\u{feff}').trim() == *name);
-        *at = places.next().map(|(place, _)| place);
+        *at = places.next().map(|(column, _)| column);
         if places.next().is_some() {
             return Err(format!("found column {name} twice; expected it once"));
         }
@@ -297,9 +302,9 @@ fn fields<'a>(columns: &Columns, record: &'a StringRecord) -> Result<Fields<'a>,
     if record.len() != columns.count {
         return Err(format!("found {} fields; expected {}, as in the first line", record.len(), columns.count));
     }
-    let [address, state, hw_address, client_id, started_at, expires_at, hw_type, vrf] =
+    let [address, state, hw_address, client_id, started_at, expires_at, hw_type, vrf, relay_agent_info] =
         columns.at.map(|at| at.and_then(|at| record.get(at)).map_or("", str::trim));
-    Ok(Fields { address, state, hw_address, client_id, started_at, expires_at, hw_type, vrf })
+    Ok(Fields { address, state, hw_address, client_id, started_at, expires_at, hw_type, vrf, relay_agent_info })
 }
 
 #[cfg(test)]
@@ -350,8 +355,14 @@ mod tests {
         // From a few, so that some come again; and at the ends of what a time can be.
         let time = prop_oneof![any::<u32>(), Just(0), Just(u32::MAX - 1)];
         let ends = prop_oneof![any::<u32>(), Just(u32::MAX)];
-        (0..2000u32, state, id, hw, time, ends).prop_map(
-            |(number, state, mut id, (htype, bytes), started_s, expires_s)| {
+        let agent_info = prop_oneof![
+            Just(vec![]),
+            prop::collection::vec(any::<u8>(), 1..=255),
+            "\\PC{1,20}".prop_map(|text| [&[1, text.len() as u8], text.as_bytes()].concat()),
+            Just(b"\x01\x05a,\"b\"\x02\x01 ".to_vec()),
+        ];
+        (0..2000u32, state, id, hw, time, ends, agent_info).prop_map(
+            |(number, state, mut id, (htype, bytes), started_s, expires_s, agent_info)| {
                 let mut hw = HwAddress { htype, hlen: bytes.len() as u8, chaddr: [0; 16] };
                 hw.chaddr[..bytes.len()].copy_from_slice(&bytes);
                 if bytes.is_empty() && id.is_empty() && state != Declined {
@@ -367,7 +378,7 @@ mod tests {
                     hw,
                     client_id: id.into_iter().collect(),
                     limits: Default::default(),
-                    agent_info: Default::default(),
+                    agent_info: agent_info.into_iter().collect(),
                 }
             },
         )

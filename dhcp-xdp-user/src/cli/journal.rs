@@ -199,7 +199,7 @@ fn describe(dir: &Path, found: &Inspection) -> Vec<String> {
         lines.push(format!("does not count   {}: {}", ignored.name, ignored.why));
     }
     lines.extend(found.damage.iter().map(|damage| format!("damage           {}", describe_damage(damage))));
-    lines.extend(describe_loss(found));
+    lines.extend(describe_loss(dir, found));
     lines
 }
 
@@ -216,10 +216,12 @@ fn describe_damage(damage: &Damage) -> String {
 }
 
 /// What is gone and what that means.
-fn describe_loss(found: &Inspection) -> Vec<String> {
+fn describe_loss(dir: &Path, found: &Inspection) -> Vec<String> {
     let mut lines = Vec::new();
     if !found.suspects.is_empty() {
-        let named: Vec<String> = found.suspects.iter().take(NAMED).map(ToString::to_string).collect();
+        // Without the names, the numbers say which VPN it is.
+        let vrfs = journal::known_vrfs(dir).unwrap_or_default();
+        let named: Vec<String> = found.suspects.iter().take(NAMED).map(|at| vrfs.place(*at)).collect();
         let more = found.suspects.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more (--json has them all)") } else { String::new() };
         lines.push(format!("probably lost    the last change of {}{more}", named.join(", ")));

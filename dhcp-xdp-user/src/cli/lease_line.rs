@@ -2,16 +2,17 @@
 
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayVec;
 use dhcp_xdp::{
     config::Vrfs,
     control::{parse_bytes, parse_state},
-    lease::{Binding, BindingState, ClientId, HwAddress, Space},
+    lease::{Binding, BindingState, HwAddress, Space},
 };
 use serde::{Deserialize, Deserializer};
 
 /// The fields, by the names of columns and keys.
-pub(super) const NAMES: [&str; 8] =
-    ["address", "state", "hw_address", "client_id", "started_at", "expires_at", "hw_type", "vrf"];
+pub(super) const NAMES: [&str; 9] =
+    ["address", "state", "hw_address", "client_id", "started_at", "expires_at", "hw_type", "vrf", "relay_agent_info"];
 /// Of these, the ones that must be there; the others may be left out.
 pub(super) const NEEDED: usize = 6;
 
@@ -26,6 +27,7 @@ pub(super) struct Fields<'a> {
     pub expires_at: &'a str,
     pub hw_type: &'a str,
     pub vrf: &'a str,
+    pub relay_agent_info: &'a str,
 }
 
 /// What a line says.
@@ -53,6 +55,7 @@ pub(super) struct JsonLine {
     hw_type: Option<serde_json::Number>,
     #[serde(default)]
     vrf: Option<String>,
+    relay_agent_info: Option<String>,
     #[serde(skip)]
     hw_type_text: String,
 }
@@ -89,6 +92,7 @@ impl JsonLine {
             expires_at: self.expires_at.as_deref().unwrap_or_default(),
             hw_type: &self.hw_type_text,
             vrf: self.vrf.as_deref().unwrap_or_default(),
+            relay_agent_info: self.relay_agent_info.as_deref().unwrap_or_default(),
         }
     }
 }
@@ -102,7 +106,8 @@ impl Fields<'_> {
         let address = address(self.address)?;
         let state = parse_state(self.state)?;
         let hw = self.hw()?;
-        let client_id = self.client_id()?;
+        let client_id = bytes("client_id", self.client_id)?;
+        let agent_info = bytes("relay_agent_info", self.relay_agent_info)?;
         let started_s = time("started_at", self.started_at)?;
         let expires_s = if self.expires_at.is_empty() { u32::MAX } else { time("expires_at", self.expires_at)? };
         if state == BindingState::Offered {
@@ -124,7 +129,7 @@ impl Fields<'_> {
             hw,
             client_id,
             limits: Default::default(),
-            agent_info: Default::default(),
+            agent_info,
         })))
     }
 
@@ -146,15 +151,16 @@ impl Fields<'_> {
         }
         Ok(hw)
     }
+}
 
-    fn client_id(&self) -> Result<ClientId, String> {
-        if self.client_id.is_empty() {
-            return Ok(ClientId::new());
-        }
-        let bytes = parse_bytes(self.client_id).map_err(|what| format!("client_id: {what}"))?;
-        let too_long = |_| format!("found client_id of {} bytes; expected at most 255", bytes.len());
-        ClientId::try_from(bytes.as_slice()).map_err(too_long)
+/// At most 255 bytes in hexadecimal, or none.
+fn bytes(field: &str, text: &str) -> Result<ArrayVec<u8, 255>, String> {
+    if text.is_empty() {
+        return Ok(ArrayVec::new());
     }
+    let bytes = parse_bytes(text).map_err(|what| format!("{field}: {what}"))?;
+    let too_long = |_| format!("found {field} of {} bytes; expected at most 255", bytes.len());
+    ArrayVec::try_from(bytes.as_slice()).map_err(too_long)
 }
 
 fn address(text: &str) -> Result<Ipv4Addr, String> {
@@ -186,6 +192,7 @@ mod tests {
         expires_at: "",
         hw_type: "",
         vrf: "",
+        relay_agent_info: "",
     };
 
     #[test]
@@ -199,11 +206,19 @@ mod tests {
             (Fields { hw_address: &"00".repeat(17), ..GOOD }, "found hw_address of 17 bytes; expected at most 16"),
             (Fields { client_id: "xy", ..GOOD }, "client_id: found `xy`"),
             (Fields { client_id: &"00".repeat(256), ..GOOD }, "found client_id of 256 bytes; expected at most 255"),
+            (
+                Fields { relay_agent_info: "eth7", ..GOOD },
+                "relay_agent_info: found `eth7`; expected bytes in hexadecimal",
+            ),
+            (
+                Fields { relay_agent_info: &"00".repeat(256), ..GOOD },
+                "found relay_agent_info of 256 bytes; expected at most 255",
+            ),
             (Fields { hw_type: "256", ..GOOD }, "found hw_type `256`; expected 0 to 255"),
             (Fields { started_at: "", ..GOOD }, "found started_at ``; expected a time as"),
             (Fields { expires_at: "tomorrow", ..GOOD }, "found expires_at `tomorrow`; expected a time as"),
             (Fields { expires_at: "2200-01-01T00:00:00Z", ..GOOD }, "from 1970 to 2106"),
-            (Fields { vrf: "a b", ..GOOD }, "found VPN `a b`; expected a VPN's name"),
+            (Fields { vrf: "\u{e9}", ..GOOD }, "found VPN `\u{e9}`; expected a VPN's name"),
             (Fields { hw_address: "", ..GOOD }, "of no client; expected hw_address or client_id"),
         ] {
             let what = wrong.read(&mut Vrfs::default()).unwrap_err();

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use clap::{Args, Subcommand};
 use dhcp_xdp::{
-    control::{Filter, LeaseView, now_s, parse_bytes, parse_state, parse_subnet, parse_vrf},
+    control::{Filter, LeaseView, now_s, parse_bytes, parse_state, parse_subnet, parse_text_or_hex, parse_vrf},
     lease::BindingState,
 };
 use ipnet::Ipv4Net;
@@ -35,7 +35,9 @@ pub(super) struct Leases {
 #[derive(Debug, Subcommand)]
 enum LeasesCommand {
     /// List leases as a table, in the order of addresses; those of VPNs after all others
-    #[command(after_help = "Example:\n  dhcp-xdp leases list --subnet 192.0.2.0/24 --state bound")]
+    #[command(
+        after_help = "Example:\n  dhcp-xdp leases list --subnet 192.0.2.0/24 --state bound\n  dhcp-xdp leases list --circuit-id olt1/0/7 --json"
+    )]
     List {
         #[command(flatten)]
         filter: FilterFlags,
@@ -58,7 +60,9 @@ enum LeasesCommand {
     Export(Export),
     Import(Import),
     /// Take an address back from whoever has it; the client is not told. Needs a running server
-    #[command(after_help = "Example:\n  dhcp-xdp leases release 192.0.2.10")]
+    #[command(
+        after_help = "Example:\n  dhcp-xdp leases release 192.0.2.10\n  dhcp-xdp leases release 10.0.0.10 --vrf red"
+    )]
     Release {
         /// The address
         address: Ipv4Addr,
@@ -84,18 +88,28 @@ pub(super) struct FilterFlags {
     vrf: Option<String>,
     /// Only of this hardware address, as 02:00:00:00:00:01
     #[arg(long, value_name = "MAC", value_parser = parse_hex)]
-    hw_address: Option<Hex>,
+    hw_address: Option<Bytes>,
     /// Only of this client identifier, as 01:02:00:00:00:00:01
     #[arg(long, value_name = "HEX", value_parser = parse_hex)]
-    client_id: Option<Hex>,
+    client_id: Option<Bytes>,
+    /// Only of clients whose relay agent named this circuit (option 82): a text, or bytes as 0x0004
+    #[arg(long, value_name = "ID", value_parser = parse_identifier)]
+    circuit_id: Option<Bytes>,
+    /// Only of clients whose relay agent named this remote end (option 82): a text, or bytes as 0x0004
+    #[arg(long, value_name = "ID", value_parser = parse_identifier)]
+    remote_id: Option<Bytes>,
 }
 
-/// Bytes given in hexadecimal; a type of its own because clap takes a `Vec` for a repeated flag.
+/// Bytes; a type of its own because clap takes a `Vec` for a repeated flag.
 #[derive(Clone, Debug)]
-struct Hex(Vec<u8>);
+struct Bytes(Vec<u8>);
 
-fn parse_hex(text: &str) -> Result<Hex, String> {
-    parse_bytes(text).map(Hex)
+fn parse_hex(text: &str) -> Result<Bytes, String> {
+    parse_bytes(text).map(Bytes)
+}
+
+fn parse_identifier(text: &str) -> Result<Bytes, String> {
+    parse_text_or_hex(text).map(Bytes)
 }
 
 impl From<FilterFlags> for Filter {
@@ -106,6 +120,8 @@ impl From<FilterFlags> for Filter {
             vrf: flags.vrf,
             hw_address: flags.hw_address.map(|hex| hex.0),
             client_id: flags.client_id.map(|hex| hex.0),
+            circuit_id: flags.circuit_id.map(|id| id.0),
+            remote_id: flags.remote_id.map(|id| id.0),
         }
     }
 }
@@ -184,7 +200,17 @@ fn show(lease: &LeaseView, json: bool) -> Done {
         ("expires at", Some(lease.expires_at.clone().unwrap_or_else(|| "never".into()))),
     ];
     for (name, value) in rows {
-        out.line(format!("{name:<12}{}", value.as_deref().unwrap_or("-")))?;
+        out.line(format!("{name:<15}{}", value.as_deref().unwrap_or("-")))?;
+    }
+    let of_relay_agent = [
+        ("circuit id", &lease.circuit_id),
+        ("remote id", &lease.remote_id),
+        ("subscriber id", &lease.subscriber_id),
+        ("relay id", &lease.relay_id),
+        ("option 82", &lease.relay_agent_info),
+    ];
+    for (name, value) in of_relay_agent.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        out.line(format!("{name:<15}{value}"))?;
     }
     out.flush()
 }

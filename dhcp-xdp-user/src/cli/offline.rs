@@ -16,7 +16,7 @@ use dhcp_xdp::{
     lease::{Binding, BindingState, HwAddress, SpacedAddress, is_current},
 };
 
-/// Leases that are held in memory at a time, about: some 120 bytes each.
+/// Leases that are held in memory at a time, about: some 140 bytes each, and what their relay agents said.
 const AT_A_TIME: u64 = if cfg!(test) { 2 } else { 1 << 20 };
 
 /// A binding without the room that a client identifier could take.

@@ -69,6 +69,9 @@ fn table(stats: &Stats) -> String {
             ("declined", leases.declined),
         ],
     );
+    if leases.agent_info_left_out > 0 {
+        let _ = writeln!(text, "  {:<28}{:>14}", "option 82 left out, no room", leases.agent_info_left_out);
+    }
     let workers = || stats.interfaces.iter().flat_map(|i| &i.queues).flat_map(|q| &q.workers);
     section(&mut text, "messages", sum(workers().map(|worker| &worker.messages)));
     section(&mut text, "dropped, by reason", sum(workers().map(|worker| &worker.drops)));

@@ -116,7 +116,7 @@ fn the_examples_of_the_document_of_addressing_are_taken() {
     let document = include_str!("../../../docs/addressing.md");
     let examples: Vec<&str> =
         document.split("```toml\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
         let text = format!("[[interface]]\nname = \"eth1\"\n[defaults]\nserver_id = \"198.51.100.1\"\n{example}");
         let checked = parse("f", &text, &AnyMachine).unwrap_or_else(|why| panic!("{why}"));

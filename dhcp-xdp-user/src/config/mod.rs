@@ -50,5 +50,6 @@ pub(crate) use options::Definitions;
 pub(crate) use options::nearest;
 pub use quick::QuickFlags;
 pub use reservations::{Collision, Gives, IdKind, Identified, Reservation, Reservations, Scope};
+pub use reserve::identifier_bytes;
 pub use source::{Finding, Place, Rejected, Severity};
 pub use vrfs::{GLOBAL_NAME, Vrf, Vrfs, own_number};

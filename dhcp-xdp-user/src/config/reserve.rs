@@ -489,7 +489,10 @@ fn identifier(checker: &mut Checker<'_>, form: &ReservationForm, at: Range<usize
 
 /// Bytes of an identifier: in hexadecimal after `0x`, a hardware address and a client identifier also with colons; else its
 /// text as it is.
-fn identifier_bytes(kind: IdKind, text: &str) -> Result<Vec<u8>, &'static str> {
+///
+/// # Errors
+/// What would be right.
+pub fn identifier_bytes(kind: IdKind, text: &str) -> Result<Vec<u8>, &'static str> {
     let with_colons = || text.contains(':').then(|| values::hex(text)).flatten();
     let in_hex = text.strip_prefix("0x").map(values::hex);
     match kind {

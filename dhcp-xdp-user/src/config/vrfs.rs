@@ -12,7 +12,10 @@ use super::{
     file::{FileForm, Text, VrfForm},
     values,
 };
-use crate::{control::colons, lease::Space};
+use crate::{
+    control::colons,
+    lease::{Space, SpacedAddress},
+};
 
 /// What operators call the space outside of all VPNs.
 pub const GLOBAL_NAME: &str = "global";
@@ -119,6 +122,14 @@ impl Vrfs {
         Some(&self.all[usize::from(self.by_space[at].1)].id)
     }
 
+    /// An address with its VPN, if it is in one, as operators write it: `10.0.0.1%red`.
+    pub fn place(&self, at: SpacedAddress) -> String {
+        match at.space {
+            Space::GLOBAL => at.address.to_string(),
+            space => format!("{}%{}", at.address, self.name_of(space)),
+        }
+    }
+
     /// All of them.
     pub fn iter(&self) -> std::slice::Iter<'_, Vrf> {
         self.all.iter()
@@ -158,10 +169,12 @@ fn id_of(name: &str) -> Result<Vec<u8>, &'static str> {
             Some(id) if id.len() == 7 => Ok([&[TYPE_VPN_ID], &id[..]].concat()),
             _ => Err("seven bytes as vpn-id:00:11:22:33:44:55:66"),
         },
-        None if name.is_empty() || name.len() > 254 || !name.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Err("a VPN's name of ASCII letters, or vpn-id: and its number")
+        None => {
+            let is_shown = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+            let is_name = !name.is_empty() && name.len() <= 254 && name.trim() == name && name.bytes().all(is_shown);
+            let expected = "a VPN's name of ASCII letters, or vpn-id: and its number";
+            is_name.then(|| [&[TYPE_NAME], name.as_bytes()].concat()).ok_or(expected)
         }
-        None => Ok([&[TYPE_NAME], name.as_bytes()].concat()),
     }
 }
 

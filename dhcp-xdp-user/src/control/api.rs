@@ -6,8 +6,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::{GLOBAL_NAME, Vrfs},
+    config::{GLOBAL_NAME, IdKind, Vrfs, identifier_bytes},
     lease::{Binding, BindingState, Space},
+    wire::relay::RelayAgentInfo,
 };
 
 /// A binding as listings, exports and the API show it.
@@ -32,11 +33,28 @@ pub struct LeaseView {
     /// The VPN that the address is of, by its name; none outside of all.
     #[serde(default)]
     pub vrf: Option<String>,
+    /// What the relay agent said last, all of option 82, lower case with colons; not there when no message of the client had any,
+    /// nor is what follows, which is part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_agent_info: Option<String>,
+    /// The circuit (RFC 3046 3.1); as all of these by [`text_or_hex`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_id: Option<String>,
+    /// The remote end of the circuit (RFC 3046 3.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_id: Option<String>,
+    /// The subscriber (RFC 3993).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriber_id: Option<String>,
+    /// The relay agent (RFC 6925).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay_id: Option<String>,
 }
 
 impl LeaseView {
     /// Of a binding in a subnet, which is in one of these VPNs or in none.
     pub fn new(binding: &Binding, subnet: Option<Ipv4Net>, vrfs: &Vrfs) -> Self {
+        let relay_agent = RelayAgentInfo::new(&binding.agent_info);
         Self {
             address: binding.address,
             hw_address: Some(colons(binding.hw.bytes())).filter(|text| !text.is_empty()),
@@ -47,6 +65,11 @@ impl LeaseView {
             expires_at: (binding.expires_s != u32::MAX).then(|| rfc3339(binding.expires_s)),
             subnet,
             vrf: (binding.space != Space::GLOBAL).then(|| vrfs.name_of(binding.space)),
+            relay_agent_info: Some(colons(&binding.agent_info)).filter(|text| !text.is_empty()),
+            circuit_id: relay_agent.circuit_id().map(text_or_hex),
+            remote_id: relay_agent.remote_id().map(text_or_hex),
+            subscriber_id: relay_agent.subscriber_id().map(text_or_hex),
+            relay_id: relay_agent.relay_id().map(text_or_hex),
         }
     }
 
@@ -90,6 +113,10 @@ pub struct Filter {
     pub hw_address: Option<Vec<u8>>,
     /// Of this client identifier only.
     pub client_id: Option<Vec<u8>>,
+    /// Of clients on this circuit only (RFC 3046 3.1).
+    pub circuit_id: Option<Vec<u8>>,
+    /// Of clients with this remote identifier only (RFC 3046 3.2).
+    pub remote_id: Option<Vec<u8>>,
 }
 
 /// A [`Filter`] as a query string has it.
@@ -101,6 +128,8 @@ pub(super) struct FilterQuery {
     vrf: Option<String>,
     hw_address: Option<String>,
     client_id: Option<String>,
+    circuit_id: Option<String>,
+    remote_id: Option<String>,
 }
 
 impl Filter {
@@ -114,20 +143,26 @@ impl Filter {
 
     /// Whether a binding is wanted, whichever VPN it is of.
     pub fn takes(&self, binding: &Binding) -> bool {
+        let relay_agent = RelayAgentInfo::new(&binding.agent_info);
         self.state.is_none_or(|state| binding.state == state)
             && self.subnet.is_none_or(|subnet| subnet.contains(&binding.address))
             && self.hw_address.as_ref().is_none_or(|hw| binding.hw.bytes() == hw)
             && self.client_id.as_ref().is_none_or(|id| binding.client_id.as_slice() == id)
+            && self.circuit_id.as_ref().is_none_or(|id| relay_agent.circuit_id() == Some(id))
+            && self.remote_id.as_ref().is_none_or(|id| relay_agent.remote_id() == Some(id))
     }
 
     /// As a query string, empty or with its question mark. Only names have characters that need escaping.
     pub(super) fn query(&self) -> String {
+        let hex = |name, id: &Vec<u8>| format!("{name}={}", hex(id));
         let pairs = [
             self.state.map(|state| format!("state={}", state.name())),
             self.subnet.map(|subnet| format!("subnet={subnet}")),
             self.vrf.as_deref().map(vrf_query),
             self.hw_address.as_ref().map(|hw| format!("hw_address={}", colons(hw))),
             self.client_id.as_ref().map(|id| format!("client_id={}", colons(id))),
+            self.circuit_id.as_ref().map(|id| hex("circuit_id", id)),
+            self.remote_id.as_ref().map(|id| hex("remote_id", id)),
         ];
         let pairs: Vec<String> = pairs.into_iter().flatten().collect();
         if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
@@ -144,6 +179,8 @@ impl TryFrom<FilterQuery> for Filter {
             vrf: query.vrf,
             hw_address: query.hw_address.as_deref().map(parse_bytes).transpose()?,
             client_id: query.client_id.as_deref().map(parse_bytes).transpose()?,
+            circuit_id: query.circuit_id.as_deref().map(parse_text_or_hex).transpose()?,
+            remote_id: query.remote_id.as_deref().map(parse_text_or_hex).transpose()?,
         })
     }
 }
@@ -202,6 +239,30 @@ pub fn parse_bytes(text: &str) -> Result<Vec<u8>, String> {
     }
 }
 
+/// Bytes as the configuration has identifiers of relay agents: as they are when they are printable ASCII, else, or when that would
+/// look like it, in lower-case hexadecimal after `0x`.
+pub fn text_or_hex(bytes: &[u8]) -> String {
+    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~');
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && bytes.iter().all(is_printable) && !text.starts_with("0x") => text.to_owned(),
+        _ => hex(bytes),
+    }
+}
+
+/// The bytes of what [`text_or_hex`] makes.
+///
+/// # Errors
+/// They are none.
+pub fn parse_text_or_hex(text: &str) -> Result<Vec<u8>, String> {
+    // Read as it is in the configuration.
+    identifier_bytes(IdKind::CircuitId, text)
+        .map_err(|_| format!("found `{text}`; expected a text of 1 to 255 bytes, or bytes as 0x0102"))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    format!("0x{}", colons(bytes).replace(':', ""))
+}
+
 /// Bytes in lower-case hexadecimal with colons.
 pub fn colons(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -246,7 +307,7 @@ mod tests {
             hw: HwAddress { htype: 1, hlen: 6, chaddr },
             client_id: [1, 2, 0xFF].into_iter().collect(),
             limits: Default::default(),
-            agent_info: Default::default(),
+            agent_info: (*b"\x01\x04eth7\x02\x02\x00\xff\x06\x020x\x0c\x01r").into_iter().collect(),
         }
     }
 
@@ -265,15 +326,27 @@ mod tests {
             "expires_at": "2023-11-14T23:13:20Z",
             "subnet": "192.0.2.0/24",
             "vrf": null,
+            "relay_agent_info": "01:04:65:74:68:37:02:02:00:ff:06:02:30:78:0c:01:72",
+            "circuit_id": "eth7",
+            "remote_id": "0x00ff",
+            "subscriber_id": "0x3078",
+            "relay_id": "r",
         });
         assert_eq!(json, expected);
     }
 
     #[test]
     fn what_is_not_known_is_null() {
-        let forgotten =
-            Binding { hw: HwAddress::default(), client_id: Default::default(), expires_s: u32::MAX, ..binding() };
+        let forgotten = Binding {
+            hw: HwAddress::default(),
+            client_id: Default::default(),
+            expires_s: u32::MAX,
+            agent_info: Default::default(),
+            ..binding()
+        };
         let view = LeaseView::new(&forgotten, None, &Vrfs::default());
+        let json = serde_json::to_string(&view).unwrap();
+        assert!(!json.contains("relay") && !json.contains("circuit"), "of a relay agent there is nothing: {json}");
         assert_eq!((view.hw_address, view.client_id, view.expires_at, view.subnet), (None, None, None, None));
     }
 
@@ -285,6 +358,8 @@ mod tests {
             hw_address: Some(vec![2, 0, 0xAB, 0, 0, 1]),
             client_id: Some(vec![1, 2, 0xFF]),
             vrf: None,
+            circuit_id: Some(b"eth7".to_vec()),
+            remote_id: Some(vec![0, 0xff]),
         };
         assert!(all.takes(&binding()));
         assert!(Filter::default().takes(&binding()));
@@ -292,6 +367,8 @@ mod tests {
         assert!(!Filter { subnet: Some("192.0.2.16/28".parse().unwrap()), ..all.clone() }.takes(&binding()));
         assert!(!Filter { hw_address: Some(vec![2]), ..all.clone() }.takes(&binding()));
         assert!(!Filter { client_id: Some(vec![1, 2]), ..all.clone() }.takes(&binding()));
+        assert!(!Filter { circuit_id: Some(b"eth".to_vec()), ..all.clone() }.takes(&binding()));
+        assert!(!Filter { remote_id: Some(vec![0]), ..all.clone() }.takes(&binding()));
     }
 
     #[test]
@@ -301,6 +378,22 @@ mod tests {
         assert_eq!(parse_bytes("02-00:aB"), Ok(vec![2, 0, 0xAB]));
         for wrong in ["", "0", "0g", "é"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["", "0x", "0x1", "0xyz"] {
+            assert!(
+                parse_text_or_hex(wrong).unwrap_err().contains("expected a text of 1 to 255 bytes, or bytes as 0x")
+            );
+        }
+    }
+
+    #[test]
+    fn any_identifier_of_a_relay_agent_is_read_as_it_is_shown() {
+        let shown = [(&b"olt1 xpon 0/1/0:7, \"a\""[..], "olt1 xpon 0/1/0:7, \"a\""), (b"\x00\x04", "0x0004")];
+        for (bytes, text) in shown {
+            assert_eq!((text_or_hex(bytes).as_str(), parse_text_or_hex(text).as_deref()), (text, Ok(bytes)));
+        }
+        for bytes in [&b"0x12"[..], b"0x", b"\xff", "\u{e9}".as_bytes(), b"a\n", b"00:01", b" "] {
+            assert_eq!(parse_text_or_hex(&text_or_hex(bytes)).as_deref(), Ok(bytes));
         }
     }
 }

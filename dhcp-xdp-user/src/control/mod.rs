@@ -12,7 +12,8 @@ mod socket;
 mod tests;
 
 pub use api::{
-    ErrorView, Filter, Health, LeaseView, colons, now_s, parse_bytes, parse_state, parse_subnet, parse_vrf, rfc3339,
+    ErrorView, Filter, Health, LeaseView, colons, now_s, parse_bytes, parse_state, parse_subnet, parse_text_or_hex,
+    parse_vrf, rfc3339, text_or_hex,
 };
 pub use backend::{Backend, ReleaseError, ServerBackend};
 pub use service::Control;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `GET /v1/health` | [`Health`]; 503 while the disk fails or a worker is gone |
 //! | `GET /v1/stats` | [`Stats`](crate::stats::Stats) |
-//! | `GET /v1/leases?state=&subnet=&vrf=&hw_address=&client_id=` | [`LeaseView`]s, one a line |
+//! | `GET /v1/leases?state=&subnet=&vrf=&hw_address=&client_id=&circuit_id=&remote_id=` | [`LeaseView`]s, one a line |
 //! | `GET /v1/leases/ADDRESS?vrf=` | [`LeaseView`]; 404 when nobody has or had it |
 //! | `POST /v1/leases/ADDRESS/release?vrf=` | the released [`LeaseView`], durable; 404, 409, 503 |
 //!

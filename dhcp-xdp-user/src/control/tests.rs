@@ -51,7 +51,10 @@ fn binding(address: Ipv4Addr, state: BindingState) -> Binding {
         hw: HwAddress { htype: 1, hlen: 6, chaddr },
         client_id: address.octets().into_iter().collect(),
         limits: Default::default(),
-        agent_info: Default::default(),
+        agent_info: [&[1, 4][..], &address.octets(), b"\x02\x04r &", &address.octets()[3..]]
+            .concat()
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -213,6 +216,16 @@ fn leases_are_listed_and_filtered() {
     assert_eq!(addresses(&Filter { subnet, ..Filter::default() }), [12]);
     assert_eq!(addresses(&Filter { hw_address: Some(vec![192, 0, 2, 10, 0, 0]), ..Filter::default() }), [10]);
     assert_eq!(addresses(&Filter { client_id: Some(vec![192, 0, 2, 11]), ..Filter::default() }), [11]);
+    let circuit_id = Some(vec![192, 0, 2, 12]);
+    assert_eq!(addresses(&Filter { circuit_id, ..Filter::default() }), [12]);
+    assert_eq!(addresses(&Filter { remote_id: Some(b"r &\n".to_vec()), ..Filter::default() }), [10]);
+    let listed = |filter| raw(running.control.path(), &format!("GET /v1/leases?{filter} HTTP/1.1"));
+    for filter in ["circuit_id=0xc000020b", "circuit_id=0xC0-00-02-0b", "remote_id=r%20%26%0b"] {
+        let listed = listed(filter);
+        assert!(listed.contains("\"circuit_id\":\"0xc000020b\"") && listed.contains("192.0.2.11"), "{listed}");
+        assert!(!listed.contains("192.0.2.10") && !listed.contains("192.0.2.12"), "{listed}");
+    }
+    assert!(listed("circuit_id=0x1").contains("expected a text of 1 to 255 bytes, or bytes as 0x0102"));
     running.control.stop();
 }
 

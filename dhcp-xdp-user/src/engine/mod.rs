@@ -1,6 +1,7 @@
 //! The engine: RFC 2131 as a function. A request, the time, the configuration and the leases go in, a decision comes out.
 //!
-//! `worker::batch` calls it, once a frame: [`Request::parse`] reads the message, [`locate`] finds its subnet and client,
+//! `worker::batch` calls it, once a frame: [`Request::parse`] reads the message, [`recall`] adds what the client's lease keeps
+//! of its relay agent, [`locate`] finds its subnet and client,
 //! [`decide_at`] decides ([`decide`] is the two together), [`write_reply`] writes the reply's message and [`envelope`]
 //! addresses it. It does no I/O, reads no clock, allocates nothing.
 
@@ -27,7 +28,7 @@ pub use self::{
     remembered::Remembered,
     reply::{DEFAULT_MESSAGE_SIZE, envelope, envelope_to_relay, write_reply},
     request::Request,
-    subnet::{Place, locate, takes_out_vss_control, virtual_subnet_echo},
+    subnet::{Place, locate, recall, takes_out_vss_control, virtual_subnet_echo},
 };
 pub use crate::worker::counters::DropReason;
 use crate::{

@@ -53,7 +53,10 @@ pub struct Request<'a> {
     pub parameter_request_list: &'a [u8],
     /// Relay agent information (option 82), whole; its sub-options by [`relay_agent`](Self::relay_agent).
     pub relay_agent_info: Option<&'a [u8]>,
-    /// What a relay agent's option 82 says of where the request belongs and the reply goes; nothing unless it was relayed.
+    /// What the client's lease keeps of it, where the message came past the relay agent: see [`recall`](super::recall).
+    pub recalled: Option<&'a [u8]>,
+    /// What a relay agent's option 82 says of where the request belongs and the reply goes; nothing unless it was relayed, but
+    /// the server identifier, which is recalled too.
     pub routing: Routing<'a>,
     /// The client would take a DHCPACK to its DHCPDISCOVER (option 80, RFC 4039).
     pub rapid_commit: bool,
@@ -117,6 +120,7 @@ impl<'a> Request<'a> {
             max_message_size: options.max_message_size,
             parameter_request_list: options.parameter_request_list.unwrap_or(&[]),
             relay_agent_info: options.relay_agent_info,
+            recalled: None,
             routing: relayed.map_or_else(Routing::default, |data| RelayAgentInfo::new(data).routing()),
             rapid_commit: options.rapid_commit,
             auto_configure: options.auto_configure,
@@ -133,6 +137,7 @@ impl<'a> Request<'a> {
             client_id: None,
             parameter_request_list: &[],
             relay_agent_info: None,
+            recalled: None,
             routing: Routing { virtual_subnet: None, ..self.routing },
             virtual_subnet: None,
             message: &[],
@@ -146,14 +151,14 @@ impl<'a> Request<'a> {
         Header::new_checked(self.message).ok().map(Options::new)
     }
 
-    /// The sub-options of option 82.
+    /// The sub-options of option 82: of the one that came, else of the one that was recalled.
     pub fn relay_agent(&self) -> Option<RelayAgentInfo<'a>> {
-        self.relay_agent_info.map(RelayAgentInfo::new)
+        self.relay_agent_info.or(self.recalled).map(RelayAgentInfo::new)
     }
 
-    /// What a lease keeps of option 82: its sub-options, as many of the first ones as fit into 255 bytes.
+    /// What a lease is to keep of option 82: its sub-options, as many of the first ones as fit into 255 bytes.
     pub fn agent_info(&self) -> &'a [u8] {
-        self.relay_agent().map_or(&[], |info| info.first(MAX_OPTION_DATA))
+        self.relay_agent_info.map_or(&[], |data| RelayAgentInfo::new(data).first(MAX_OPTION_DATA))
     }
 
     /// The address that the client says it has or wants: `ciaddr`, else option 50.

@@ -8,8 +8,11 @@ use super::{DropReason, Ingress, Request, balance, decide::is_host};
 use crate::{
     class::{ClassSet, Packet},
     config::{Anywhere, Config, IdKind, Identified, Identity, Subnet},
-    lease::{BindingState, ClientKey, HwAddress, LeaseTable, Space, SpacedAddress},
-    wire::{dhcp::Header, options::MAX_OPTION_DATA},
+    lease::{BindingState, ClientKey, Contended, HwAddress, LeaseTable, Space, SpacedAddress},
+    wire::{
+        dhcp::{Header, MessageType},
+        options::{MAX_OPTION_DATA, Scratch},
+    },
 };
 
 /// A request's subnet, client and server identifier.
@@ -47,15 +50,10 @@ pub fn locate(
     if config.load_balance.as_ref().is_some_and(|balance| !balance::is_ours(request, balance)) {
         return Err(DropReason::OtherServersBucket);
     }
-    let subnet = subnet_of(request, ingress, config).ok_or(DropReason::NoSubnet)?;
-    let subnet = claimed_of_network(subnet, request, config);
+    let (subnet, key) = client_of(request, ingress, config, leases)?;
     let found = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?;
     let source = server_id(found, ingress).ok_or(DropReason::NoServerId)?;
     let (identity, space) = (found.identity, found.space);
-    if identity == Identity::HwAddress && request.hw.hlen == 0 {
-        return Err(DropReason::NoClientIdentity);
-    }
-    let key = leases.key(subnet, &request.hw, request.identifier(identity));
     let network = config.subnets.network_of(subnet);
     let client = Named { request, flex_id: flex_id(network, request, ingress, config) };
     let found = config.reservations.find(network, &client);
@@ -63,8 +61,60 @@ pub fn locate(
     Ok(Place { subnet, key, reservation, identity, server_id: request.routing.server_id.unwrap_or(source), source })
 }
 
-/// What is reserved for a client whose message came past the relay agents and does not say which circuit it is from: who has an
-/// address bound that is reserved for a circuit is believed to be on it.
+/// A request's subnet, and its client's key there.
+fn client_of(
+    request: &Request<'_>,
+    ingress: &Ingress<'_>,
+    config: &Config,
+    leases: &LeaseTable,
+) -> Result<(u16, ClientKey), DropReason> {
+    let subnet = subnet_of(request, ingress, config).ok_or(DropReason::NoSubnet)?;
+    let subnet = claimed_of_network(subnet, request, config);
+    let identity = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?.identity;
+    if identity == Identity::HwAddress && request.hw.hlen == 0 {
+        return Err(DropReason::NoClientIdentity);
+    }
+    Ok((subnet, leases.key(subnet, &request.hw, request.identifier(identity))))
+}
+
+/// Recalls option 82 for a message that the client of a lease sent past its relay agent, as RENEWING clients do (RFC 2131
+/// 4.3.2): what its lease keeps of it. Everything is decided by it as if it had come, so that the client stays in its
+/// classes, its reservation and its pool; but it is in no reply, because no relay agent would take it out.
+///
+/// The server identifier override (RFC 5107) in it is ours for this message too, and the reply has it: the client's next one
+/// goes to the relay agent again.
+///
+/// # Errors
+/// [`DropReason::Contended`]: another thread is changing the lease.
+pub fn recall<'a>(
+    request: &mut Request<'a>,
+    ingress: &Ingress<'_>,
+    now_s: u32,
+    config: &Config,
+    leases: &LeaseTable,
+    memory: &mut Scratch<'a>,
+) -> Result<(), DropReason> {
+    let is_of_a_lease = matches!(request.message_type, MessageType::Request | MessageType::Release)
+        && !request.ciaddr.is_unspecified()
+        && !request.is_relayed()
+        && !request.destination.is_broadcast();
+    if !is_of_a_lease || request.relay_agent_info.is_some() || !leases.has_agent_info() {
+        return Ok(());
+    }
+    // Whose it is not to be answered at all is found out later.
+    let Ok((subnet, key)) = client_of(request, ingress, config, leases) else { return Ok(()) };
+    let space = config.subnets.get(usize::from(subnet)).map_or(Space::GLOBAL, |subnet| subnet.space);
+    let at = SpacedAddress::new(space, request.ciaddr);
+    let known = leases.agent_info_of(&key, at, now_s).map_err(|Contended| DropReason::Contended)?;
+    let Some(known) = known.filter(|known| !known.is_empty()) else { return Ok(()) };
+    request.recalled = memory.keep(&known);
+    request.routing.server_id = request.relay_agent().and_then(|info| info.routing().server_id);
+    Ok(())
+}
+
+/// What is reserved for a client whose message came past the relay agents and of which nothing is recalled, as of a lease that
+/// was imported: who has an address bound that is reserved for a circuit is believed to be on it. The next message through
+/// the relay agent tells.
 fn believed_reservation(
     network: u16,
     space: Space,
@@ -75,7 +125,7 @@ fn believed_reservation(
     leases: &LeaseTable,
 ) -> Option<u32> {
     let reservations = &config.reservations;
-    let Request { relay_agent_info: None, ciaddr, .. } = *request else { return None };
+    let Request { relay_agent_info: None, recalled: None, ciaddr, .. } = *request else { return None };
     if ciaddr.is_unspecified() || !reservations.has_circuits(network) {
         return None;
     }
@@ -123,7 +173,7 @@ fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &
     let expression = config.flex_id.as_ref().filter(|_| config.reservations.uses(network, IdKind::FlexId))?;
     let header = Header::new_checked(request.message).or_else(|_| Header::without_options(request.message)).ok()?;
     let (interface, destination, vlans) = (ingress.name, request.destination, ingress.vlans);
-    let packet = Packet { header, interface, destination, vlans, known: false };
+    let packet = Packet { header, interface, destination, vlans, known: false, recalled: request.recalled };
     let value = |bytes: &[u8]| FlexId::try_from(bytes).ok().filter(|id| !id.is_empty());
     expression.with_value(0, &packet, &ClassSet::EMPTY, value)?
 }

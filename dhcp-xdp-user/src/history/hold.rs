@@ -114,6 +114,11 @@ mod tests {
             expires_at: Some(rfc3339(DAY + at + 100)),
             subnet: None,
             vrf: None,
+            relay_agent_info: None,
+            circuit_id: None,
+            remote_id: None,
+            subscriber_id: None,
+            relay_id: None,
         };
         Line { at: rfc3339(DAY + at), event: event.into(), generation, lease }
     }

@@ -27,6 +27,13 @@ impl Addresses {
         is_new
     }
 
+    /// Whether an address is there.
+    pub fn contains(&self, at: impl Into<SpacedAddress>) -> bool {
+        let number = at.into().number();
+        let block = self.blocks.get(&((number >> 16) as u32));
+        block.is_some_and(|block| block[usize::from(number as u16 >> 6)] >> (number & 63) & 1 == 1)
+    }
+
     /// How many there are of each /16 that there are any of, ascending: the upper bits of its addresses'
     /// [numbers](SpacedAddress::number).
     pub fn counts(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
@@ -49,6 +56,10 @@ mod tests {
         }
         assert!(set.insert(SpacedAddress::new(Space(2), Ipv4Addr::new(10, 0, 0, 0))), "in another space");
         assert!(!set.insert(Ipv4Addr::new(10, 0, 255, 255)));
+        let is_there = |address: Ipv4Addr| (set.contains(address), set.contains(SpacedAddress::new(Space(2), address)));
+        assert_eq!(is_there(Ipv4Addr::new(10, 0, 0, 0)), (true, true));
+        assert_eq!(is_there(Ipv4Addr::new(10, 0, 255, 255)), (true, false));
+        assert_eq!(is_there(Ipv4Addr::new(10, 0, 255, 254)), (false, false));
         assert_eq!(set.counts().collect::<Vec<_>>(), [(0, 1), (0x0a00, 2), (0x0a01, 1), (0xffff, 1), (0x2_0a00, 1)]);
     }
 }

@@ -61,6 +61,16 @@ pub enum NotImported {
     Journal(#[from] JournalError),
 }
 
+impl NotImported {
+    /// The address that it is about, if it is about one.
+    pub fn address(&self) -> Option<SpacedAddress> {
+        match self {
+            Self::Twice(at) | Self::Taken { address: at, .. } => Some(*at),
+            Self::Journal(_) => None,
+        }
+    }
+}
+
 /// Leases on their way into a journal that no server holds meanwhile. Dropped before [`finish`](Self::finish), it leaves nothing.
 pub struct Import {
     dir: PathBuf,
@@ -81,6 +91,7 @@ struct Known {
     started_s: u32,
     expires_s: u32,
     client: u64,
+    has_agent_info: bool,
 }
 
 impl Import {
@@ -189,18 +200,22 @@ impl Drop for Import {
 impl Known {
     fn of(binding: &Binding) -> Self {
         let Binding { generation, state, started_s, expires_s, .. } = *binding;
-        Self { generation, state, started_s, expires_s, client: client(binding) }
+        let has_agent_info = !binding.agent_info.is_empty();
+        Self { generation, state, started_s, expires_s, client: client(binding), has_agent_info }
     }
 
     /// Whether nothing new is said of the address.
     fn says_all_of(&self, binding: &Binding, now_s: u32) -> bool {
         let is_same_client = self.client == client(binding);
         let is_live = self.state == BindingState::Bound && self.expires_s > now_s;
+        // Of its relay agent, of which nothing was known.
+        let is_told = !binding.agent_info.is_empty() && !self.has_agent_info;
         if is_same_client && is_live && binding.state == BindingState::Bound {
             // The client was told of the later end.
-            return self.expires_s >= binding.expires_s;
+            return self.expires_s > binding.expires_s || self.expires_s == binding.expires_s && !is_told;
         }
-        is_same_client
+        !is_told
+            && is_same_client
             && (self.started_s, self.expires_s) == (binding.started_s, binding.expires_s)
             && at(self.state, self.expires_s, now_s) == at(binding.state, binding.expires_s, now_s)
     }

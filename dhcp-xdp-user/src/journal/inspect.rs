@@ -268,7 +268,8 @@ pub(super) enum Found {
     PutRight { damage: usize },
     /// At most so many changes cannot be read; the address that what is left of one names.
     Lost { damage: usize, count: u64, hint: Option<SpacedAddress> },
-    /// A change can be read but for its client identifier, which was in no damaged part.
+    /// A change can be read but for the rest of its tail, which was in no damaged part. Without what its relay agent said it may
+    /// be a [`Change`](Self::Change) all the same, which comes next.
     Incomplete { segment: usize, offset: u64, address: SpacedAddress },
 }
 
@@ -637,11 +638,15 @@ impl Replay<'_> {
             Record::Base { lease, hw, tail, start } => {
                 let segment = self.segment;
                 let whole = self.parts.complete((lease.at(), lease.generation), start, tail.len());
-                let found = match whole.and_then(|whole| tail.binding(&lease, &hw, &whole)) {
-                    Some(binding) => Found::Change { binding: Box::new(binding), segment, mended },
-                    None => Found::Incomplete { segment, offset, address: lease.at() },
-                };
-                return (self.each)(found);
+                let whole = whole.and_then(|whole| tail.binding(&lease, &hw, &whole));
+                if whole.is_none() {
+                    (self.each)(Found::Incomplete { segment, offset, address: lease.at() });
+                }
+                // What a relay agent said may be lost without its lease.
+                if let Some(binding) = whole.or_else(|| tail.without_agent_info(&lease, &hw, start)) {
+                    (self.each)(Found::Change { binding: Box::new(binding), segment, mended });
+                }
+                return;
             }
             Record::Marker { .. } => {}
         }

@@ -6,7 +6,8 @@
 //! Segments are append-only files of checksummed 64-byte [`record`]s. Records go to the disk in groups, one write and one
 //! `fdatasync` each; a group starts with a marker that says how many bytes of the segment were durable by then. That is how
 //! [`recovery`] tells a torn end (bad records beyond what any marker vouches for: cut off) from damage (refused). Segments form
-//! a [`chain`]; a second thread makes a [`snapshot`] of the closed ones ([`compact`]).
+//! a [`chain`]; a second thread makes a [`snapshot`] of the closed ones ([`compact`]). Address spaces are numbers in the records; a
+//! file beside them has the names of their [VPNs](vrfs).
 
 mod addresses;
 mod chain;
@@ -134,6 +135,23 @@ pub enum JournalError {
         known: u16,
         /// The configured one.
         given: u16,
+    },
+    /// A VPN would take over the leases of another, which is configured no more.
+    #[error(
+        "{path}: the leases of VPN `{other}`, which is configured no more, have number {number} in the journal, which VPN `{name}` has \
+         too: give that one another, as [[vrf]] name = \"{name}\", number = {free}"
+    )]
+    NumberTaken {
+        /// The file that knows.
+        path: String,
+        /// Whose leases have the number.
+        other: String,
+        /// The configured VPN.
+        name: String,
+        /// The number.
+        number: u16,
+        /// One that no VPN has.
+        free: u16,
     },
     /// It is not known what became of the last records.
     #[error("{path}: {reason}: the last changes may not be durable; no ACK was sent for such a one in `sync` mode")]

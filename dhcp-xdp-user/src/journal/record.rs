@@ -88,6 +88,12 @@ impl Tail {
         let agent_info = agent_info.iter().copied().collect();
         Some(Binding { limits, agent_info, ..lease.of(hw, client_id) })
     }
+
+    /// The binding without its relay agent information, which comes last, when these first bytes have all the rest.
+    pub fn without_agent_info(self, lease: &Lease, hw: &HwAddress, start: &[u8]) -> Option<Binding> {
+        self.agent_info?;
+        Self { agent_info: Some(0), ..self }.binding(lease, hw, start)
+    }
 }
 
 fn put(bytes: &mut Bytes, at: usize, value: &[u8]) {

@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{JournalError, repair::give_to_owner_of};
-use crate::{config::Vrfs, lease::Space};
+use crate::{
+    config::{Vrf, Vrfs, own_number},
+    lease::Space,
+};
 
 const NAME: &str = "vrfs.json";
 const UNFINISHED: &str = "vrfs.json.tmp";
@@ -44,7 +47,7 @@ pub fn known_vrfs(dir: &Path) -> Result<Vrfs, JournalError> {
 /// new.
 ///
 /// # Errors
-/// One of them had another number so far; the disk refuses. What was known is known still.
+/// One of them had another number so far, or has by chance that of one that is configured no more; the disk refuses. What was known is known still.
 pub fn keep_vrfs(dir: &Path, configured: &Vrfs) -> Result<(), JournalError> {
     let known = known_vrfs(dir)?;
     for vrf in configured.iter() {
@@ -60,10 +63,21 @@ pub fn keep_vrfs(dir: &Path, configured: &Vrfs) -> Result<(), JournalError> {
             _ => {}
         }
         if let Some(other) = known.iter().find(|known| known.space == vrf.space && known.id != vrf.id) {
+            // By chance: nobody wrote it down.
+            if vrf.space == Space(own_number(&vrf.id)) {
+                let is_free = |number: &u16| known.iter().chain(configured.iter()).all(|vrf| vrf.space.0 != *number);
+                return Err(JournalError::NumberTaken {
+                    path: dir.join(NAME).display().to_string(),
+                    other: other.name.clone(),
+                    name: vrf.name.clone(),
+                    number: vrf.space.0,
+                    free: (1..=u16::MAX).find(is_free).unwrap_or_default(),
+                });
+            }
             log::warn!("leases of VPN `{}` go on as those of VPN `{}`, which has its number now", other.name, vrf.name);
         }
     }
-    let is_gone = |old: &&crate::config::Vrf| configured.iter().all(|vrf| vrf.space != old.space);
+    let is_gone = |old: &&Vrf| configured.iter().all(|vrf| vrf.space != old.space);
     let all = configured.iter().chain(known.iter().filter(is_gone));
     let all = Vrfs::new(all.cloned().collect());
     if all == known {
@@ -120,6 +134,18 @@ mod tests {
         );
         keep_vrfs(dir.path(), &vrfs(&[("crimson", 7)])).unwrap();
         assert_eq!(known_vrfs(dir.path()).unwrap(), vrfs(&[("crimson", 7), ("blue", 9)]));
+    }
+
+    #[test]
+    fn a_vpn_that_by_chance_has_the_number_of_one_that_is_gone_is_refused() {
+        let dir = TempDir::new().unwrap();
+        let own = own_number(b"\x00blue");
+        keep_vrfs(dir.path(), &vrfs(&[("red", own), ("green", 1)])).unwrap();
+        let error = keep_vrfs(dir.path(), &vrfs(&[("blue", own)])).unwrap_err().to_string();
+        let why = format!("the leases of VPN `red`, which is configured no more, have number {own} in the journal");
+        assert!(error.contains(&why) && error.ends_with("[[vrf]] name = \"blue\", number = 2"), "{error}");
+        keep_vrfs(dir.path(), &vrfs(&[("blue", 2)])).unwrap();
+        assert_eq!(known_vrfs(dir.path()).unwrap(), vrfs(&[("red", own), ("green", 1), ("blue", 2)]));
     }
 
     #[test]

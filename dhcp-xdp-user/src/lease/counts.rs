@@ -37,6 +37,7 @@ impl StateCounts {
             bound: sum(BindingState::Bound),
             remembered: sum(BindingState::Released) + sum(BindingState::Expired),
             declined: sum(BindingState::Declined),
+            agent_info_left_out: 0,
         }
     }
 }

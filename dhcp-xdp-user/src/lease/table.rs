@@ -131,6 +131,8 @@ pub struct TableCounts {
     pub remembered: u64,
     /// Declined.
     pub declined: u64,
+    /// How often relay agent information was left out because its memory is used up.
+    pub agent_info_left_out: u64,
 }
 
 /// Slots that a worker which finds no free address looks at, so that none waits for the housekeeping thread.
@@ -328,7 +330,8 @@ impl LeaseTable {
     /// Counts by state, of some hundred counters added up. Overdue ones count as what they were until
     /// [`expire`](Self::expire) has got to them.
     pub fn counts(&self) -> TableCounts {
-        self.counts.read(u64::from(self.layout.slots()))
+        let agent_info_left_out = self.side.agents_left_out();
+        TableCounts { agent_info_left_out, ..self.counts.read(u64::from(self.layout.slots())) }
     }
 
     /// How many thousandths of a subnet's addresses are in use (offered, bound or declined): two loads. Overdue ones count until
@@ -410,31 +413,35 @@ impl LeaseTable {
 
     /// The relay agent information of a lease. `None`: the address has changed hands or time since, or is being changed.
     pub fn agent_info(&self, lease: &Lease) -> Option<AgentInfo> {
-        self.agent_info_if(lease.at(), |seen| seen.generation == lease.generation)
+        self.agent_info_if(lease.at(), |seen| seen.generation == lease.generation).ok()?
     }
 
     /// The relay agent information of the lease that this client has of an address, empty when none is known. `None`: it has no
-    /// such lease at `now_s`, or another thread is changing it.
-    pub fn agent_info_of(&self, key: &ClientKey, at: SpacedAddress, now_s: u32) -> Option<AgentInfo> {
+    /// such lease at `now_s`.
+    ///
+    /// # Errors
+    /// Another thread is changing the lease.
+    pub fn agent_info_of(
+        &self,
+        key: &ClientKey,
+        at: SpacedAddress,
+        now_s: u32,
+    ) -> Result<Option<AgentInfo>, Contended> {
         self.agent_info_if(at, |seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound)
     }
 
-    fn agent_info_if(&self, at: SpacedAddress, wanted: impl Fn(&Seen) -> bool) -> Option<AgentInfo> {
-        let (slot, _) = self.layout.slot_of(at)?;
+    fn agent_info_if(&self, at: SpacedAddress, wanted: impl Fn(&Seen) -> bool) -> Result<Option<AgentInfo>, Contended> {
+        let Some((slot, _)) = self.layout.slot_of(at) else { return Ok(None) };
         let mut agent_info = AgentInfo::new();
         let mut read = || self.side.agent_info(slot, &mut agent_info);
-        let (seen, ()) = (0..4).find_map(|_| self.slots[slot as usize].read_with(&mut read))?;
-        wanted(&seen).then_some(agent_info)
+        let seen = (0..4).find_map(|_| self.slots[slot as usize].read_with(&mut read));
+        let (seen, ()) = seen.ok_or(Contended)?;
+        Ok(wanted(&seen).then_some(agent_info))
     }
 
     /// Whether any lease has had relay agent information.
     pub fn has_agent_info(&self) -> bool {
         self.side.has_agents()
-    }
-
-    /// How often relay agent information was left out because there was no room for it.
-    pub fn agent_info_left_out(&self) -> u64 {
-        self.side.agents_left_out()
     }
 
     /// What a lease counts against; nothing when the address has changed hands or time since.

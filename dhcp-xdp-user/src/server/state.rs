@@ -17,9 +17,9 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::StartError;
 use crate::{
     clock::Clock,
-    config::Config,
-    journal::{Recovery, RecoveryReport},
-    lease::{Binding, LeaseTable, RestoreError},
+    config::{Anywhere, Config},
+    journal::{Addresses, Recovery, RecoveryReport},
+    lease::{Binding, LeaseTable, RestoreError, Space, SpacedAddress},
 };
 
 /// A long recovery says how far it is this often.
@@ -64,14 +64,16 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
     let start = Instant::now();
     let table = config.lease_table(secret());
     let made = start.elapsed();
-    let strangers = AtomicU64::new(0);
+    let (strangers, moved) = (AtomicU64::new(0), AtomicU64::new(0));
     // Two threads at one client or address: seldom, and settled at the end.
     let contended = Mutex::new(Vec::new());
     let restore = |bindings: &[Binding]| {
         let known = |binding: &Binding| config.subnets.index_of(binding.at());
         let in_pools = bindings.iter().filter_map(|binding| Some((binding, known(binding)?)));
-        let foreign = bindings.iter().filter(|binding| known(binding).is_none()).count();
-        strangers.fetch_add(foreign as u64, Ordering::Relaxed);
+        for foreign in bindings.iter().filter(|binding| known(binding).is_none()) {
+            let count = if went_into(config, foreign).is_some() { &moved } else { &strangers };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         table.restore_all(in_pools, now_s, |binding, subnet, error| match error {
             RestoreError::NotInPool => drop(strangers.fetch_add(1, Ordering::Relaxed)),
             RestoreError::Contended => {
@@ -85,6 +87,10 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
             // Alone, nothing can be in the way.
             log::error!("journal: {} is not restored: {error}", binding.at());
         }
+    }
+    if moved.into_inner() > 0 {
+        let count = adopt(config, journal, &table, now_s)?;
+        log::info!("journal: {count} records of addresses that are in a VPN now and were in none");
     }
     if report.torn_bytes > 0 {
         log::warn!("journal: {} bytes of an unfinished write cut off its end", report.torn_bytes);
@@ -104,6 +110,37 @@ pub(super) fn recover(config: &Config, journal: &Recovery, now_s: u32) -> Result
         counts.total
     );
     Ok(table)
+}
+
+/// The subnet of a record of an address outside of all VPNs that has gone into one: there is no such address any more but in that
+/// VPN alone.
+fn went_into(config: &Config, binding: &Binding) -> Option<u16> {
+    if binding.space != Space::GLOBAL || config.subnets.vrfs().is_empty() {
+        return None;
+    }
+    match config.subnets.anywhere(binding.address) {
+        Anywhere::In(place) if config.subnets[usize::from(place)].space != Space::GLOBAL => Some(place),
+        _ => None,
+    }
+}
+
+/// Gives subnets that went into a VPN the leases that they had before, but for addresses of which the VPN has records of its own: those
+/// were another client's then. Returns how many records these are of.
+fn adopt(config: &Config, journal: &Recovery, table: &LeaseTable, now_s: u32) -> Result<u64, StartError> {
+    let adopted = Mutex::new((Addresses::default(), 0));
+    replay(journal, |bindings| {
+        for (binding, place) in bindings.iter().filter_map(|binding| Some((binding, went_into(config, binding)?))) {
+            let mut adopted = adopted.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = SpacedAddress::new(config.subnets[usize::from(place)].space, binding.address);
+            let is_free = adopted.0.contains(at) || table.get(at, now_s).is_none();
+            // One that is in no pool is left out.
+            if is_free && table.restore(binding, place, now_s).is_ok() {
+                adopted.0.insert(at);
+                adopted.1 += 1;
+            }
+        }
+    })?;
+    Ok(adopted.into_inner().unwrap_or_else(PoisonError::into_inner).1)
 }
 
 /// Replays on all CPUs, and says how far it is now and then.
@@ -226,6 +263,52 @@ mod tests {
                 assert_eq!(found.map(|lease| lease.address), Some(binding.address), "its client finds it");
             }
         }
+    }
+
+    #[test]
+    fn a_subnet_that_goes_into_a_vpn_takes_its_leases_along_and_none_from_the_vpns_own_clients() {
+        use crate::{
+            config::{AnyMachine, Durability},
+            journal::Journal,
+            lease::{BindingState, HwAddress, Lease},
+        };
+        let subnet = |vrf: &str| {
+            format!("[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10-192.0.2.19\"]\nvrf = \"{vrf}\"\n")
+        };
+        let config = |vrfs: &[&str]| {
+            let subnets: String = vrfs.iter().map(|vrf| subnet(vrf)).collect();
+            let text = format!("[[interface]]\nname = \"eth1\"\n{subnets}");
+            crate::config::parse("f", &text, &AnyMachine).unwrap().config
+        };
+        let red = config(&["red"]).subnets[0].space;
+        let dir = tempfile::tempdir().unwrap();
+        let wake = std::sync::Arc::new(crate::wake::Wake::new().unwrap());
+        let (journal, mut lanes) = Journal::start(dir.path(), Durability::Sync, vec![wake]).unwrap();
+        let now_s = 1_800_000_000;
+        let mut record = |space, last: u8, generation, client| {
+            let (address, state) = ([192, 0, 2, last].into(), BindingState::Bound);
+            let lease = Lease { space, address, state, generation, started_s: now_s, expires_s: now_s + 600 };
+            let hw = HwAddress { htype: 1, hlen: 6, chaddr: [client; 16] };
+            lanes[0].submit(&lease, &hw, b"").unwrap();
+        };
+        record(Space::GLOBAL, 10, 1, 1);
+        record(Space::GLOBAL, 10, 2, 2);
+        record(Space::GLOBAL, 11, 9, 3);
+        record(red, 11, 1, 4);
+        record(Space::GLOBAL, 99, 1, 5);
+        drop(lanes);
+        journal.stop().unwrap();
+        let recovery = Recovery::open(dir.path()).unwrap();
+        let held = |vrfs: &[&str]| {
+            let table = recover(&config(vrfs), &recovery, now_s).unwrap();
+            table
+                .iter(now_s)
+                .map(|lease| (lease.space, lease.address.octets()[3], lease.hw.chaddr[0]))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(held(&["red"]), [(red, 10, 2), (red, 11, 4)]);
+        assert_eq!(held(&["global", "red"]), [(Space::GLOBAL, 10, 2), (Space::GLOBAL, 11, 3), (red, 11, 4)]);
+        assert_eq!(held(&["red", "blue"]), [(red, 11, 4)], "nobody can tell which of the two they went into");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::{
     wire::{
         dhcp::{Header, MessageType},
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
-        options::Scratch,
+        options::{MAX_OPTION_DATA, Scratch},
         relay::{RelayAgentInfo, sub},
     },
 };
@@ -48,6 +48,9 @@ const ECHO: usize = 4 * 255;
 /// Scratch memory of a batch for options that come in parts (RFC 3396). A batch that needs more is an attack; what does not
 /// fit is refused.
 const SCRATCH: usize = 64 * 1024;
+
+/// And for what leases keep of option 82.
+const RECALLED: usize = BATCH * MAX_OPTION_DATA;
 
 /// A frame in its UMEM chunk.
 pub struct Frame<'a> {
@@ -144,6 +147,8 @@ pub struct Processor<R> {
     echoes: Vec<u8>,
     /// What requests of a batch have in parts, joined.
     scratch: Box<[u8]>,
+    /// What is recalled of the relay agents of a batch's clients.
+    recalled: Box<[u8]>,
     /// Answers queries about leases, where the configuration has them answered.
     answerer: Option<Answerer>,
 }
@@ -202,8 +207,7 @@ impl<R: Recorder> Processor<R> {
     ) -> Self {
         let (port_generation, port) = shared_port.get();
         let echoes = Vec::with_capacity(BATCH * ECHO);
-        let scratch = vec![0; SCRATCH].into_boxed_slice();
-        let (recent, answerer) = (None, None);
+        let [scratch, recalled] = [SCRATCH, RECALLED].map(|len| vec![0; len].into_boxed_slice());
         Self {
             config,
             leases,
@@ -212,10 +216,11 @@ impl<R: Recorder> Processor<R> {
             port_generation,
             shared_port,
             counters,
-            recent,
+            recent: None,
             echoes,
             scratch,
-            answerer,
+            recalled,
+            answerer: None,
         }
     }
 
@@ -295,8 +300,8 @@ impl<R: Recorder> Processor<R> {
         answers: &mut ArrayVec<Result<Answer, DropReason>, BATCH>,
     ) {
         // Lent to the requests, which live as long as this call.
-        let mut memory = std::mem::take(&mut self.scratch);
-        let mut scratch = Scratch::new(&mut memory);
+        let mut memory = [std::mem::take(&mut self.scratch), std::mem::take(&mut self.recalled)];
+        let mut scratch = memory.each_mut().map(|memory| Scratch::new(memory));
         let mut parsed: ArrayVec<Result<Read<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
             parsed.push(self.parse(now_s, frame, &mut scratch));
@@ -310,13 +315,18 @@ impl<R: Recorder> Processor<R> {
             }));
         }
         self.recorder.flush();
-        self.scratch = memory;
+        [self.scratch, self.recalled] = memory;
     }
 
-    fn parse<'f>(&self, now_s: u32, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Read<'f>, DropReason> {
+    fn parse<'f>(
+        &self,
+        now_s: u32,
+        frame: &'f Frame<'_>,
+        [scratch, recalled]: &mut [Scratch<'f>; 2],
+    ) -> Result<Read<'f>, DropReason> {
         let bytes = frame.buffer.get(..frame.len).ok_or(DropReason::Truncated)?;
         let datagram = Datagram::new_checked(bytes, Role::Server, self.config.verify_udp_checksum)?;
-        let request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
+        let mut request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
         self.counters.message(match request.message_type {
             MessageType::Discover => Message::Discover,
             MessageType::Request => Message::Request,
@@ -336,26 +346,28 @@ impl<R: Recorder> Processor<R> {
             return Ok(Read::Query(datagram, request));
         }
         let vlans = datagram.vlans(bytes);
-        let place = engine::locate(&request, &ingress(&self.port, vlans), now_s, &self.config, &self.leases)?;
-        let classes = self.classify(bytes, &datagram, vlans, &place);
+        let ingress = ingress(&self.port, vlans);
+        engine::recall(&mut request, &ingress, now_s, &self.config, &self.leases, recalled)?;
+        let place = engine::locate(&request, &ingress, now_s, &self.config, &self.leases)?;
+        let classes = self.classify(&request, vlans, &place);
         Ok(Read::Client(Parsed { datagram, request, place, vlans, classes }))
     }
 
     /// The classes of a message, where the configuration has any.
-    fn classify(&self, frame: &[u8], datagram: &Datagram, vlans: [Option<u16>; 2], place: &Place) -> Classified {
+    fn classify(&self, request: &Request<'_>, vlans: [Option<u16>; 2], place: &Place) -> Classified {
         if self.config.classes.compiled.is_empty() {
             return Classified::default();
         }
-        let message = datagram.payload(frame);
-        let header = Header::new_checked(message).or_else(|_| Header::without_options(message));
+        let header = Header::new_checked(request.message).or_else(|_| Header::without_options(request.message));
         let Ok(header) = header else { return Classified::default() };
         let reservation = place.reservation.and_then(|number| self.config.reservations.get(number));
         let packet = Packet {
             header,
             interface: &self.port.name,
-            destination: datagram.destination,
+            destination: request.destination,
             vlans,
             known: reservation.is_some(),
+            recalled: request.recalled,
         };
         let reserved = reservation.map_or(&ClassSet::EMPTY, |reservation| &reservation.classes);
         Classified::new(&packet, reserved, &self.config)

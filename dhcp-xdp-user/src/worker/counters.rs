@@ -65,7 +65,7 @@ named! {
         OtherServersBucket = "other_servers_bucket",
         /// A DHCPDISCOVER whose client has waited for less than the subnet's `min_secs`.
         TooEarly = "too_early",
-        /// No subnet of ours for this relay agent or interface.
+        /// No subnet of ours for this relay agent or interface, or its VPN; or a unicast from an address that several VPNs have.
         NoSubnet = "no_subnet",
         /// Neither the subnet nor the interface has an address to answer with.
         NoServerId = "no_server_id",

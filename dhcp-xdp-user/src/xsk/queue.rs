@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use xsk_rs::{
     Umem,
     config::{BindFlags, FrameSize, Interface, LibxdpFlags, QueueSize, SocketConfig, UmemConfig},
@@ -204,6 +205,9 @@ fn open_bound(
         let (tx, rx, rings) = unsafe { xsk_rs::Socket::new(socket_config, &umem, &device, queue) }
             .map_err(|e| fail("open an AF_XDP socket", source_of(&e)))?;
         let mut socket = Socket::new(umem.clone(), umem_id, rx, tx, frames, mode, Arc::clone(&shared), index);
+        // libxdp does not, and a program that the server runs is not to keep its sockets.
+        fcntl(socket.as_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+            .map_err(|e| fail("keep the socket from other programs", e.into()))?;
         if config.busy_poll {
             prefer_busy_poll(socket.as_fd()).map_err(|e| fail("set the busy-poll options", e))?;
         }

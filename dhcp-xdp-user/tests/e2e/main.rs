@@ -9,6 +9,7 @@ mod crash;
 mod disks;
 mod faults;
 mod frames;
+mod history;
 mod hostile;
 mod kea;
 mod lab;
@@ -18,6 +19,7 @@ mod lifecycle;
 mod load;
 mod net;
 mod probing;
+mod recall;
 mod relays;
 mod rings;
 mod site;
@@ -43,12 +45,14 @@ fn main() -> ExitCode {
         clients::tests(),
         faults::tests(),
         frames::tests(),
+        history::tests(),
         kea::tests(),
         hostile::tests(),
         lab::tests(),
         leasequery::tests(),
         lifecycle::tests(),
         probing::tests(),
+        recall::tests(),
         relays::tests(),
         rings::tests(),
         storm::tests(),
@@ -60,7 +64,8 @@ fn main() -> ExitCode {
     let first = Arguments { test_threads: threads, ..arguments.clone() };
     let first = libtest_mimic::run(&first, together.into_iter().flatten().collect());
     let alone = Arguments { test_threads: Some(1), ..arguments };
-    let second = libtest_mimic::run(&alone, load::tests().into_iter().chain(crash::tests()).collect());
+    let second =
+        libtest_mimic::run(&alone, [load::tests(), crash::tests(), history::alone()].into_iter().flatten().collect());
     if first.has_failed() || second.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

@@ -294,5 +294,12 @@ fn live(site: &Site, agent: &Agent) -> Result<()> {
     })?;
     clients[1].release().context("releasing in blue")?;
     wait_for("the release", Duration::from_secs(5), || Ok(expect(site, "released", "released").ok()))?;
-    stop(server, End::new(&site.inside, INSIDE)).map(drop)
+    stop(server, End::new(&site.inside, INSIDE))?;
+
+    // With another number, a VPN would be without its leases.
+    let renumbered = format!("{CONFIGURATION}[[vrf]]\nname = \"red\"\nnumber = 9\n");
+    let refused = serve(site, &renumbered).err().context("it started with another number")?;
+    let why = format!("{refused:#}");
+    ensure!(why.contains("the leases of VPN `red` have number") && why.contains("the configuration says 9"), "{why}");
+    serve(site, &renumbered.replace("red", "violet")).map(drop)
 }

@@ -37,6 +37,7 @@ pub(super) fn packet(payload: &[u8]) -> Packet<'_> {
         destination: Ipv4Addr::new(192, 0, 2, 1),
         vlans: [Some(100), None],
         known: false,
+        recalled: None,
     }
 }
 

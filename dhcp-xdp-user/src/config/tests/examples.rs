@@ -36,6 +36,18 @@ fn the_example_of_qinq_is_clean_and_tells_customers_apart() {
 }
 
 #[test]
+fn the_example_of_vpns_is_clean_and_tells_equal_addresses_apart() {
+    let config = example(include_str!("../../../../examples/vpn.toml"));
+    let at = |vrf: &str| crate::lease::SpacedAddress {
+        space: config.subnets.vrfs().named(vrf).unwrap(),
+        address: [10, 0, 0, 5].into(),
+    };
+    let of = |vrf: &str| (config.subnets.index_of(at(vrf)), config.reservations.of_address(at(vrf)));
+    assert_eq!((of("customer-red"), of("customer-blue")), ((Some(0), None), (Some(1), Some(0))));
+    assert_eq!((of("vpn-id:00:00:5e:00:00:00:07").0, of("global").0), (Some(2), None));
+}
+
+#[test]
 fn the_example_of_cable_is_clean_and_keeps_devices_apart() {
     let config = example(include_str!("../../../../examples/cable.toml"));
     assert_eq!((config.subnets.network(0), config.classes.settings.len()), (&[0, 1, 2][..], 3));

@@ -25,6 +25,7 @@ mod networks;
 mod ping;
 mod policies;
 mod pools;
+mod recall;
 mod replies;
 mod reservations;
 mod selection;

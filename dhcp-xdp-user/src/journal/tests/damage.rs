@@ -148,6 +148,35 @@ fn a_segment_cut_short_of_what_the_next_one_says_is_damage() {
     assert!(matches!(read(&dir), Err(JournalError::Damaged { offset: 64, .. })));
 }
 
+/// With a header of an older version, as if that program had written it.
+#[test]
+fn what_older_versions_wrote_is_read_and_goes_on_in_this_one() {
+    for version in 1..segment::VERSION {
+        let dir = TempDir::new().unwrap();
+        let old = [binding(1, 1, 7), binding(2, 1, 100), counted_without_agent(3)];
+        crashed_journal(&dir, &old);
+        let path = segments(&dir).pop().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[12] = version as u8;
+        let mut header: record::Bytes = *bytes.first_chunk().unwrap();
+        record::seal(&mut header, 0);
+        bytes[..RECORD].copy_from_slice(&header);
+        fs::write(&path, &bytes).unwrap();
+        assert_eq!(recover(&dir).unwrap().0, old);
+        let (journal, mut lane) = start(&dir, Durability::Sync);
+        submit(&mut lane, &counted(60, 7, 1));
+        drop(lane);
+        journal.stop().unwrap();
+        assert_eq!(newest(recover(&dir).unwrap().0), newest(old.into_iter().chain([counted(60, 7, 1)])));
+        Journal::compact(dir.path()).unwrap();
+        assert_eq!(read(&dir).unwrap().0.len(), 4);
+    }
+}
+
+fn counted_without_agent(number: u32) -> Binding {
+    Binding { agent_info: Default::default(), ..counted(number, 7, 2) }
+}
+
 #[test]
 fn a_newer_format_is_refused_by_its_number() {
     let dir = TempDir::new().unwrap();
@@ -180,7 +209,11 @@ fn any_binding() -> impl Strategy<Value = Binding> {
         },
     );
     let hw = (any::<u8>(), any::<u8>(), any::<[u8; 16]>());
-    (lease, hw, id).prop_map(|(lease, (htype, hlen, chaddr), id)| lease.of(&HwAddress { htype, hlen, chaddr }, &id))
+    let agent_info = prop_oneof![Just(vec![]), proptest::collection::vec(any::<u8>(), 1..=255)];
+    (lease, hw, id, agent_info).prop_map(|(lease, (htype, hlen, chaddr), id, agent_info)| Binding {
+        agent_info: agent_info.into_iter().collect(),
+        ..lease.of(&HwAddress { htype, hlen, chaddr }, &id)
+    })
 }
 
 /// Sealed as the journal would, whatever they hold.
@@ -204,7 +237,8 @@ fn segment_of(seed: u32, records: impl IntoIterator<Item = record::Bytes>) -> Ve
 
 /// A record of a kind that exists, or not, with anything in it.
 fn any_record() -> impl Strategy<Value = record::Bytes> {
-    let kind = proptest::sample::select(vec![0u8, 1, 2, 3, 4, 5, 6, 0x7f, 0x80, 0x80, 0x81, 0x82, 0xff]);
+    let kind =
+        proptest::sample::select(vec![0u8, 1, 2, 3, 4, 5, 6, 0x0a, 0x1b, 0x3d, 0x7f, 0x80, 0x80, 0x81, 0x82, 0xff]);
     let part = prop_oneof![0..7u8, any::<u8>()];
     (any::<[u8; 32]>(), any::<[u8; 32]>(), kind, part, any::<bool>()).prop_map(|(a, b, kind, part, is_small)| {
         let mut bytes = [0; RECORD];
@@ -259,7 +293,8 @@ proptest! {
         if is_sealed {
             record::seal(&mut bytes, seed);
         }
-        let is_known = matches!(bytes[4], 2..=5 | 0x80 | 0x81);
+        // A state, whether a relay agent said something, and up to three limits; or one of the two others.
+        let is_known = matches!(bytes[4] & 0b1100_0111, 2..=5) || matches!(bytes[4], 0x80 | 0x81);
         prop_assert!(record::decode(&bytes, seed).is_none() || is_known);
         prop_assert!(!is_sealed || !is_known || record::decode(&bytes, seed).is_some());
     }

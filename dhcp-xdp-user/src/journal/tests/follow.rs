@@ -1,6 +1,6 @@
 //! Followers: each change once, behind the writer, over rotations, restarts and compaction.
 
-use super::*;
+use super::{disk::Faults, *};
 use crate::journal::{FollowError, Follower, From, Position, Retain};
 
 const A_SECOND: Duration = Duration::from_secs(1);
@@ -167,4 +167,60 @@ fn a_position_of_another_journal_has_lagged() {
     let (journal, _lane) = start(&other, Durability::Sync);
     let lagged = journal.followers().follow(From::Position(position));
     assert!(matches!(lagged, Err(FollowError::Lagged)), "{lagged:?}");
+}
+
+#[test]
+fn where_nothing_waits_for_the_disk_a_follower_gets_what_is_written_and_a_kill_brings_nothing_twice() {
+    for durability in [Durability::Interval(Duration::from_secs(3600)), Durability::Off] {
+        let dir = TempDir::new().unwrap();
+        let (journal, mut lane) = start(&dir, durability);
+        let mut follower = journal.followers().follow(From::Now).unwrap();
+        let begun = follower.position();
+        commit(&mut lane, &some(0..3000));
+        assert_eq!(drain(&mut follower), some(0..3000));
+        let half = {
+            let mut again = journal.followers().follow(From::Position(begun)).unwrap();
+            again.next(A_SECOND).unwrap();
+            again.position()
+        };
+        let position = follower.position();
+        let read = some(0..3000).len() - {
+            let mut rest = journal.followers().follow(From::Position(half)).unwrap();
+            drain(&mut rest).len()
+        };
+        drop((follower, lane));
+        journal.stop().unwrap();
+        // As a kill leaves it: nothing vouches for any of it, and the next start records all once more.
+        let path = segments(&dir).pop().unwrap();
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() - RECORD]).unwrap();
+        for _ in 0..2 {
+            let (journal, lane) = start(&dir, durability);
+            let followers = journal.followers();
+            assert_eq!(drain(&mut followers.follow(From::Position(position)).unwrap()), []);
+            assert_eq!(drain(&mut followers.follow(From::Position(half)).unwrap()), some(read as u32..3000));
+            assert_eq!(drain(&mut followers.follow(From::Position(begun)).unwrap()), some(0..3000));
+            drop(lane);
+            journal.stop().unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_failing_disk_did_not_take_comes_once_when_it_has_taken_it() {
+    let dir = TempDir::new().unwrap();
+    let disk = FaultyDisk::new(&dir);
+    let faults = Faults(Arc::clone(&disk.faults.0));
+    let (journal, mut lanes) = start_on(disk, Durability::Sync, 1);
+    let mut follower = journal.followers().follow(From::Now).unwrap();
+    commit(&mut lanes[0], &some(0..10));
+    faults.set(Some(Fault::Sync));
+    for binding in some(10..20) {
+        submit(&mut lanes[0], &binding);
+    }
+    until("failing", || journal.status().failing.is_some());
+    assert_eq!(drain(&mut follower), some(0..10), "nothing that is not durable");
+    faults.set(None);
+    assert_eq!(follower.next(Duration::from_secs(10)).unwrap().bindings, some(10..20));
+    assert_eq!(drain(&mut follower), []);
 }

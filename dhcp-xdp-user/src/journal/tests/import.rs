@@ -127,3 +127,23 @@ fn an_import_needs_the_directory_for_itself() {
     assert!(matches!(Journal::start(dir.path(), Durability::Sync, vec![]), Err(JournalError::InUse { .. })));
     drop(import);
 }
+
+#[test]
+fn an_address_is_imported_once_for_each_address_space() {
+    let dir = TempDir::new().unwrap();
+    let spaced = |space| Binding { space: Space(space), ..of(7, BindingState::Bound, u32::MAX) };
+    let mut import = Import::begin(dir.path(), 1, false).unwrap();
+    import.add(&spaced(0)).unwrap();
+    import.add(&spaced(9)).unwrap();
+    assert_eq!(
+        import.add(&spaced(9)).unwrap_err().to_string(),
+        "address 10.0.0.7%9 comes a second time; every address once"
+    );
+    assert_eq!(import.finish().unwrap(), Imported { written: 2, known: 0 });
+    let mut again = Import::begin(dir.path(), 1, false).unwrap();
+    again.add(&spaced(9)).unwrap();
+    let other = Binding { hw: binding(8, 0, 0).hw, ..spaced(0) };
+    assert!(again.add(&other).unwrap_err().to_string().starts_with("address 10.0.0.7: the journal here has it bound"));
+    again.add(&Binding { space: Space(10), ..other }).unwrap();
+    assert_eq!(again.imported(), Imported { written: 1, known: 1 });
+}

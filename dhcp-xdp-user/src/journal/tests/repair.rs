@@ -121,6 +121,44 @@ fn one_wrong_byte_in_a_record_is_put_right() {
 }
 
 #[test]
+fn a_lease_outlives_what_its_relay_agent_said() {
+    let dir = TempDir::new().unwrap();
+    let said = |number, id_len| Binding { agent_info: [7; 60].into_iter().collect(), ..binding(number, 1, id_len) };
+    let (journal, mut lane) = start(&dir, Durability::Sync);
+    for binding in [said(1, 7), said(2, 7), said(3, 60)] {
+        let ticket = submit(&mut lane, &binding);
+        until("durable", || lane.durable() >= ticket);
+    }
+    drop(lane);
+    journal.stop().unwrap();
+    let path = segments(&dir).pop().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let without = |number, id_len| binding(number, 1, id_len);
+    let is_part = |at: &usize| record::is_continuation(whole[*at..].first_chunk().unwrap());
+    let mut parts = 0;
+    for at in (RECORD..whole.len()).step_by(RECORD).filter(is_part) {
+        let damaged = copy(&dir);
+        let mut bytes = whole.clone();
+        bytes[at + 20..at + 30].fill(0x55);
+        fs::write(damaged.path().join(path.file_name().unwrap()), bytes).unwrap();
+        assert!(recover(&damaged).is_err() && !look(&damaged).is_sound());
+        let number = u32::from_le_bytes(std::array::from_fn(|i| whole[at + 8 + i])) & 0xff;
+        // The third one's identifier was in what is lost.
+        let suspects = if number == 3 { vec![said(3, 60).at()] } else { vec![] };
+        assert_eq!(look(&damaged).suspects, suspects);
+        repair(&damaged);
+        let mut want: Vec<Binding> = [said(1, 7), said(2, 7), said(3, 60)].into();
+        match number {
+            3 => drop(want.pop()),
+            number => want[number as usize - 1] = without(number, 7),
+        }
+        assert_eq!(kept(&damaged), newest(want), "continuation at {at}");
+        parts += 1;
+    }
+    assert_eq!(parts, 1 + 1 + 3);
+}
+
+#[test]
 fn a_damaged_header_loses_nothing() {
     let dir = TempDir::new().unwrap();
     three_segments(&dir);
@@ -414,4 +452,21 @@ proptest! {
         prop_assert_eq!(found.len() as u64, inspection.addresses);
         prop_assert!(look(&dir).is_sound());
     }
+}
+
+#[test]
+fn a_repair_keeps_an_address_of_two_address_spaces_twice() {
+    let dir = TempDir::new().unwrap();
+    let spaced = |space, generation| Binding { space: Space(space), ..binding(7, generation, 60) };
+    let all = [binding(1, 1, 0), spaced(0, 4), spaced(9, 2), binding(2, 1, 0), spaced(9, 3)];
+    crashed_journal(&dir, &all);
+    let path = segments(&dir).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    // The first change, behind a marker.
+    bytes[3 * RECORD + 50..4 * RECORD].fill(0xee);
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(look(&dir).suspects, [all[0].at()]);
+    repair(&dir);
+    assert_eq!(kept(&dir), newest(all[1..].to_vec()));
+    assert_eq!(kept(&dir).len(), 3);
 }

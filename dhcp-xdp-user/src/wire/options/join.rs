@@ -17,6 +17,13 @@ impl<'s> Scratch<'s> {
         Self { rest: memory }
     }
 
+    /// A copy of these bytes; `None` when there is no room.
+    pub fn keep(&mut self, bytes: &[u8]) -> Option<&'s [u8]> {
+        let kept = self.take(bytes.len())?;
+        kept.copy_from_slice(bytes);
+        Some(kept)
+    }
+
     /// The next `len` bytes; `None` when there are fewer.
     fn take(&mut self, len: usize) -> Option<&'s mut [u8]> {
         let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(len)?;

@@ -7,8 +7,8 @@ use arrayvec::ArrayVec;
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
     config::{
-        Config, Durability, Gives, IdKind, LeaseQuery, LoadBalance, OptionBlob, OptionSet, PingCheck, Scope, Subnets,
-        Vrf, Vrfs,
+        Config, Durability, Gives, IdKind, LeaseQuery, LoadBalance, OptionBlob, OptionSet, PingCheck, Scope, Subnet,
+        Subnets, Vrf, Vrfs,
     },
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
@@ -85,7 +85,7 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
         msg = if part.is_empty() { msg } else { msg.option(code::CLIENT_ID, part) };
         msg = msg.option(code::CLIENT_ID, rest);
     }
-    match random.below(6) {
+    match random.below(7) {
         0 | 1 => {
             let len = random.below(250);
             msg = msg.option(code::RELAY_AGENT_INFO, &random.bytes(len));
@@ -95,6 +95,8 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
             code::RELAY_AGENT_INFO,
             b"\x02\x02r\x01\x05\x04\xc0\x00\x02\x00\x0b\x04\xc0\x00\x02\x07\x0a\x01\x80\x13\x00\x97\x01\xff\x98\x00",
         ),
+        // One that has the addresses of a subnet outside of all.
+        3 => msg = msg.option(code::RELAY_AGENT_INFO, b"\x97\x04\x00red\x98\x00"),
         _ => {}
     }
     match random.below(6) {
@@ -162,7 +164,8 @@ fn reservations_and_a_shared_network_allocate_nothing_either() {
         }
         config.reservations.end(|at| (lan(10)..=lan(150)).contains(&at.address), |_, _, _| unreachable!());
         let mut subnets = config.subnets.to_vec();
-        subnets.iter_mut().for_each(|subnet| subnet.network = Some("one".to_owned()));
+        let global = subnets.iter_mut().filter(|subnet| subnet.space == Space::GLOBAL);
+        global.for_each(|subnet| subnet.network = Some("one".to_owned()));
         config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().clone());
     });
     assert!(counts.notices[Notice::ReservedInUse as usize] > 5, "{counts:?}");
@@ -237,6 +240,8 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
             let long = OptionBlob { code: 224, data: vec![7; 600], always: false };
             subnet.options = OptionSet::new(subnet.options.iter().cloned().chain([long]));
         }
+        let red = Subnet { space: Space(1), ..subnets[1].clone() };
+        subnets.push(red);
         subnets
     })
     .with_vrfs(Vrfs::new(vec![Vrf { space: Space(1), name: "red".into(), id: b"\x00red".to_vec() }]));
@@ -266,7 +271,7 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
     let mut begun = 0;
     let mut random = Random(7);
     let mut chunks = vec![[0u8; CHUNK]; BATCH];
-    let mut longest = 0;
+    let mut longest = [0; 2];
     for round in 0..400 {
         let now_s = NOW_S + round * 20;
         let frames: Vec<Vec<u8>> = (0..BATCH).map(|_| any(&mut random, &leases, now_s)).collect();
@@ -295,13 +300,19 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
         for slot in 0..leases.slots() {
             keeper.set(slot, leases.binding_at(slot, now_s).unwrap().as_ref());
         }
-        longest = longest.max(leases.iter(now_s).map(|binding| binding.client_id.len()).max().unwrap_or(0));
+        for binding in leases.iter(now_s) {
+            let lens = [binding.client_id.len(), binding.agent_info.len()];
+            longest = std::array::from_fn(|at| longest[at].max(lens[at]));
+        }
     }
     // All of it was there.
     assert_eq!(begun, desk.map_or(0, |(desk, _)| desk.waiting()));
     assert!(begun > 100 || processor.config.ping_check.is_none(), "{begun} addresses were to be probed");
     let counts = counters.snapshot();
-    assert!(longest > 200 && longest <= ClientId::new().capacity(), "long identifiers were leased to: {longest}");
+    let is_long = |len: &usize| *len > 200 && *len <= ClientId::new().capacity();
+    assert!(longest.iter().all(is_long), "long identifiers, and option 82 with many, were leased to: {longest:?}");
+    let last_s = NOW_S + 400 * 20;
+    assert!(leases.iter(last_s).filter(|lease| lease.space == Space(1)).count() > 5, "leases in a VPN");
     drop(processor);
     journal.stop().unwrap();
     counts

@@ -95,6 +95,23 @@ fn what_changes_more_than_the_time_is_recorded() {
     assert_eq!(bed.leases.get(offered, bed.now_s).unwrap().hw.chaddr[5], 2);
 }
 
+#[test]
+fn an_unchanged_option_82_needs_no_record_and_a_changed_one_does() {
+    let mut bed = bed(500);
+    let from = |line: &[u8], msg: Msg| msg.option(code::RELAY_AGENT_INFO, line);
+    let address = bed.reply(&from(b"\x01\x01a", discover(1))).yiaddr();
+    bed.reply(&from(b"\x01\x01a", selecting(1, SERVER, address)));
+    let renewal = || request(1).unicast(address);
+    settle(&mut bed);
+    assert!(!bed.reply(&from(b"\x01\x01a", renewal())).parked);
+    assert!(!bed.reply(&renewal()).parked, "past the relay agent");
+    assert!(bed.reply(&from(b"\x01\x01b", renewal())).parked);
+    settle(&mut bed);
+    assert!(!bed.reply(&renewal()).parked);
+    assert!(!bed.reply(&from(b"\x01\x01b", renewal())).parked);
+    assert_eq!(bed.processor.recorder().agent_info, [b"\x01\x01a", b"\x01\x01b"]);
+}
+
 /// A table made of what is on the disk.
 fn restarted(bed: &Bed) -> LeaseTable {
     let pool = PoolRange { subnet: 0, first: lan(10), last: lan(19) };
