@@ -73,7 +73,7 @@ fn has_test(source: &str, name: &str) -> bool {
         let above = source[..at].rsplit_once('\n').map_or("", |(above, _)| above);
         let mut above =
             above.lines().rev().map(str::trim).take_while(|line| line.starts_with("#[") || line.starts_with("//"));
-        above.any(|line| line == "#[test]")
+        above.any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
     };
     let is_trial = |(at, _): (usize, &str)| {
         let before = source[..at].trim_end();
