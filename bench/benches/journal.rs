@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use dhcp_storm::measure::median;
 use dhcp_xdp::{
     clock::Clock,
     config::Durability,
@@ -63,11 +64,6 @@ fn measure(words: &Words, dir: &Path) -> Result<()> {
 
 fn claim(what: &str, figure: f64, limit: &str, holds: bool) {
     println!("claim: {what}: {figure:.2}, {limit}: {}", if holds { "holds" } else { "DOES NOT HOLD" });
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// What the disk alone takes: everything below is to be read against it.

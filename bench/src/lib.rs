@@ -19,7 +19,6 @@ pub mod arp;
 pub mod attack;
 pub mod book;
 pub mod capacity;
-pub mod capture;
 pub mod cli;
 pub mod clients;
 pub mod compare;

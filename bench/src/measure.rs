@@ -129,6 +129,12 @@ pub struct Prepared {
 /// A latency distribution, in nanoseconds.
 pub type Latency = Histogram<u64>;
 
+/// The value in the middle, of an even number the greater of two; no number of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// An empty distribution of latencies.
 pub fn new_latency() -> Latency {
     Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, 3).expect("the bounds are constants")

@@ -10,12 +10,11 @@ use std::{
     time::Duration,
 };
 
-use dhcp_xdp::xsk::Device;
+use dhcp_xdp::{capture::Capture, xsk::Device};
 use dhcp_xdp_ebpf::{Role, walk};
 use serde::Serialize;
 
 use crate::{
-    capture::Capture,
     cli::{ReplayArgs, values::Rate},
     host::{self, CpuTime, Host},
     measure::{Latency, new_latency},

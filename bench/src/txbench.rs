@@ -15,6 +15,7 @@ use crate::{
     host::{self, CpuTime, Host},
     identity::Identities,
     live::Live,
+    measure,
     output::{self, Output},
     port::{Port, SystemClock, Wire},
     report::SCHEMA,
@@ -158,11 +159,7 @@ pub fn txbench(args: &TxbenchArgs) -> Result<bool, Failure> {
         );
         rounds.push(round);
     }
-    let median = |of: fn(&Round) -> f64| {
-        let mut values: Vec<f64> = rounds.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
+    let median = |of: fn(&Round) -> f64| measure::median(rounds.iter().map(of).collect());
     let (bare_cpu_ns, own_cpu_ns) = (median(|round| round.bare_cpu_ns), median(|round| round.own_cpu_ns));
     let summary = Summary {
         interface: args.wire.interface.clone(),

@@ -12,12 +12,14 @@
 //!
 //! The modules are rooms with one idea each; the first lines of each say who may call it.
 
+pub mod capture;
 pub mod class;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod engine;
 pub mod events;
+pub mod explain;
 pub mod history;
 pub mod journal;
 pub mod lease;

@@ -8,6 +8,7 @@
 pub mod batch;
 pub mod config;
 pub mod control;
+pub mod expression;
 pub mod input;
 pub mod journal;
 pub mod message;
@@ -29,11 +30,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "walk", run: walk::run, seeds: walk::seeds },
     Target { name: "batch", run: batch::run, seeds: batch::seeds },
     Target { name: "options", run: options::run, seeds: options::seeds },
     Target { name: "config", run: config::run, seeds: config::seeds },
+    Target { name: "expression", run: expression::run, seeds: expression::seeds },
     Target { name: "journal", run: journal::run, seeds: journal::seeds },
     Target { name: "control", run: control::run, seeds: control::seeds },
 ];

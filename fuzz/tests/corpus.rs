@@ -93,6 +93,7 @@ fn tries(target: &str) -> usize {
     match target {
         "walk" | "options" => 50_000,
         "batch" | "config" | "control" => 1_000,
+        "expression" => 3_000,
         _ => 5_000,
     }
 }

@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use dhcp_storm::measure::median;
+
 use crate::{
     parts::{ClientKey, Dash, Flat, Index},
-    report::{Random, Report, cpu_time, median, ns, ns_each, resident},
+    report::{Random, Report, cpu_time, ns, ns_each, resident},
 };
 
 /// Operations of a round, over all threads.

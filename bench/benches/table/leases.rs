@@ -8,7 +8,9 @@ use std::{
 
 use dhcp_xdp::lease::{BindingState, Client, ClientKey, HwAddress, LeaseTable, OfferError, PoolRange};
 
-use crate::report::{Random, Report, cpu_time, median, ns, ns_each, resident};
+use dhcp_storm::measure::median;
+
+use crate::report::{Random, Report, cpu_time, ns, ns_each, resident};
 
 const NOW: u32 = 1_900_000_000;
 const TERM: u32 = 3600;

@@ -43,12 +43,6 @@ impl Report {
     }
 }
 
-/// The middle one.
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// Nanoseconds for each of `n`.
 pub fn ns_each(time: Duration, n: usize) -> f64 {
     time.as_nanos() as f64 / n.max(1) as f64

@@ -7,6 +7,7 @@ use super::{
     compile::{Compiled, Names, compile},
     fault::Fault,
     names::Type,
+    operands::{Operand, Shown, operands},
     packet::{Found, Packet, Wanted},
     parse::parse,
     program::{Machine, Program},
@@ -53,12 +54,25 @@ pub struct Class {
     name: String,
     condition: Option<Program>,
     spawn: Option<Program>,
+    /// Both as they are written, in one line.
+    texts: [Option<String>; 2],
+    operands: Vec<Operand>,
 }
 
 impl Class {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its condition, in one line.
+    pub fn condition(&self) -> Option<&str> {
+        self.texts[0].as_deref()
+    }
+
+    /// The expression that it is spawned by, in one line.
+    pub fn spawn(&self) -> Option<&str> {
+        self.texts[1].as_deref()
     }
 }
 
@@ -87,13 +101,18 @@ impl Classes {
         let mut wanted = Wanted::default();
         let mut parts = |class: usize, part: Part, text: Option<&str>, faults: &mut Vec<ClassFault>| {
             let expected = if part == Part::Spawn { Type::Bytes } else { Type::Condition };
-            let names = Names { option, class: &|name| find(name, &names, sources) };
-            let compiled = parse(text?).and_then(|node: Node| compile(&node, expected, &mut wanted, &names));
+            let names = Names { option, class: &|name| find(name, &names, sources), has_reply: false };
+            let compiled = parse(text?).and_then(|node: Node| {
+                let compiled = compile(&node, expected, &mut wanted, &names)?;
+                let of_condition =
+                    if part == Part::Condition { operands(&node, &mut wanted, &names) } else { Vec::new() };
+                Ok(Read { compiled, text: node.to_string(), operands: of_condition })
+            });
             compiled
                 .map_err(|found| faults.extend(found.into_iter().map(|fault| ClassFault { class, part, fault })))
                 .ok()
         };
-        let compiled: Vec<[Option<Compiled>; 2]> = sources
+        let compiled: Vec<[Option<Read>; 2]> = sources
             .iter()
             .enumerate()
             .map(|(class, source)| {
@@ -108,10 +127,16 @@ impl Classes {
         }
         let is_late = |class: &ClassId| order.is_late.contains(*class);
         let (late, early): (Vec<_>, Vec<_>) = order.order.iter().copied().partition(is_late);
-        let classes = sources.iter().zip(compiled).map(|(source, [condition, spawn])| Class {
-            name: source.name.to_owned(),
-            condition: condition.map(|compiled| compiled.program),
-            spawn: spawn.map(|compiled| compiled.program),
+        let classes = sources.iter().zip(compiled).map(|(source, parts)| {
+            let texts = [0, 1].map(|part| parts[part].as_ref().map(|read: &Read| read.text.clone()));
+            let [condition, spawn] = parts;
+            Class {
+                name: source.name.to_owned(),
+                operands: condition.as_ref().map_or_else(Vec::new, |read| read.operands.clone()),
+                condition: condition.map(|read| read.compiled.program),
+                spawn: spawn.map(|read| read.compiled.program),
+                texts,
+            }
         });
         Ok(Self { classes: classes.collect(), early: early.into(), late: late.into(), wanted })
     }
@@ -170,6 +195,13 @@ impl Classes {
         }
     }
 
+    /// What the condition of a class looks at in a packet, with its values.
+    pub fn looked_at(&self, class: ClassId, packet: &Packet<'_>, members: &ClassSet) -> Vec<(String, Shown)> {
+        let Some(class) = self.get(class) else { return Vec::new() };
+        let found = Found::new(packet, &self.wanted);
+        class.operands.iter().map(|operand| operand.show(packet, &found, members)).collect()
+    }
+
     /// Calls `each` with the value of a packet in a class that is spawned.
     pub fn with_value<T>(
         &self,
@@ -182,6 +214,13 @@ impl Classes {
         let found = Found::new(packet, &self.wanted);
         Some(each(Machine::default().bytes(spawn, packet, &found, members)))
     }
+}
+
+/// A part of a class that was read.
+struct Read {
+    compiled: Compiled,
+    text: String,
+    operands: Vec<Operand>,
 }
 
 /// The classes by name.
@@ -222,7 +261,7 @@ fn find(name: &str, names: &HashMap<&str, ClassId>, sources: &[ClassSource<'_>])
 
 /// Finds an order in which each class comes after those that it depends on.
 struct Order<'a> {
-    compiled: &'a [[Option<Compiled>; 2]],
+    compiled: &'a [[Option<Read>; 2]],
     sources: &'a [ClassSource<'a>],
     done: ClassSet,
     /// Classes on the way from the first one to the present one.
@@ -233,7 +272,7 @@ struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    fn of(compiled: &'a [[Option<Compiled>; 2]], sources: &'a [ClassSource<'a>], faults: &mut Vec<ClassFault>) -> Self {
+    fn of(compiled: &'a [[Option<Read>; 2]], sources: &'a [ClassSource<'a>], faults: &mut Vec<ClassFault>) -> Self {
         let (path, order) = (Vec::new(), Vec::new());
         let mut this = Self { compiled, sources, done: ClassSet::EMPTY, path, order, is_late: ClassSet::EMPTY };
         for class in 0..compiled.len().min(MAX_CLASSES) {
@@ -252,7 +291,7 @@ impl<'a> Order<'a> {
         let source = &self.sources[usize::from(class)];
         let mut is_late = source.condition.is_none() && source.spawn.is_none();
         for (part, compiled) in [Part::Condition, Part::Spawn].into_iter().zip(compiled) {
-            let Some(compiled) = compiled else { continue };
+            let Some(Read { compiled, .. }) = compiled else { continue };
             is_late |= compiled.needs_known;
             for (member, span) in &compiled.members {
                 if let Some(from) = self.path.iter().position(|on_path| on_path == member) {

@@ -1,13 +1,13 @@
 //! From the tree of an expression to its program: names are looked up, types checked, bounds kept.
 
-use std::{net::Ipv4Addr, ops::Range};
+use std::ops::Range;
 
 use super::{
-    ast::{Comparison, Item, Key, Kind, Node},
+    ast::{Key, Kind, Node},
     fault::Fault,
-    names::{ATTRIBUTES, FIELDS, FUNCTIONS, NUMBERS, RELAY_SUB_OPTIONS, ROOTS, Type},
+    names::{ATTRIBUTES, FIELDS, FUNCTIONS, NUMBERS, RELAY_SUB_OPTIONS, ROOTS, Type, YOUR_ADDRESS},
     packet::{MAX_CODES, Wanted},
-    program::{Field, Instruction, MAX_INSTRUCTIONS, MAX_STACK, Order, Program, Stretch},
+    program::{Field, Instruction, MAX_INSTRUCTIONS, MAX_STACK, Program, Stretch},
     set::ClassId,
 };
 use crate::{config::nearest, wire::options::code};
@@ -28,6 +28,8 @@ pub(super) struct Names<'a> {
     pub option: &'a dyn Fn(&str) -> Result<u8, String>,
     /// Finds a class by its name.
     pub class: &'a dyn Fn(&str) -> Result<ClassId, String>,
+    /// There is a reply, whose address may be named.
+    pub has_reply: bool,
 }
 
 /// Compiles an expression that must be of type `wanted_type`.
@@ -40,19 +42,37 @@ pub(super) fn compile(
     wanted: &mut Wanted,
     names: &Names<'_>,
 ) -> Result<Compiled, Vec<Fault>> {
+    compile_with(node, wanted, names, |compiler| compiler.expect(node, wanted_type)).map(|(compiled, _)| compiled)
+}
+
+/// Compiles an expression of whatever type, which is told.
+///
+/// # Errors
+/// As [`compile`].
+pub(super) fn compile_any(node: &Node, wanted: &mut Wanted, names: &Names<'_>) -> Result<(Compiled, Type), Vec<Fault>> {
+    let (compiled, found) = compile_with(node, wanted, names, |compiler| compiler.value(node))?;
+    found.map(|found| (compiled, found)).ok_or_else(Vec::new)
+}
+
+fn compile_with<T>(
+    node: &Node,
+    wanted: &mut Wanted,
+    names: &Names<'_>,
+    compile: impl FnOnce(&mut Compiler<'_>) -> T,
+) -> Result<(Compiled, T), Vec<Fault>> {
     let mut compiler =
         Compiler { compiled: Compiled::default(), wanted, names, faults: Vec::new(), depth: 0, deepest: 0 };
-    compiler.expect(node, wanted_type);
+    let result = compile(&mut compiler);
     let length = compiler.compiled.program.instructions.len();
     if compiler.faults.is_empty() && (compiler.deepest > MAX_STACK || length > MAX_INSTRUCTIONS) {
         compiler.fault::<()>(&node.span, "too large an expression; expected parts of it as classes, used by member(…)");
     }
     compiler.faults.sort_by_key(|fault| fault.span.start);
-    if compiler.faults.is_empty() { Ok(compiler.compiled) } else { Err(compiler.faults) }
+    if compiler.faults.is_empty() { Ok((compiler.compiled, result)) } else { Err(compiler.faults) }
 }
 
-struct Compiler<'a> {
-    compiled: Compiled,
+pub(super) struct Compiler<'a> {
+    pub(super) compiled: Compiled,
     wanted: &'a mut Wanted,
     names: &'a Names<'a>,
     faults: Vec<Fault>,
@@ -62,16 +82,16 @@ struct Compiler<'a> {
 }
 
 /// A type, or nothing when the reason was complained of.
-type Found = Option<Type>;
+pub(super) type Found = Option<Type>;
 
 impl Compiler<'_> {
-    fn fault<T>(&mut self, span: &Range<usize>, message: impl Into<String>) -> Option<T> {
+    pub(super) fn fault<T>(&mut self, span: &Range<usize>, message: impl Into<String>) -> Option<T> {
         self.faults.push(Fault::new(span.clone(), message));
         None
     }
 
     /// Adds an instruction that takes `takes` values and leaves one.
-    fn emit(&mut self, instruction: Instruction, takes: usize) {
+    pub(super) fn emit(&mut self, instruction: Instruction, takes: usize) {
         self.depth = self.depth.saturating_sub(takes) + 1;
         self.deepest = self.deepest.max(self.depth);
         self.compiled.program.instructions.push(instruction);
@@ -98,7 +118,7 @@ impl Compiler<'_> {
         self.fault(&node.span, format!("`{node}` is {}; {advice}", found.name()))
     }
 
-    fn value(&mut self, node: &Node) -> Found {
+    pub(super) fn value(&mut self, node: &Node) -> Found {
         match &node.kind {
             Kind::Text(bytes) | Kind::Hex(bytes) => {
                 let literal = self.literal(&node.span, bytes)?;
@@ -156,7 +176,7 @@ impl Compiler<'_> {
         all
     }
 
-    fn literal(&mut self, span: &Range<usize>, bytes: &[u8]) -> Option<Stretch> {
+    pub(super) fn literal(&mut self, span: &Range<usize>, bytes: &[u8]) -> Option<Stretch> {
         let literals = &mut self.compiled.program.literals;
         // An expression's text has a bound far below this.
         let (Ok(start), Ok(len)) = (u16::try_from(literals.len()), u16::try_from(bytes.len())) else {
@@ -191,6 +211,13 @@ impl Compiler<'_> {
                 self.emit(Instruction::Bool(name == "true"), 0);
                 Some(Type::Condition)
             }
+            (YOUR_ADDRESS, None) if self.names.has_reply => {
+                self.emit(Instruction::YourAddress, 0);
+                Some(Type::Address)
+            }
+            (YOUR_ADDRESS, None) => {
+                self.fault(&node.span, "only a computed option can have `your_address`: there is no reply yet")
+            }
             ("option", None) => self.fault(&node.span, "found `option`; expected which one, as option[60]"),
             ("vendor" | "vendor-class", None) => {
                 let message = format!("found `{name}`; expected whose, by enterprise number, as {name}[4491]");
@@ -215,7 +242,7 @@ impl Compiler<'_> {
             self.emit(Instruction::Field(*field), 0);
             return Some(*found);
         }
-        let known = FIELDS.iter().map(|(name, ..)| *name);
+        let known = FIELDS.iter().map(|(name, ..)| *name).chain(self.names.has_reply.then_some(YOUR_ADDRESS));
         let functions = FUNCTIONS.iter().map(|(name, _)| *name);
         let all: Vec<&str> =
             known.chain(ROOTS.iter().copied()).chain(NUMBERS.iter().map(|n| n.0)).chain(functions).collect();
@@ -359,6 +386,11 @@ impl Compiler<'_> {
                 self.emit(Instruction::Concat(arguments.len() as u8), good);
                 (good == arguments.len()).then_some(Type::Bytes)
             }
+            ("dotted", [value]) => self.converted(value, Type::Address, Instruction::AddressText(b'.')),
+            ("dashed", [value]) => self.converted(value, Type::Address, Instruction::AddressText(b'-')),
+            ("hex", [value]) => self.converted(value, Type::Bytes, Instruction::HexText),
+            ("decimal", [value]) => self.converted(value, Type::Number, Instruction::DecimalText),
+            ("has_u16", [value, numbers @ ..]) if !numbers.is_empty() => self.has_u16(value, numbers),
             ("length", [value]) => self.unary(value, Instruction::Length, Type::Number),
             ("lower", [value]) => self.unary(value, Instruction::Lower, Type::Bytes),
             ("upper", [value]) => self.unary(value, Instruction::Upper, Type::Bytes),
@@ -370,6 +402,33 @@ impl Compiler<'_> {
                 self.fault(&node.span, message)
             }
         }
+    }
+
+    /// A value as text.
+    fn converted(&mut self, value: &Node, from: Type, instruction: Instruction) -> Found {
+        self.expect(value, from)?;
+        self.emit(instruction, 1);
+        Some(Type::Bytes)
+    }
+
+    fn has_u16(&mut self, value: &Node, numbers: &[Node]) -> Found {
+        let is_bytes = self.expect(value, Type::Bytes);
+        let start = self.compiled.program.ranges.len() as u16;
+        let mut good = 0;
+        for node in numbers {
+            match node.kind {
+                Kind::Number(number) if let Ok(number) = u16::try_from(number) => {
+                    self.compiled.program.ranges.push((number.into(), number.into()));
+                    good += 1;
+                }
+                _ => {
+                    self.fault::<()>(&node.span, format!("found `{node}`; expected a number from 0 to 65535"));
+                }
+            }
+        }
+        is_bytes?;
+        self.emit(Instruction::HasU16(Stretch { start, len: good }), 1);
+        (usize::from(good) == numbers.len()).then_some(Type::Condition)
     }
 
     fn unary(&mut self, value: &Node, instruction: Instruction, gives: Type) -> Found {
@@ -419,165 +478,5 @@ impl Compiler<'_> {
         let ((), start, len) = (whole?, start_at?, length?);
         self.emit(Instruction::Substring { start, len }, 1);
         Some(Type::Bytes)
-    }
-
-    fn compare(&mut self, node: &Node, comparison: Comparison, left: &Node, right: &Node) -> Found {
-        let (of_left, of_right) = (self.value(left), self.value(right));
-        let (of_left, of_right) = (of_left?, of_right?);
-        if of_left != of_right {
-            return self.mismatch(node, (left, of_left), (right, of_right));
-        }
-        let is_order = !matches!(comparison, Comparison::Equal | Comparison::NotEqual);
-        match of_left {
-            Type::Condition => {
-                return self.fault(
-                    &node.span,
-                    format!("`{left}` is a condition by itself: write it as `{left}` or `not {left}`"),
-                );
-            }
-            Type::Bytes if is_order => {
-                let message = format!("bytes are equal or not; expected == or !=, or numbers, as `{left}.number`");
-                return self.fault(&node.span, message);
-            }
-            Type::Bytes => self.emit(Instruction::BytesEqual, 2),
-            Type::Number | Type::Address => self.emit(
-                Instruction::Compare(match comparison {
-                    Comparison::Equal | Comparison::NotEqual => Order::Equal,
-                    Comparison::Less => Order::Less,
-                    Comparison::LessEqual => Order::LessEqual,
-                    Comparison::Greater => Order::Greater,
-                    Comparison::GreaterEqual => Order::GreaterEqual,
-                }),
-                2,
-            ),
-        }
-        if comparison == Comparison::NotEqual {
-            self.emit(Instruction::Not, 1);
-        }
-        Some(Type::Condition)
-    }
-
-    fn mismatch(&mut self, node: &Node, left: (&Node, Type), right: (&Node, Type)) -> Found {
-        let advice = match (left, right) {
-            ((bytes, Type::Bytes), (_, Type::Number)) | ((_, Type::Number), (bytes, Type::Bytes)) => {
-                if matches!(bytes.kind, Kind::Text(_) | Kind::Hex(_)) {
-                    "; a number is written without quotes and without 0x, as 42".to_owned()
-                } else {
-                    format!("; expected `{bytes}.number`")
-                }
-            }
-            ((bytes, Type::Bytes), (_, Type::Address)) | ((_, Type::Address), (bytes, Type::Bytes)) => {
-                if matches!(bytes.kind, Kind::Text(_) | Kind::Hex(_)) {
-                    "; an address is written without quotes, as 192.0.2.1".to_owned()
-                } else {
-                    format!("; expected `{bytes}.address`")
-                }
-            }
-            _ => String::new(),
-        };
-        let message = format!(
-            "`{}` is {}, and `{}` is {}: they cannot be compared{advice}",
-            left.0,
-            left.1.name(),
-            right.0,
-            right.1.name()
-        );
-        self.fault(&node.span, message)
-    }
-
-    fn is_in(&mut self, value: &Node, negated: bool, items: &[Item]) -> Found {
-        let found = self.value(value)?;
-        match found {
-            Type::Condition => {
-                return self.fault(
-                    &value.span,
-                    format!("`{value}` is a condition; only bytes, numbers and addresses can be in something"),
-                );
-            }
-            Type::Bytes => {
-                let start = self.compiled.program.texts.len() as u16;
-                let good = items.iter().filter(|item| self.text_item(value, item).is_some()).count();
-                self.emit(Instruction::InTexts(Stretch { start, len: good as u16 }), 1);
-            }
-            Type::Number | Type::Address => {
-                let start = self.compiled.program.ranges.len() as u16;
-                let good = items.iter().filter(|item| self.range_item(value, found, item).is_some()).count();
-                self.emit(Instruction::InRanges(Stretch { start, len: good as u16 }), 1);
-            }
-        }
-        if negated {
-            self.emit(Instruction::Not, 1);
-        }
-        Some(Type::Condition)
-    }
-
-    fn text_item(&mut self, value: &Node, item: &Item) -> Option<()> {
-        let (span, what) = match item {
-            Item::One(Node { kind: Kind::Text(bytes) | Kind::Hex(bytes), span }) => {
-                let text = self.literal(span, bytes)?;
-                self.compiled.program.texts.push(text);
-                return Some(());
-            }
-            Item::One(node) => (node.span.clone(), node.to_string()),
-            Item::Range(first, last) => (first.span.start..last.span.end, format!("{first}-{last}")),
-            Item::Prefix(address, len, span) => {
-                let message = format!(
-                    "`{value}` is bytes and {address}/{len} a prefix; expected `{value}.address in {address}/{len}`"
-                );
-                return self.fault(&span.clone(), message);
-            }
-        };
-        self.fault(
-            &span,
-            format!("`{value}` is bytes; found {what}, expected texts or bytes, as (\"a\", 0x0b), or `{value}.number`"),
-        )
-    }
-
-    fn range_item(&mut self, value: &Node, of_value: Type, item: &Item) -> Option<()> {
-        let (range, found, span) = match item {
-            Item::One(node) => {
-                let (number, found) = self.number(node)?;
-                ((number, number), found, node.span.clone())
-            }
-            Item::Range(first, last) => {
-                let ((from, found), (to, of_last)) = (self.number(first)?, self.number(last)?);
-                let span = first.span.start..last.span.end;
-                if found != of_last || from > to {
-                    return self
-                        .fault(&span, format!("found {first}-{last}; expected the lower end first, as 100-199"));
-                }
-                ((from, to), found, span)
-            }
-            Item::Prefix(address, len, span) => (self.prefix(*address, *len, span)?, Type::Address, span.clone()),
-        };
-        if found != of_value {
-            let message = format!("`{value}` is {}, and this is {}", of_value.name(), found.name());
-            return self.fault(&span, message);
-        }
-        self.compiled.program.ranges.push(range);
-        Some(())
-    }
-
-    fn number(&mut self, node: &Node) -> Option<(u64, Type)> {
-        match &node.kind {
-            Kind::Number(number) if let Ok(number) = u64::try_from(*number) => Some((number, Type::Number)),
-            Kind::Address(address) => Some((u32::from(*address).into(), Type::Address)),
-            Kind::Name(name, None) if let Some((_, number)) = NUMBERS.iter().find(|(known, _)| known == name) => {
-                Some((*number, Type::Number))
-            }
-            _ => self.fault(&node.span, format!("found `{node}`; expected a number, an address or a prefix")),
-        }
-    }
-
-    fn prefix(&mut self, address: Ipv4Addr, len: i64, span: &Range<usize>) -> Option<(u64, u64)> {
-        let Some(prefix) = u8::try_from(len).ok().and_then(|len| ipnet::Ipv4Net::new(address, len).ok()) else {
-            return self
-                .fault(span, format!("found {address}/{len}; expected a prefix of at most 32 bits, as 10.0.0.0/8"));
-        };
-        if prefix.addr() != prefix.network() {
-            return self
-                .fault(span, format!("found {prefix}, which has host bits set; the prefix is {}", prefix.trunc()));
-        }
-        Some((u32::from(prefix.network()).into(), u32::from(prefix.broadcast()).into()))
     }
 }

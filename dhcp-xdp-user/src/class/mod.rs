@@ -10,10 +10,13 @@
 
 mod ast;
 mod classes;
+mod compare;
 mod compile;
+mod expression;
 mod fault;
 mod lex;
 mod names;
+mod operands;
 mod packet;
 mod parse;
 mod program;
@@ -22,7 +25,10 @@ mod set;
 mod tests;
 
 pub use classes::{Class, ClassFault, ClassSource, Classes, Part};
+pub use expression::{Expression, Scope, Shape};
 pub use fault::Fault;
+pub(crate) use names::relay_sub_option;
+pub use operands::Shown;
 pub use packet::Packet;
 pub use parse::MAX_TEXT;
 pub use program::SCRATCH;

@@ -75,9 +75,22 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
     ("starts_with", "starts_with(value, beginning)"),
     ("ends_with", "ends_with(value, end)"),
     ("contains", "contains(value, part)"),
+    ("dotted", "dotted(address)"),
+    ("dashed", "dashed(address)"),
+    ("hex", "hex(value)"),
+    ("decimal", "decimal(number)"),
+    ("has_u16", "has_u16(value, number, …)"),
     ("member", "member(\"class\")"),
 ];
+
+/// The address of the reply, for expressions about one.
+pub(super) const YOUR_ADDRESS: &str = "your_address";
 
 /// Names that begin a value and are no field: they take a key, or a name behind a dot.
 pub(super) const ROOTS: &[&str] =
     &["option", "relay", "vendor", "vendor-class", "flags", "vlan", "message_type", "true", "false"];
+
+/// The name of a sub-option of option 82.
+pub(crate) fn relay_sub_option(code: u8) -> Option<&'static str> {
+    RELAY_SUB_OPTIONS.iter().find(|(_, known)| *known == code).map(|(name, _)| *name)
+}

@@ -26,11 +26,26 @@ pub struct Packet<'a> {
     pub recalled: Option<&'a [u8]>,
 }
 
+impl<'a> Packet<'a> {
+    /// Of a message; `None`: it is none.
+    pub fn new(
+        message: &'a [u8],
+        interface: &'a str,
+        destination: Ipv4Addr,
+        vlans: [Option<u16>; 2],
+        known: bool,
+        recalled: Option<&'a [u8]>,
+    ) -> Option<Self> {
+        let header = Header::new_checked(message).or_else(|_| Header::without_options(message)).ok()?;
+        Some(Self { header, interface, destination, vlans, known, recalled })
+    }
+}
+
 /// Most option codes that all expressions of a configuration together may name.
 pub(super) const MAX_CODES: usize = 64;
 
 /// The option codes that expressions name: what is not named is not kept of a packet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     /// Index of a code among those that are kept; `NONE` for others.
     index: [u8; 256],
@@ -89,6 +104,9 @@ impl<'a> Found<'a> {
         let missing = Instance { data: None, code: 0, is_repeated: false };
         let mut options: ArrayVec<Instance<'a>, MAX_CODES> =
             std::iter::repeat_n(missing, usize::from(wanted.codes)).collect();
+        if options.is_empty() {
+            return Self { options };
+        }
         for option in Options::new(packet.header).map_while(Result::ok) {
             if let Some(found) = options.get_mut(usize::from(wanted.index[usize::from(option.code)])) {
                 match found.data {

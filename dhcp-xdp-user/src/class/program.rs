@@ -91,6 +91,16 @@ pub(super) enum Instruction {
     Concat(u8),
     Lower,
     Upper,
+    /// An address in text, with this between its numbers.
+    AddressText(u8),
+    /// Bytes in hexadecimal digits.
+    HexText,
+    /// A number in decimal digits.
+    DecimalText,
+    /// The address of the reply.
+    YourAddress,
+    /// One of the numbers of 16 bits that bytes are is in one of these ranges.
+    HasU16(Stretch),
     StartsWith,
     EndsWith,
     Contains,
@@ -121,7 +131,7 @@ pub(super) struct Program {
 
 /// A value of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Value<'v> {
+pub(super) enum Value<'v> {
     Bool(bool),
     /// Addresses too. `None`: there is no such number.
     Number(Option<u64>),
@@ -129,7 +139,7 @@ enum Value<'v> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bytes<'v> {
+pub(super) enum Bytes<'v> {
     Slice(&'v [u8]),
     Scratch(Stretch),
 }
@@ -139,9 +149,15 @@ enum Bytes<'v> {
 pub(super) struct Machine<'v> {
     stack: ArrayVec<Value<'v>, MAX_STACK>,
     scratch: ArrayVec<u8, SCRATCH>,
+    your_address: Option<Ipv4Addr>,
 }
 
 impl<'v> Machine<'v> {
+    /// One for expressions about a reply with this address.
+    pub fn of_reply(your_address: Option<Ipv4Addr>) -> Self {
+        Self { your_address, ..Self::default() }
+    }
+
     /// The value of a condition.
     pub fn condition(&mut self, program: &'v Program, packet: &Packet<'v>, found: &Found<'v>, is: &ClassSet) -> bool {
         self.run(program, packet, found, is);
@@ -153,6 +169,18 @@ impl<'v> Machine<'v> {
         self.run(program, packet, found, is);
         let bytes = self.pop_bytes();
         self.slice(bytes)
+    }
+
+    /// The value of any expression.
+    pub fn value(
+        &mut self,
+        program: &'v Program,
+        packet: &Packet<'v>,
+        found: &Found<'v>,
+        is: &ClassSet,
+    ) -> Option<Value<'v>> {
+        self.run(program, packet, found, is);
+        self.stack.pop()
     }
 
     fn run(&mut self, program: &'v Program, packet: &Packet<'v>, found: &Found<'v>, is: &ClassSet) {
@@ -239,6 +267,20 @@ impl<'v> Machine<'v> {
             }),
             Instruction::Substring { start, len } => self.narrow(|data| Some(substring(data, start, len))),
             Instruction::Concat(count) => self.concat(count),
+            Instruction::AddressText(separator) => self.address_text(separator),
+            Instruction::HexText => self.hex_text(),
+            Instruction::DecimalText => match self.number() {
+                Some(number) => self.decimal_text(number),
+                None => Value::Bytes(None),
+            },
+            Instruction::YourAddress => Value::Number(self.your_address.map(|address| u32::from(address).into())),
+            Instruction::HasU16(ranges) => {
+                let ranges = ranges.of(&program.ranges);
+                let bytes = self.pop_bytes();
+                let mut numbers =
+                    self.slice(bytes).chunks_exact(2).map(|pair| u64::from(pair[0]) << 8 | u64::from(pair[1]));
+                Value::Bool(numbers.any(|number| ranges.iter().any(|(first, last)| (*first..=*last).contains(&number))))
+            }
             Instruction::Lower => self.mapped(|byte| byte.to_ascii_lowercase()),
             Instruction::Upper => self.mapped(|byte| byte.to_ascii_uppercase()),
             Instruction::Field(_)
@@ -275,7 +317,7 @@ impl<'v> Machine<'v> {
     }
 
     /// The bytes themselves; missing ones are empty.
-    fn slice(&self, bytes: Option<Bytes<'v>>) -> &[u8] {
+    pub fn slice(&self, bytes: Option<Bytes<'v>>) -> &[u8] {
         match bytes {
             Some(Bytes::Slice(slice)) => slice,
             Some(Bytes::Scratch(stretch)) => stretch.of(&self.scratch),
@@ -344,6 +386,55 @@ impl<'v> Machine<'v> {
             }),
             None => Some(()),
         }
+    }
+
+    /// An address in text; missing where there is none.
+    fn address_text(&mut self, separator: u8) -> Value<'v> {
+        let Some(address) = self.number().and_then(|number| u32::try_from(number).ok()) else {
+            return Value::Bytes(None);
+        };
+        let start = self.scratch.len();
+        for (at, byte) in address.to_be_bytes().into_iter().enumerate() {
+            if at > 0 && self.scratch.try_push(separator).is_err() || self.push_decimal(byte.into()).is_none() {
+                return Value::Bytes(None);
+            }
+        }
+        Value::Bytes(Some(self.scratched(start)))
+    }
+
+    fn decimal_text(&mut self, number: u64) -> Value<'v> {
+        let start = self.scratch.len();
+        Value::Bytes(self.push_decimal(number).map(|()| self.scratched(start)))
+    }
+
+    fn push_decimal(&mut self, number: u64) -> Option<()> {
+        // 2^64 has 20 digits.
+        let mut digits = ArrayVec::<u8, 20>::new();
+        let mut rest = number;
+        loop {
+            digits.push(b'0' + (rest % 10) as u8);
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        digits.iter().rev().try_for_each(|digit| self.scratch.try_push(*digit).ok())
+    }
+
+    fn hex_text(&mut self) -> Value<'v> {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let Some(bytes) = self.pop_bytes() else { return Value::Bytes(None) };
+        let start = self.scratch.len();
+        let len = self.slice(Some(bytes)).len();
+        for at in 0..len {
+            let byte = self.slice(Some(bytes))[at];
+            for digit in [byte >> 4, byte & 15] {
+                if self.scratch.try_push(DIGITS[usize::from(digit)]).is_err() {
+                    return Value::Bytes(None);
+                }
+            }
+        }
+        Value::Bytes(Some(self.scratched(start)))
     }
 
     fn mapped(&mut self, map: impl Fn(u8) -> u8) -> Value<'v> {

@@ -1,4 +1,4 @@
-//! `dhcp-xdp check FILE`
+//! `dhcp-xdp check FILE [--explain CAPTURE]`
 
 use std::path::PathBuf;
 
@@ -6,13 +6,14 @@ use clap::Args;
 use dhcp_xdp::config::{self, Checked, Config, Rejected, Subnet, ThisMachine};
 
 use super::{
+    explanation::Explanation,
     failure::{Done, Failure},
     output::Output,
 };
 
 /// Check a configuration file: every error and warning with its line, and what would be right
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dhcp-xdp check /etc/dhcp-xdp.toml\n  dhcp-xdp check --schema")]
+#[command(after_help = EXAMPLE)]
 pub(super) struct Check {
     /// The file
     #[arg(required_unless_present = "schema")]
@@ -20,7 +21,18 @@ pub(super) struct Check {
     /// Print the JSON schema of configuration files, for an editor
     #[arg(long, conflicts_with = "file")]
     schema: bool,
+    #[command(flatten)]
+    explanation: Explanation,
 }
+
+const EXAMPLE: &str =
+    "Exit codes: 0 the file is good, and each message of the capture is explained, answered or not; 1 the file has
+errors, or the capture cannot be read; 2 wrong usage.
+
+Example:
+  dhcp-xdp check /etc/dhcp-xdp.toml
+  dhcp-xdp check /etc/dhcp-xdp.toml --explain monday.pcap --interface eth1
+  dhcp-xdp check --schema";
 
 impl Check {
     pub fn run(self) -> Done {
@@ -30,6 +42,9 @@ impl Check {
             return out.flush();
         };
         let config = tell(config::load(&file, &ThisMachine))?;
+        if self.explanation.is_wanted() {
+            return self.explanation.run(&file, config, &mut out);
+        }
         out.line(format!("{}: good: {}", file.display(), summary(&config)))?;
         for subnet in &config.subnets {
             out.line(format!("  {}", described(subnet)))?;

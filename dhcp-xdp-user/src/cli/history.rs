@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, path::PathBuf};
 
 use clap::Args;
 use dhcp_xdp::{
-    control::{parse_bytes, rfc3339},
+    control::{parse_bytes, parse_text_or_hex, rfc3339},
     events::HISTORY_DIR,
     history::{Found, Hold, Query, Search},
 };
@@ -22,10 +22,11 @@ use super::{
 Example:
   dhcp-xdp history --address 192.0.2.10 --at 2026-01-31T12:00:00Z
   dhcp-xdp history --address 192.0.2.10 --from 2026-01-01 --to 2026-01-31 --json
-  dhcp-xdp history --hw-address 02:00:00:00:00:01")]
+  dhcp-xdp history --hw-address 02:00:00:00:00:01
+  dhcp-xdp history --circuit-id olt1/0/7 --from 2026-01-01")]
 pub(super) struct History {
     /// Who had this address
-    #[arg(long, value_name = "IP", required_unless_present_any = ["hw_address", "client_id"])]
+    #[arg(long, value_name = "IP", required_unless_present_any = ["hw_address", "client_id", "circuit_id", "remote_id"])]
     address: Option<Ipv4Addr>,
     /// At this time
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with_all = ["from", "to"])]
@@ -42,6 +43,12 @@ pub(super) struct History {
     /// Only this client identifier, in hexadecimal; alone, all files are read whole
     #[arg(long, value_name = "HEX", value_parser = bytes)]
     client_id: Option<Bytes>,
+    /// Only this circuit, which the relay agent named (option 82): a text, or bytes as 0x0004; alone, all files are read whole
+    #[arg(long, value_name = "ID", value_parser = identifier)]
+    circuit_id: Option<Bytes>,
+    /// Only this remote end, which the relay agent named (option 82): a text, or bytes as 0x0004; alone, all files are read whole
+    #[arg(long, value_name = "ID", value_parser = identifier)]
+    remote_id: Option<Bytes>,
     /// Only in this VPN; global is outside of all
     #[arg(long, value_name = "NAME")]
     vrf: Option<String>,
@@ -62,6 +69,10 @@ struct Bytes(Vec<u8>);
 
 fn bytes(text: &str) -> Result<Bytes, String> {
     parse_bytes(text).map(Bytes)
+}
+
+fn identifier(text: &str) -> Result<Bytes, String> {
+    parse_text_or_hex(text).map(Bytes)
 }
 
 /// A time with a zone, or in the local one, or as seconds.
@@ -97,11 +108,14 @@ impl History {
             return Err(Failure::Told { usage: true });
         }
         let dir = self.directory.clone().unwrap_or_else(|| self.state_dir.join(HISTORY_DIR));
+        let of = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| bytes.0.clone());
         let query = Query {
             address: self.address,
             span_s,
-            hw_address: self.hw_address.as_ref().map(|it| it.0.clone()),
-            client_id: self.client_id.as_ref().map(|it| it.0.clone()),
+            hw_address: of(&self.hw_address),
+            client_id: of(&self.client_id),
+            circuit_id: of(&self.circuit_id),
+            remote_id: of(&self.remote_id),
             vrf: self.vrf.clone(),
         };
         let found = Search::open(&dir).and_then(|search| search.find(&query)).map_err(Failure::of)?;
@@ -109,7 +123,7 @@ impl History {
         if self.json {
             out.json(&found.holds)?;
         } else if !found.holds.is_empty() {
-            out.line(row(["ADDRESS", "FROM", "TO", "ENDED BY", "HW ADDRESS", "CLIENT ID"]))?;
+            out.line(row(["ADDRESS", "FROM", "TO", "ENDED BY", "HW ADDRESS", "CIRCUIT ID", "CLIENT ID"]))?;
             for hold in &found.holds {
                 out.line(line(hold))?;
             }
@@ -163,13 +177,16 @@ fn line(hold: &Hold) -> String {
         &to,
         &or_none(&hold.ended_by),
         &or_none(&hold.lease.hw_address),
+        &or_none(&hold.lease.circuit_id),
         &or_none(&hold.lease.client_id),
     ])
 }
 
 /// A line of the table, without spaces at its end.
-fn row([address, from, to, by, hw_address, client_id]: [&str; 6]) -> String {
-    format!("{address:<15}  {from:<20}  {to:<20}  {by:<8}  {hw_address:<17}  {client_id}").trim_end().to_owned()
+fn row([address, from, to, by, hw_address, circuit_id, client_id]: [&str; 7]) -> String {
+    format!("{address:<15}  {from:<20}  {to:<20}  {by:<8}  {hw_address:<17}  {circuit_id:<16}  {client_id}")
+        .trim_end()
+        .to_owned()
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ const LONGEST: u64 = 16 * 1024;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   dhcp-xdp leases import leases.csv --state-dir /var/lib/dhcp-xdp
-  dhcp-xdp leases import leases.json --dry-run")]
+  dhcp-xdp leases import leases.json --dry-run
+  dhcp-xdp leases import leases.csv --state-dir /var/lib/dhcp-xdp --create")]
 pub(super) struct Import {
     /// The file; - is stdin
     file: PathBuf,
@@ -53,6 +54,9 @@ pub(super) struct Import {
     /// Leave wrong lines out and import the others
     #[arg(long)]
     skip_wrong: bool,
+    /// Make the state directory if it is not there
+    #[arg(long)]
+    create: bool,
     /// Take the file's lease where the journal has another that has not ended
     #[arg(long)]
     replace: bool,
@@ -85,12 +89,7 @@ impl Import {
     fn import(&self, dir: &Path) -> Result<Outcome, Failure> {
         let format = self.format()?;
         let (file, size) = self.open()?;
-        // As `serve` makes it.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(dir)
-            .map_err(|error| Failure::Failed(format!("state directory {}: cannot make it: {error}", dir.display())))?;
+        self.prepare(dir)?;
         let import = journal::Import::begin(dir, now_s(), self.replace).map_err(|error| match error {
             JournalError::InUse { path } => Failure::Failed(format!(
                 "{path}: a server holds it, and would not see the leases: stop that server first"
@@ -122,6 +121,17 @@ impl Import {
             outcome.done = true;
         }
         Ok(outcome)
+    }
+
+    /// Leases that went into a directory which nobody serves from would be missed late: one is made only when that is asked for.
+    fn prepare(&self, dir: &Path) -> Result<(), Failure> {
+        let fail = |what: String| Failure::Failed(format!("state directory {}: {what}", dir.display()));
+        if !self.create && !dir.exists() {
+            return Err(fail("is not there: say where it is with --state-dir, or --create to have it made".into()));
+        }
+        // As `serve` makes it.
+        let made = DirBuilder::new().recursive(true).mode(0o750).create(dir);
+        made.map_err(|error| fail(format!("cannot make it: {error}")))
     }
 
     fn format(&self) -> Result<Format, Failure> {
@@ -323,7 +333,15 @@ mod tests {
 
     fn importing(file: &Path, format: Format) -> Import {
         let file = file.to_owned();
-        Import { file, format: Some(format), dry_run: false, skip_wrong: false, replace: false, json: false }
+        Import {
+            file,
+            format: Some(format),
+            dry_run: false,
+            skip_wrong: false,
+            create: false,
+            replace: false,
+            json: false,
+        }
     }
 
     fn import(file: &Path, dir: &TempDir) -> Result<Outcome, Failure> {
@@ -465,5 +483,20 @@ mod tests {
         tolerant.dry_run = false;
         assert!(tolerant.import(dir.path()).unwrap().done);
         assert_eq!(read(&dir).len(), 1);
+    }
+
+    #[test]
+    fn a_state_directory_that_is_not_there_is_made_only_when_asked_for() {
+        let base = TempDir::new().unwrap();
+        let (file, dir) = (base.path().join("leases.csv"), base.path().join("typo"));
+        std::fs::write(&file, format!("{}\n", NAMES[..6].join(","))).unwrap();
+        let Failure::Failed(error) = importing(&file, Format::Csv).import(&dir).unwrap_err() else { panic!() };
+        assert!(
+            error.ends_with("typo: is not there: say where it is with --state-dir, or --create to have it made"),
+            "{error}"
+        );
+        assert!(!dir.exists());
+        Import { create: true, ..importing(&file, Format::Csv) }.import(&dir).unwrap();
+        assert!(dir.is_dir());
     }
 }

@@ -3,6 +3,7 @@
 mod check;
 mod doctor;
 mod explain;
+mod explanation;
 mod export;
 mod failure;
 mod history;
@@ -172,6 +173,10 @@ mod tests {
             "dhcp-xdp leases list --state busy",
             "dhcp-xdp load",
             "dhcp-xdp check",
+            "dhcp-xdp check f.toml --json",
+            "dhcp-xdp check f.toml --interface eth1",
+            "dhcp-xdp check --explain f.pcap",
+            "dhcp-xdp check --schema --explain f.pcap",
             "dhcp-xdp history",
             "dhcp-xdp history --address 192.0.2",
             "dhcp-xdp history --address 192.0.2.1 --at yesterday",

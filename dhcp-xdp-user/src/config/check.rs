@@ -226,6 +226,7 @@ pub(super) fn check(
         ping_check: None,
         events: super::events::settings(&mut checker, form.history.as_ref(), form.hook.as_ref()),
         overlays,
+        definitions: levels.into_definitions(),
     };
     let config = Config { ping_check: super::ping::settings(&mut checker, form, &config), ..config };
     let total = config.address_count();

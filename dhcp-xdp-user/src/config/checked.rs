@@ -1,11 +1,11 @@
 //! The checked form of the configuration: every value is in range and every reference resolves.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::Ipv4Net;
 
-use super::{Access, ClassTable, Reservations, Subnets, index::both_tags};
-use crate::{class::Classes, journal::CompactionPolicy, lease::Space, wire::options::Codes};
+use super::{Access, ClassTable, Definitions, Reservations, Subnets, index::both_tags};
+use crate::{class::Expression, journal::CompactionPolicy, lease::Space, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
@@ -16,8 +16,8 @@ pub struct Config {
     pub subnets: Subnets,
     /// What is kept for single clients.
     pub reservations: Reservations,
-    /// The expression whose value is a client's flexible identifier: one class, spawned by it.
-    pub flex_id: Option<Classes>,
+    /// The expression whose value is a client's flexible identifier.
+    pub flex_id: Option<Expression>,
     /// Classes of clients.
     pub classes: ClassTable,
     /// Directory of the journal and the control socket.
@@ -44,6 +44,8 @@ pub struct Config {
     pub events: crate::events::Settings,
     /// Settings that are laid over those of a subnet or pool when a request calls for them; see [`Overlay`].
     pub overlays: Vec<Overlay>,
+    /// Options that the file defines: for who names them.
+    pub definitions: Definitions,
 }
 
 /// The share of the clients that this server answers (RFC 3074).
@@ -94,6 +96,15 @@ impl Config {
     /// Number of addresses of all pools, and of the reserved ones outside of them.
     pub fn address_count(&self) -> u64 {
         self.subnets.iter().map(Subnet::address_count).sum::<u64>() + self.reservations.outside_pools()
+    }
+
+    /// Whether any option is computed.
+    pub fn computes_options(&self) -> bool {
+        let of_subnet = |subnet: &'_ Subnet| {
+            let pools = subnet.pool_options.iter().map(|pool| &pool.options);
+            std::iter::once(&subnet.options).chain(pools).any(OptionSet::is_computed)
+        };
+        self.subnets.iter().any(of_subnet) || self.overlays.iter().any(|overlay| overlay.options.is_computed())
     }
 }
 
@@ -237,10 +248,10 @@ impl Subnet {
         after.checked_sub(1).map(|at| &self.guarded_pools[at]).filter(|pool| pool.range.contains(address))
     }
 
-    /// The boot file of a client of this architecture.
-    pub fn boot_file_of(&self, architecture: Option<u16>) -> &[u8] {
+    /// The boot file of a client of these architectures: that of the first that has one.
+    pub fn boot_file_of(&self, mut architectures: impl Iterator<Item = u16>) -> &[u8] {
         let of = |wanted: u16| self.boot_files.iter().find(|(architecture, _)| *architecture == wanted);
-        architecture.and_then(of).map_or(&self.boot_file, |(_, file)| file)
+        architectures.find_map(of).map_or(&self.boot_file, |(_, file)| file)
     }
 }
 
@@ -384,8 +395,26 @@ pub struct OptionSet {
     blobs: Vec<OptionBlob>,
 }
 
+/// Where an option of a configuration is set; the later ones over the earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// It follows from the subnet's prefix.
+    Prefix,
+    /// `[defaults.options]`
+    Global,
+    /// A network.
+    Network,
+    /// A subnet.
+    #[default]
+    Subnet,
+    /// A pool.
+    Pool,
+    /// A class or a reservation.
+    Overlay,
+}
+
 /// One option's encoded value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OptionBlob {
     /// Option code, 1 to 254.
     pub code: u8,
@@ -393,6 +422,10 @@ pub struct OptionBlob {
     pub data: Vec<u8>,
     /// Send it even to a client that did not ask for it.
     pub always: bool,
+    /// Where it is set.
+    pub level: Level,
+    /// What its data is computed by for each reply, in place of `data`.
+    pub computed: Option<Arc<Expression>>,
 }
 
 impl OptionSet {
@@ -411,6 +444,10 @@ impl OptionSet {
     /// The option with this code.
     pub fn get(&self, code: u8) -> Option<&OptionBlob> {
         self.blobs.binary_search_by_key(&code, |b| b.code).ok().map(|at| &self.blobs[at])
+    }
+
+    fn is_computed(&self) -> bool {
+        self.blobs.iter().any(|blob| blob.computed.is_some())
     }
 
     /// All options, in the order of their codes.

@@ -13,7 +13,7 @@ use super::{
     subnets,
 };
 use crate::{
-    class::{ClassFault, ClassId, ClassSet, ClassSource, Classes, Part},
+    class::{ClassFault, ClassId, ClassSet, ClassSource, Classes, Expression, Part, Scope, Shape},
     lease::MAX_LIMITS,
 };
 
@@ -69,7 +69,7 @@ impl Access {
 }
 
 /// All classes and what they lay over replies, in the order of the file.
-pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> (ClassTable, Vec<Overlay>) {
+pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels<'_>) -> (ClassTable, Vec<Overlay>) {
     let text = |text: &'_ Option<Text>| text.as_ref().map(|text| text.get_ref().as_str().to_owned());
     let owned: Vec<[Option<String>; 3]> = (form.classes.iter())
         .map(|class| class.get_ref())
@@ -104,13 +104,14 @@ pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm, levels: &Level
 }
 
 /// The expression whose value is a client's flexible identifier.
-pub(super) fn flex_id(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels) -> Option<Classes> {
+pub(super) fn flex_id(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels<'_>) -> Option<Expression> {
     let text = form.flex_id.as_ref()?;
-    let source = ClassSource { name: "flex_id", condition: None, spawn: Some(text.get_ref()) };
-    match Classes::compile(&[source], &|name| levels.option_named(name)) {
+    let class = |_: &str| Err("a flexible identifier cannot depend on classes, which come after it".to_owned());
+    let scope = Scope { option: &|name| levels.option_named(name), class: &class, has_reply: false };
+    match Expression::compile(text.get_ref(), Shape::Bytes, &scope) {
         Ok(compiled) => Some(compiled),
         Err(faults) => {
-            for ClassFault { fault, .. } in faults {
+            for fault in faults {
                 checker.error_within(text, fault.span, fault.message);
             }
             None
@@ -161,7 +162,7 @@ fn settings(checker: &mut Checker<'_>, given: &ClassForm) -> ClassSettings {
     }
 }
 
-fn overlay(checker: &mut Checker<'_>, given: &ClassForm, levels: &Levels) -> Overlay {
+fn overlay(checker: &mut Checker<'_>, given: &ClassForm, levels: &Levels<'_>) -> Overlay {
     let mut name = |text: &Option<Text>, most| text.as_ref().map(|text| boot::name(checker, Some(text), most));
     let server_name = name(&given.server_name, boot::MAX_SERVER_NAME);
     let boot_file = name(&given.boot_file, boot::MAX_BOOT_FILE);
@@ -186,7 +187,20 @@ fn known(form: &FileForm) -> impl Iterator<Item = &str> {
     form.classes.iter().map(|class| class.get_ref().name.as_ref().map_or("", |name| name.get_ref().as_str()))
 }
 
+/// A class by its name.
+///
+/// # Errors
+/// There is none of this name.
+pub(super) fn class_named(form: &FileForm, name: &str) -> Result<ClassId, String> {
+    let at = known(form).position(|known| known == name);
+    at.and_then(|at| ClassId::try_from(at).ok()).ok_or_else(|| no_class(form, name))
+}
+
 fn unknown(checker: &mut Checker<'_>, form: &FileForm, name: &str, at: Range<usize>) {
+    checker.error(at, no_class(form, name));
+}
+
+fn no_class(form: &FileForm, name: &str) -> String {
     let advice = match nearest(name, known(form), '-') {
         Some(near) => format!("did you mean `{near}`?"),
         None if form.classes.is_empty() => "there is none".to_owned(),
@@ -195,7 +209,7 @@ fn unknown(checker: &mut Checker<'_>, form: &FileForm, name: &str, at: Range<usi
             format!("there are {}", some.join(", "))
         }
     };
-    checker.error(at, format!("no [[class]] has the name `{name}`; {advice}"));
+    format!("no [[class]] has the name `{name}`; {advice}")
 }
 
 /// Who a subnet or pool serves.

@@ -1,20 +1,27 @@
 //! Options at their levels: global, network, subnet, pool, each over the one before. All merging is done here, once, so that a reply
 //! takes one set; what depends on the request (classes, reservations) is laid over it then ([`super::Overlay`]).
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr, ops::Range, sync::Arc};
 
 use ipnet::Ipv4Net;
-use toml::Spanned;
+use toml::{Spanned, Table, Value};
 
 use super::{
-    AddressRange, OptionBlob, OptionSet, PoolOptions,
+    AddressRange, Level, OptionBlob, OptionSet, PoolOptions,
     check::Checker,
+    classes::class_named,
     file::{DefinitionForm, FileForm, NetworkForm, Options, SubnetForm, Text},
     options::Definitions,
     ranges,
     subnets::{host_range, keep_out},
 };
-use crate::wire::{options::code, registry::Kind};
+use crate::{
+    class::{Expression, Scope},
+    wire::{options::code, registry::Kind},
+};
+
+/// The key of an option's expression.
+const COMPUTED: &str = "computed";
 
 /// Bytes of options above which a reply may not fit the 576 bytes that every client takes (RFC 2131 2: 312 bytes of
 /// options, less what the server itself sets).
@@ -24,24 +31,31 @@ const ROOMY_OPTIONS: usize = 250;
 type Compiled = BTreeMap<u8, OptionBlob>;
 
 /// What all subnets have in common: definitions and the global options.
-pub(super) struct Levels {
+pub(super) struct Levels<'f> {
+    form: &'f FileForm,
     definitions: Definitions,
     global: Compiled,
 }
 
-impl Levels {
-    pub fn new(checker: &mut Checker<'_>, form: &FileForm) -> Self {
+impl<'f> Levels<'f> {
+    pub fn new(checker: &mut Checker<'_>, form: &'f FileForm) -> Self {
         let mut definitions = Definitions::default();
         for spanned in &form.option_definitions {
             define(checker, spanned, &mut definitions);
         }
-        let global = compile(checker, &form.defaults.options, &definitions);
-        Self { definitions, global }
+        let mut levels = Self { form, definitions, global: Compiled::new() };
+        levels.global = levels.compile(checker, &form.defaults.options, Level::Global);
+        levels
     }
 
     /// The options that a class or a reservation gives.
     pub fn overlay(&self, checker: &mut Checker<'_>, given: &Options) -> OptionSet {
-        OptionSet::new(compile(checker, given, &self.definitions).into_values())
+        OptionSet::new(self.compile(checker, given, Level::Overlay).into_values())
+    }
+
+    /// The definitions, once all is read.
+    pub fn into_definitions(self) -> Definitions {
+        self.definitions
     }
 
     /// The code of an option by its name, that of the registry or of a definition.
@@ -63,7 +77,13 @@ impl Levels {
         prefix: Ipv4Net,
         pools: &[AddressRange],
     ) -> (OptionSet, Vec<PoolOptions>) {
-        let derived = |code, address: Ipv4Addr, always| OptionBlob { code, data: address.octets().to_vec(), always };
+        let derived = |code, address: Ipv4Addr, always| OptionBlob {
+            code,
+            data: address.octets().to_vec(),
+            always,
+            level: Level::Prefix,
+            ..OptionBlob::default()
+        };
         let mut all = Compiled::from([(code::SUBNET_MASK, derived(code::SUBNET_MASK, prefix.netmask(), true))]);
         if prefix.prefix_len() < 31 {
             let broadcast = derived(code::BROADCAST_ADDRESS, prefix.broadcast(), false);
@@ -73,20 +93,20 @@ impl Levels {
         if given.ipv6_only.or(of_network).or(form.defaults.ipv6_only) == Some(true) {
             // RFC 8925 3.1: V6ONLY_WAIT as configured; "otherwise, the server MUST set it to zero".
             let code = code::IPV6_ONLY_PREFERRED;
-            all.insert(code, OptionBlob { code, data: vec![0; 4], always: false });
+            all.insert(code, OptionBlob { code, data: vec![0; 4], ..OptionBlob::default() });
         }
         all.extend(self.global.clone());
         let none = Options::new();
         let of_network = network.map_or(&none, |network| &network.options);
-        all.extend(compile(checker, of_network, &self.definitions));
-        all.extend(compile(checker, &given.options, &self.definitions));
+        all.extend(self.compile(checker, of_network, Level::Network));
+        all.extend(self.compile(checker, &given.options, Level::Subnet));
         let tables = [&given.options, of_network, &form.defaults.options];
         self.check(checker, &tables, given, prefix, pools, &all);
         let mut own = Vec::new();
         for pool in given.pool.iter().map(Spanned::get_ref).filter(|pool| !pool.options.is_empty()) {
             let Some(range) = pool.range.as_ref().and_then(|text| ranges::parse(text.get_ref()).ok()) else { continue };
             let mut options = all.clone();
-            options.extend(compile(checker, &pool.options, &self.definitions));
+            options.extend(self.compile(checker, &pool.options, Level::Pool));
             self.check(checker, &[&pool.options], given, prefix, pools, &options);
             own.push(PoolOptions { range, options: OptionSet::new(options.into_values()) });
         }
@@ -127,6 +147,67 @@ impl Levels {
             }
         }
     }
+
+    /// Encodes an `options` table, by code.
+    fn compile(&self, checker: &mut Checker<'_>, given: &Options, level: Level) -> Compiled {
+        let mut compiled = Compiled::new();
+        for (key, value) in given {
+            let code = match self.definitions.code_of(key.get_ref()) {
+                Ok(code) => code,
+                Err(why) => {
+                    checker.error(key.span(), why);
+                    continue;
+                }
+            };
+            let blob = match value.get_ref() {
+                Value::Table(table) if table.contains_key(COMPUTED) => {
+                    self.computed(checker, code, table, value.span())
+                }
+                plain => self.definitions.encode(code, plain).map_err(|why| checker.error(value.span(), why)).ok(),
+            };
+            if let Some(blob) = blob
+                && compiled.insert(code, OptionBlob { level, ..blob }).is_some()
+            {
+                let name = self.definitions.name_of(code);
+                checker.error(key.span(), format!("{name} is set twice in this table"));
+            }
+        }
+        compiled
+    }
+
+    /// `{ computed = "…" }`: an expression over each request and its reply.
+    fn computed(&self, checker: &mut Checker<'_>, code: u8, table: &Table, span: Range<usize>) -> Option<OptionBlob> {
+        let always = self.definitions.always(table).map_err(|why| checker.error(span.clone(), why)).ok()?;
+        let Some(text) = table[COMPUTED].as_str() else {
+            checker.error(span, format!("found {}; expected an expression in quotes", table[COMPUTED]));
+            return None;
+        };
+        let shape = match self.definitions.shape_of(code) {
+            Ok(shape) => shape,
+            Err(why) => {
+                checker.error(span, why);
+                return None;
+            }
+        };
+        let scope = Scope {
+            option: &|name| self.option_named(name),
+            class: &|name| class_named(self.form, name),
+            has_reply: true,
+        };
+        match Expression::compile(text, shape, &scope) {
+            Ok(expression) => {
+                Some(OptionBlob { code, always, computed: Some(Arc::new(expression)), ..OptionBlob::default() })
+            }
+            Err(faults) => {
+                let at = checker.source.value_of(&span, COMPUTED).unwrap_or(span);
+                let text = Spanned::new(at, text.to_owned());
+                for fault in faults {
+                    checker.error_within(&text, fault.span, fault.message);
+                }
+                None
+            }
+        }
+    }
 }
 
 /// Reads an `[[option_definition]]`.
@@ -150,27 +231,4 @@ fn define(checker: &mut Checker<'_>, spanned: &Spanned<DefinitionForm>, definiti
     if let Err(why) = definitions.add(space, number, name.get_ref(), kind) {
         checker.error(name.span(), why);
     }
-}
-
-/// Encodes an `options` table, by code.
-fn compile(checker: &mut Checker<'_>, given: &Options, definitions: &Definitions) -> Compiled {
-    let mut compiled = Compiled::new();
-    for (key, value) in given {
-        let code = match definitions.code_of(key.get_ref()) {
-            Ok(code) => code,
-            Err(why) => {
-                checker.error(key.span(), why);
-                continue;
-            }
-        };
-        match definitions.encode(code, value.get_ref()) {
-            Ok(blob) => {
-                if compiled.insert(code, blob).is_some() {
-                    checker.error(key.span(), format!("{} is set twice in this table", definitions.name_of(code)));
-                }
-            }
-            Err(why) => checker.error(value.span(), why),
-        }
-    }
-    compiled
 }

@@ -34,16 +34,15 @@ mod vrfs;
 
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
-    AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, LoadBalance, OptionBlob, OptionSet,
-    Overlay, PingCheck, PoolOptions, Subnet, VlanRange, Vlans, XdpMode,
+    AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, Level, LoadBalance, OptionBlob,
+    OptionSet, Overlay, PingCheck, PoolOptions, Subnet, VlanRange, Vlans, XdpMode,
 };
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};
 pub use index::{Anywhere, Subnets};
 pub use json_schema::json_schema;
 pub use machine::{AnyMachine, InterfaceState, Link, Machine, ThisMachine};
-#[cfg(test)]
-pub(crate) use options::Definitions;
+pub use options::Definitions;
 pub(crate) use options::nearest;
 pub use quick::QuickFlags;
 pub use reservations::{Collision, Gives, IdKind, Identified, Reservation, Reservations, Scope};

@@ -11,9 +11,12 @@ use super::{
     OptionBlob,
     values::{self, wrong},
 };
-use crate::wire::{
-    options::MAX_OPTION_DATA,
-    registry::{self, KIND_NAMES, Kind, Setter},
+use crate::{
+    class::Shape,
+    wire::{
+        options::MAX_OPTION_DATA,
+        registry::{self, KIND_NAMES, Kind, Setter},
+    },
 };
 
 /// Most data of an option: more would leave no room in a frame for anything else. Above 255 bytes it is split (RFC 3396).
@@ -29,7 +32,7 @@ struct Defined {
 
 /// The definitions of the file: options, and sub-options of vendors' spaces.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Definitions {
+pub struct Definitions {
     options: Vec<Defined>,
     spaces: HashMap<String, Vec<Defined>>,
 }
@@ -112,9 +115,41 @@ impl Definitions {
         Err(format!("no option is known by the name `{name}`; {advice}"))
     }
 
-    fn kind_of(&self, code: u8) -> Option<&Kind> {
+    /// What the data of an option is, as far as that is known.
+    pub fn kind_of(&self, code: u8) -> Option<&Kind> {
         let defined = || self.options.iter().find(|option| option.code == code).map(|option| &option.kind);
         registry::by_code(code).map(|option| &option.kind).or_else(defined)
+    }
+
+    /// Whether a table with an option's expression has it sent unasked.
+    ///
+    /// # Errors
+    /// It has other keys.
+    pub(super) fn always(&self, table: &Table) -> Result<bool, String> {
+        only(table, &["computed", "always"])?;
+        table
+            .get("always")
+            .map_or(Ok(false), |always| always.as_bool().ok_or_else(|| wrong(always, "true or false", "always")))
+    }
+
+    /// What the value of an option's expression is, by the option's type.
+    ///
+    /// # Errors
+    /// It cannot be computed.
+    pub(super) fn shape_of(&self, code: u8) -> Result<Shape, String> {
+        match self.kind_of(code) {
+            None | Some(Kind::Text | Kind::Hex) => Ok(Shape::Bytes),
+            Some(Kind::Ip | Kind::Ips) => Ok(Shape::Address),
+            Some(Kind::U8) => Ok(Shape::Number(1)),
+            Some(Kind::U16) => Ok(Shape::Number(2)),
+            Some(Kind::U32) => Ok(Shape::Number(4)),
+            Some(Kind::Bool) => Ok(Shape::Condition),
+            Some(kind) => Err(format!(
+                "{} is of type {}, which cannot be computed; expected an option of type string, hex, ip, ips, u8, u16, u32 or bool",
+                self.name_of(code),
+                kind.name()
+            )),
+        }
     }
 
     /// Encodes one entry of an `options` table: a value of the option's own type, or a table `{ value = …, always = true }` or
@@ -136,7 +171,7 @@ impl Definitions {
             let expected = own.map_or("bytes".into(), Kind::expected);
             return Err(format!("is empty; expected {expected}"));
         }
-        Ok(OptionBlob { code, data, always })
+        Ok(OptionBlob { code, data, always, ..OptionBlob::default() })
     }
 
     /// Encodes a value of an option or sub-option whose own type, if it has one, is `own`.

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use toml::{Spanned, de::DeTable};
 
 use super::{
-    Anywhere, Collision, Gives, IdKind, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
+    Anywhere, Collision, Gives, IdKind, Level, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
     check::Checker,
     file::{FileForm, MOST_BYTES, ReservationForm, ReservationsForm, SubnetForm, Text},
     levels::Levels,
@@ -45,7 +45,7 @@ pub(super) fn reservations(
     checker: &mut Checker<'_>,
     form: &FileForm,
     subnets: &Subnets,
-    levels: &Levels,
+    levels: &Levels<'_>,
     overlays: &mut Vec<Overlay>,
 ) -> Reservations {
     let mut reader =
@@ -87,7 +87,7 @@ enum Home {
 struct Reader<'a> {
     form: &'a FileForm,
     subnets: &'a Subnets,
-    levels: &'a Levels,
+    levels: &'a Levels<'a>,
     overlays: &'a mut Vec<Overlay>,
     all: Reservations,
     /// By reservation: the file (0 is the configuration itself) and where in it.
@@ -519,7 +519,12 @@ fn host_name(checker: &mut Checker<'_>, text: &Text) -> Option<OptionBlob> {
         checker.error(text.span(), format!("found `{name}`; expected a host's name as \"cpe-17\""));
         return None;
     }
-    Some(OptionBlob { code: code::HOST_NAME, data: name.clone().into_bytes(), always: false })
+    Some(OptionBlob {
+        code: code::HOST_NAME,
+        data: name.clone().into_bytes(),
+        level: Level::Overlay,
+        ..OptionBlob::default()
+    })
 }
 
 fn one_line(error: &csv::Error) -> String {

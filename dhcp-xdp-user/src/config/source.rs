@@ -91,6 +91,15 @@ impl Source {
         offset(part.start)..offset(part.end).max(offset(part.start))
     }
 
+    /// Where the value of a key stands, of the table at `span`.
+    pub(super) fn value_of(&self, span: &Range<usize>, key: &str) -> Option<Range<usize>> {
+        let Origin::File { fields, .. } = &self.origin else { return None };
+        let (_, table) = fields.iter().rev().find(|(at, _)| at == span)?;
+        let path = format!("{table}.{key}");
+        // The key itself comes first.
+        fields.iter().rev().find(|(_, field)| *field == path).map(|(at, _)| at.clone())
+    }
+
     /// The line around `span`, with carets under it.
     pub(super) fn excerpt(&self, span: Range<usize>) -> Option<String> {
         let Origin::File { text, .. } = &self.origin else { return None };

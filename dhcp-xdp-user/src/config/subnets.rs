@@ -28,7 +28,7 @@ const MAX_JITTER: f64 = 0.5;
 const NEVER_SCARCE: u16 = 1001;
 
 /// All subnets, in the order of the file.
-pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels, vrfs: &Vrfs) -> Vec<Subnet> {
+pub(super) fn subnets(checker: &mut Checker<'_>, form: &FileForm, levels: &Levels<'_>, vrfs: &Vrfs) -> Vec<Subnet> {
     if form.subnets.is_empty() {
         checker.error(0..0, "no subnet to serve; expected a [[subnet]] table with prefix = \"192.0.2.0/24\" and pools");
     }
@@ -83,7 +83,7 @@ fn subnet(
     network: Option<(&str, &NetworkForm)>,
     given: &SubnetForm,
     prefix: Ipv4Net,
-    levels: &Levels,
+    levels: &Levels<'_>,
     space: Space,
 ) -> Subnet {
     let (name, network) = network.unzip();

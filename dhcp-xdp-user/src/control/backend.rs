@@ -4,7 +4,7 @@ use std::{
     net::Ipv4Addr,
     ops::ControlFlow,
     os::fd::AsFd as _,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::{Config, Vrfs},
     journal::{Lane, Ticket},
-    lease::{Binding, Kept, Lease, LeaseTable, SpacedAddress},
+    lease::{Binding, Ended, Kept, LeaseTable, SpacedAddress},
     stats::Stats,
     wake::Wake,
 };
@@ -32,6 +32,9 @@ pub enum ReleaseError {
     /// Nobody has it.
     #[error("nobody has {0}: there is nothing to release")]
     NotLeased(Ipv4Addr),
+    /// The disk does not keep up; nothing was changed.
+    #[error("{0} is not released: the journal takes no record of it: see `journal` in `dhcp-xdp stats`")]
+    JournalFull(Ipv4Addr),
     /// The disk does not keep up; the address may be leased again after a restart.
     #[error("{0} is released, but its record is not on stable storage yet: see `journal` in `dhcp-xdp stats`")]
     NotDurable(Ipv4Addr),
@@ -86,20 +89,26 @@ impl ServerBackend {
         Self { config, leases, clock, stats, trouble, lane: Mutex::new(lane), wake }
     }
 
-    /// Hands a change over and waits until it is durable. The lock is held meanwhile: one operator's command at a time.
-    fn commit(&self, lease: &Lease, binding: &Binding) -> bool {
-        let deadline = Instant::now() + COMMIT_PATIENCE;
-        let mut lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The lane, once it has room for a change. It is held until the change is durable: one operator's command at a time.
+    fn lane_with_room(&self, deadline: Instant) -> Option<MutexGuard<'_, Lane>> {
+        let lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        while !lane.has_room() {
+            if Instant::now() >= deadline {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Some(lane)
+    }
+
+    /// Hands a change over and waits until it is durable.
+    fn commit(&self, lane: &mut Lane, ended: &Ended, binding: &Binding, deadline: Instant) -> bool {
         // Released, it counts against nothing.
         let kept = Kept { limits: &[], agent_info: &binding.agent_info };
-        let ticket = loop {
-            match lane.submit_with(lease, &binding.hw, &binding.client_id, kept) {
-                Ok(ticket) => break ticket,
-                Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)),
-                Err(_) => return false,
-            }
-        };
-        !lane.parks() || self.wait_durable(&lane, ticket, deadline)
+        let pushed = lane.push_freeing(&ended.lease, &binding.hw, &binding.client_id, kept, &ended.freed);
+        let Ok(ticket) = pushed else { return false };
+        lane.ring();
+        !lane.parks() || self.wait_durable(lane, ticket, deadline)
     }
 
     fn wait_durable(&self, lane: &Lane, ticket: Ticket, deadline: Instant) -> bool {
@@ -169,12 +178,17 @@ impl Backend for ServerBackend {
     }
 
     fn release(&self, at: SpacedAddress) -> Result<Binding, ReleaseError> {
-        let (now_s, address) = (self.clock.now_s(), at.address);
+        let address = at.address;
         if !self.in_pool(at) {
             return Err(ReleaseError::NotInPool(address));
         }
-        let before = self.leases.get(at, now_s).ok_or(ReleaseError::NotLeased(address))?;
-        let lease = self.leases.release_address(at, now_s).ok_or(ReleaseError::NotLeased(address))?;
+        let before = self.lease(at).ok_or(ReleaseError::NotLeased(address))?;
+        let deadline = Instant::now() + COMMIT_PATIENCE;
+        // Before anything is changed: the table must not run ahead of the journal.
+        let mut lane = self.lane_with_room(deadline).ok_or(ReleaseError::JournalFull(address))?;
+        let now_s = self.clock.now_s();
+        let ended = self.leases.release_address(at, now_s).ok_or(ReleaseError::NotLeased(address))?;
+        let lease = &ended.lease;
         // The client may have changed between the look and the release; the slot tells whose binding ended, unless it has
         // gone to yet another client since, whose record is the newer one then.
         let binding = match self.leases.get(at, now_s) {
@@ -187,7 +201,11 @@ impl Backend for ServerBackend {
                 ..before
             },
         };
-        if self.commit(&lease, &binding) { Ok(binding) } else { Err(ReleaseError::NotDurable(address)) }
+        if self.commit(&mut lane, &ended, &binding, deadline) {
+            Ok(binding)
+        } else {
+            Err(ReleaseError::NotDurable(address))
+        }
     }
 }
 
@@ -196,8 +214,8 @@ mod tests {
     use super::*;
     use crate::{
         config::{self, AnyMachine, Durability},
-        journal::Journal,
-        lease::{BindingState, Client, HwAddress, PoolRange},
+        journal::{self, Journal, Recovery},
+        lease::{BindingState, Client, HwAddress, Limit, LimitKey, PoolRange},
         stats::{LeaseStats, Ledger, SCHEMA},
     };
 
@@ -212,9 +230,12 @@ mod tests {
             .zip(&config.subnets)
             .flat_map(|(subnet, s)| s.pools.iter().map(move |p| PoolRange { subnet, first: p.first, last: p.last }))
             .collect();
-        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]));
+        let leases = Arc::new(LeaseTable::new(&ranges, [1, 2]).with_limits(1));
         let wake = Arc::new(Wake::new().unwrap());
-        let (journal, mut lanes) = Journal::start(dir, Durability::Sync, vec![wake.clone()]).unwrap();
+        let counts = Arc::clone(&leases);
+        let on_freed: journal::OnFreed = Arc::new(move |keys: &[LimitKey]| counts.free(keys));
+        let options = journal::Options { on_freed: Some(on_freed), ..journal::Options::new(Durability::Sync) };
+        let (journal, mut lanes) = Recovery::open(dir).unwrap().start(options, vec![wake.clone()]).unwrap();
         let stats = || Stats {
             schema: SCHEMA,
             version: "0".into(),
@@ -231,11 +252,13 @@ mod tests {
         (backend, journal)
     }
 
+    const CIRCUIT: Limit = Limit { key: LimitKey([7, 7]), most: 2 };
+
     fn bind(backend: &ServerBackend, address: Ipv4Addr) -> HwAddress {
         let mut hw = HwAddress { htype: 1, hlen: 6, chaddr: [0; 16] };
         hw.chaddr[..4].copy_from_slice(&address.octets());
         let key = backend.leases.key(1, &hw, b"me");
-        let client = Client { key, subnet: 1, hw: &hw, client_id: b"me", limits: &[], agent_info: &[] };
+        let client = Client { key, subnet: 1, hw: &hw, client_id: b"me", limits: &[CIRCUIT], agent_info: &[] };
         let now_s = backend.clock.now_s();
         backend.leases.offer(&client, Some(address), now_s + 30, now_s).unwrap();
         backend.leases.bind(&client, address, now_s + 600, now_s).unwrap();
@@ -256,6 +279,7 @@ mod tests {
         let mut kept = Vec::new();
         Journal::read(dir.path(), |binding| kept.push(binding)).unwrap();
         assert_eq!(kept, [released]);
+        assert_eq!(backend.leases.limit_count(CIRCUIT.key), 0, "and its place under a lease limit is free");
         assert_eq!(backend.lease(address.into()).unwrap().state, BindingState::Released);
         drop(backend);
         journal.stop().unwrap();

@@ -293,7 +293,7 @@ async fn release(State(shared): State<Shared>, Path(text): Path<String>, query: 
             let status = match why {
                 ReleaseError::NotInPool(_) => StatusCode::NOT_FOUND,
                 ReleaseError::NotLeased(_) => StatusCode::CONFLICT,
-                ReleaseError::NotDurable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                ReleaseError::JournalFull(_) | ReleaseError::NotDurable(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
             Err(Failure::new(status, format!("{why}{of}")))
         }

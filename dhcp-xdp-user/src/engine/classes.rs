@@ -2,7 +2,7 @@
 
 use super::{DropReason, Overlays};
 use crate::{
-    class::{ClassSet, Packet},
+    class::{ClassId, ClassSet, Packet},
     config::{ClassSettings, Config, LeaseTimes},
     lease::{Limit, LimitKey, Limits},
     wire::dhcp::MessageType,
@@ -64,9 +64,9 @@ impl Classified {
         }
     }
 
-    /// The settings of its classes, those that are written first before the others.
-    pub(super) fn settings<'c>(&self, config: &'c Config) -> impl Iterator<Item = &'c ClassSettings> {
-        self.members.iter().filter_map(|class| config.classes.settings.get(usize::from(class)))
+    /// The first of its classes, in the order in which they are written, that sets something, and what.
+    pub fn first<T>(&self, config: &Config, get: impl Fn(&ClassSettings) -> Option<T>) -> Option<(ClassId, T)> {
+        self.members.iter().find_map(|class| Some((class, get(config.classes.settings.get(usize::from(class))?)?)))
     }
 
     /// Adds what its classes lay over a reply, the first written first. More than a reply has room for is left out, the last ones.
@@ -78,11 +78,11 @@ impl Classified {
     }
 
     /// A subnet's lease times with those of its classes over them.
-    pub(super) fn lease_times(&self, subnet: &LeaseTimes, config: &Config) -> LeaseTimes {
+    pub fn lease_times(&self, subnet: &LeaseTimes, config: &Config) -> LeaseTimes {
         if self.members.is_empty() {
             return *subnet;
         }
-        let first = |get: fn(&ClassSettings) -> Option<u32>| self.settings(config).find_map(get);
+        let first = |get: fn(&ClassSettings) -> Option<u32>| self.first(config, get).map(|(_, value)| value);
         let min_s = first(|class| class.min_lease_time_s).unwrap_or(subnet.min_s);
         let max_s = first(|class| class.max_lease_time_s).unwrap_or(subnet.max_s).max(min_s);
         let default_s = first(|class| class.lease_time_s).unwrap_or(subnet.default_s).clamp(min_s, max_s);

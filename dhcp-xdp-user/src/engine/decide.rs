@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, locate, subnet::server_id};
+use super::{
+    Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom, locate, subnet::server_id,
+};
 use crate::{
     config::{Access, Config, LeaseTimes, Reservation, Subnet},
     lease::{
@@ -116,7 +118,7 @@ impl<'a> Case<'a> {
                 self.commit_rapidly(found.address)
             }
             Ok(Found { address, reserved_in_use, probe }) => {
-                let offer = self.granting(MessageType::Offer, address, self.lease_time_s(address));
+                let offer = self.granting(MessageType::Offer, address, self.lease_time(address));
                 Decision::Reply(Reply { reserved_in_use, probe, ..offer })
             }
             Err(OfferError::Exhausted) => self.no_address(),
@@ -221,7 +223,9 @@ impl<'a> Case<'a> {
         match self.bind_for(address, lease_time_s, 0) {
             Ok(bound) => {
                 let (subnet, _) = self.home_of(address);
-                let reply = Reply { your_address: address, subnet, reserved_in_use, ..self.reply(MessageType::Bootp) };
+                let lease_time_from = TimeFrom::Bootp;
+                let reply = self.reply(MessageType::Bootp);
+                let reply = Reply { your_address: address, subnet, reserved_in_use, lease_time_from, ..reply };
                 Decision::Commit(reply, bound)
             }
             Err(BindError::Limited) => Decision::Drop(DropReason::LeaseLimit),
@@ -319,7 +323,7 @@ impl<'a> Case<'a> {
         let Some(address) = self.request.requested_address else { return Decision::Drop(DropReason::BadRequest) };
         let until_s = self.now_s.saturating_add(self.config.decline_quarantine_s);
         match self.leases.decline(&self.place.key, self.at(address), until_s, self.now_s) {
-            Some(lease) => Decision::Record(lease, DropReason::Declined),
+            Some(ended) => Decision::Record(ended, DropReason::Declined),
             None => Decision::Drop(DropReason::NotOwner),
         }
     }
@@ -333,7 +337,7 @@ impl<'a> Case<'a> {
             return Decision::Drop(DropReason::BadRequest);
         }
         match self.leases.release(&self.place.key, self.at(self.request.ciaddr), self.now_s) {
-            Some(lease) => Decision::Record(lease, DropReason::Released),
+            Some(ended) => Decision::Record(ended, DropReason::Released),
             None => Decision::Drop(DropReason::NotOwner),
         }
     }
@@ -349,11 +353,11 @@ impl<'a> Case<'a> {
     /// Binds an address to the client for the time that it is granted. What another worker is changing at this moment is
     /// dropped here: the client asks again.
     fn bind(&self, address: Ipv4Addr) -> Result<Decision, BindError> {
-        let lease_time_s = self.lease_time_s(address);
+        let granted @ (lease_time_s, _) = self.lease_time(address);
         let slack_s = slack_s(&self.home_of(address).1.lease, lease_time_s);
         match self.bind_for(address, lease_time_s, slack_s) {
             Ok(bound) => {
-                let reply = self.granting(MessageType::Ack, bound.lease.address, lease_time_s);
+                let reply = self.granting(MessageType::Ack, bound.lease.address, granted);
                 Ok(Decision::Commit(reply, bound))
             }
             Err(BindError::Contended) => Ok(Decision::Drop(DropReason::Contended)),
@@ -428,6 +432,7 @@ impl<'a> Case<'a> {
             server_id: self.place.server_id,
             source: self.place.source,
             lease_time_s: None,
+            lease_time_from: TimeFrom::Times,
             renewal_times_s: None,
             rapid_commit: false,
             auto_configure: None,
@@ -449,7 +454,12 @@ impl<'a> Case<'a> {
     }
 
     /// A reply with an address for a time: that of the address's subnet.
-    fn granting(&self, message_type: MessageType, your_address: Ipv4Addr, lease_time_s: u32) -> Reply {
+    fn granting(
+        &self,
+        message_type: MessageType,
+        your_address: Ipv4Addr,
+        (lease_time_s, lease_time_from): (u32, TimeFrom),
+    ) -> Reply {
         let (subnet, found) = self.home_of(your_address);
         let source = if subnet == self.place.subnet { None } else { server_id(found, self.ingress) };
         let source = source.unwrap_or(self.place.source);
@@ -459,6 +469,7 @@ impl<'a> Case<'a> {
             source,
             server_id: self.request.routing.server_id.unwrap_or(source),
             lease_time_s: Some(lease_time_s),
+            lease_time_from,
             renewal_times_s: renewal_times_s(&found.lease, lease_time_s, &self.place.key),
             ..self.reply(message_type)
         }
@@ -477,16 +488,20 @@ impl<'a> Case<'a> {
 
     /// The lease time that the client is granted with an address now: its reservation's; else that of its classes or of the
     /// address's subnet, while addresses are scarce there the least one.
-    fn lease_time_s(&self, address: Ipv4Addr) -> u32 {
+    fn lease_time(&self, address: Ipv4Addr) -> (u32, TimeFrom) {
         if let Some(own_s) = self.reservation.and_then(|reservation| reservation.lease_time_s) {
-            return own_s;
+            return (own_s, TimeFrom::Reservation);
         }
         let (subnet, found) = self.home_of(address);
         let times = self.classes.lease_times(&found.lease, self.config);
         let granted_s = granted_s(&times, self.request.lease_time_s);
         let group = found.guarded_pool_at(address).map_or(subnet, |pool| pool.group);
         let is_scarce = || self.leases.used_permille(group) >= u32::from(times.scarce_permille);
-        if times.scarce_permille <= 1000 && is_scarce() { granted_s.min(times.min_s) } else { granted_s }
+        if times.scarce_permille <= 1000 && is_scarce() {
+            (granted_s.min(times.min_s), TimeFrom::Scarcity)
+        } else {
+            (granted_s, TimeFrom::Times)
+        }
     }
 
     /// Whether an address names this server, in any subnet of the client's network.

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::{MAX_OVERLAYS, Reply};
-use crate::config::{Config, OptionBlob, OptionSet, Overlay, Subnet};
+use super::{Architectures, MAX_OVERLAYS, Reply};
+use crate::config::{Config, Level, OptionBlob, OptionSet, Overlay, Subnet};
 
 /// The layers of one reply. Without classes and reservations, all is in one set that was made when the configuration was
 /// loaded.
@@ -14,6 +14,15 @@ pub(super) struct Layers<'c> {
     overlays: ArrayVec<&'c Overlay, MAX_OVERLAYS>,
     base: &'c OptionSet,
     subnet: &'c Subnet,
+}
+
+/// Where a setting of a reply is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An overlay, by its index in the configuration: a class's or a reservation's.
+    Overlay(u32),
+    /// What the configuration has merged.
+    Level(Level),
 }
 
 impl<'c> Layers<'c> {
@@ -26,6 +35,18 @@ impl<'c> Layers<'c> {
     /// The option with this code.
     pub fn get(&self, code: u8) -> Option<&'c OptionBlob> {
         self.overlays.iter().find_map(|overlay| overlay.options.get(code)).or_else(|| self.base.get(code))
+    }
+
+    /// Which layer an option is from; `overlays` are the indices of the reply's.
+    pub fn origin(&self, code: u8, overlays: &[u32]) -> Option<Origin> {
+        let of_base = || self.base.get(code).map(|blob| Origin::Level(blob.level));
+        self.first(overlays, |overlay| overlay.options.get(code).is_some()).or_else(of_base)
+    }
+
+    /// The first overlay that has something.
+    pub fn first(&self, overlays: &[u32], has: impl Fn(&Overlay) -> bool) -> Option<Origin> {
+        let found = self.overlays.iter().zip(overlays).find(|(overlay, _)| has(overlay));
+        found.map(|(_, index)| Origin::Overlay(*index))
     }
 
     /// All options; of a code that is set in several layers the one that counts comes first.
@@ -41,8 +62,8 @@ impl<'c> Layers<'c> {
         self.overlays.iter().find_map(|overlay| overlay.server_name.as_deref()).unwrap_or(&self.subnet.server_name)
     }
 
-    pub fn boot_file(&self, architecture: Option<u16>) -> &'c [u8] {
+    pub fn boot_file(&self, architectures: Architectures) -> &'c [u8] {
         let laid_over = self.overlays.iter().find_map(|overlay| overlay.boot_file.as_deref());
-        laid_over.unwrap_or_else(|| self.subnet.boot_file_of(architecture))
+        laid_over.unwrap_or_else(|| self.subnet.boot_file_of(architectures.iter()))
     }
 }

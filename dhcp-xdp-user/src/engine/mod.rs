@@ -7,6 +7,7 @@
 
 mod balance;
 mod classes;
+mod computed;
 mod decide;
 mod layers;
 mod reply;
@@ -23,15 +24,20 @@ use arrayvec::ArrayVec;
 
 pub use self::{
     classes::Classified,
+    computed::{Computed, MAX_COMPUTED, compute},
     decide::{decide, decide_at},
-    reply::{DEFAULT_MESSAGE_SIZE, envelope, write_reply},
-    request::Request,
-    subnet::{Place, locate, recall, takes_out_vss_control, virtual_subnet_echo},
+    layers::Origin,
+    reply::{DEFAULT_MESSAGE_SIZE, configured, envelope, header_origin, origin, write_reply},
+    request::{Architectures, Request},
+    subnet::{
+        FlexId, Ground, Place, flex_id, ground, locate, named_reservation, recall, takes_out_vss_control,
+        virtual_subnet_echo,
+    },
 };
 pub use crate::worker::counters::DropReason;
 use crate::{
     config::{Config, Overlay},
-    lease::{Bound, Lease},
+    lease::{Bound, Ended},
     wire::dhcp::MessageType,
 };
 
@@ -53,7 +59,7 @@ pub struct Ingress<'a> {
 }
 
 /// What to do about a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Send a reply that changes no binding: OFFER, NAK, the ACK to an INFORM.
     Reply(Reply),
@@ -61,7 +67,7 @@ pub enum Decision {
     /// earlier record covers ([`Bound::must_record`]) needs none of its own.
     Commit(Reply, Bound),
     /// Send nothing; record the change (RELEASE, DECLINE). The reason names it in the statistics.
-    Record(Lease, DropReason),
+    Record(Ended, DropReason),
     /// Send nothing.
     Drop(DropReason),
 }
@@ -81,6 +87,8 @@ pub struct Reply {
     pub source: Ipv4Addr,
     /// Seconds; `u32::MAX` is for ever. `None` for INFORM, NAK and BOOTP.
     pub lease_time_s: Option<u32>,
+    /// Where that time is from.
+    pub lease_time_from: TimeFrom,
     /// T1 and T2, seconds.
     pub renewal_times_s: Option<(u32, u32)>,
     /// It is the ACK to a DISCOVER (RFC 4039).
@@ -95,6 +103,20 @@ pub struct Reply {
     pub probe: bool,
     /// Why, in words, for a NAK (option 56); otherwise empty.
     pub note: &'static str,
+}
+
+/// Where a lease time is from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeFrom {
+    /// The times of the address's subnet, those of the client's classes over them, and what the client asked for.
+    #[default]
+    Times,
+    /// The client's reservation.
+    Reservation,
+    /// The least time, because addresses are scarce.
+    Scarcity,
+    /// The subnet's time for BOOTP clients.
+    Bootp,
 }
 
 /// The settings of classes and of a reservation that a reply takes before those of its pool and subnet: indices into
@@ -114,9 +136,14 @@ impl Overlays {
         true
     }
 
+    /// The indices.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices[..usize::from(self.len)]
+    }
+
     /// The settings themselves; an index beyond the configuration's is left out.
     fn resolve<'c>(&self, config: &'c Config) -> ArrayVec<&'c Overlay, MAX_OVERLAYS> {
-        let indices = self.indices[..usize::from(self.len)].iter();
+        let indices = self.indices().iter();
         indices.filter_map(|index| config.overlays.get(*index as usize)).collect()
     }
 }

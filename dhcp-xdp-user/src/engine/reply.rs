@@ -4,9 +4,13 @@ use std::net::Ipv4Addr;
 
 use dhcp_xdp_ebpf::walk::{CLIENT_PORT, SERVER_PORT};
 
-use super::{Reply, Request, layers::Layers, subnet::subnet_selection};
+use super::{
+    Computed, Reply, Request,
+    layers::{Layers, Origin},
+    subnet::subnet_selection,
+};
 use crate::{
-    config::{Config, Subnet},
+    config::{Config, Level, OptionBlob, Overlay, Subnet},
     wire::{
         dhcp::{BOOTREPLY, HTYPE_ETHERNET, HeaderMut, MIN_MESSAGE_LEN, MessageType, field},
         link::{Datagram, ETHERNET_BROADCAST, Envelope, REPLY_IP_UDP_LEN},
@@ -20,7 +24,7 @@ use crate::{
 pub const DEFAULT_MESSAGE_SIZE: u16 = 576;
 
 /// Options that the protocol sets by itself: never taken from a subnet's set or a client's list.
-const PROTOCOL_OPTIONS: [u8; 15] = [
+const PROTOCOL_OPTIONS: [u8; 16] = [
     code::PAD,
     code::LEASE_TIME,
     code::OVERLOAD,
@@ -32,6 +36,7 @@ const PROTOCOL_OPTIONS: [u8; 15] = [
     code::CLIENT_ID,
     code::RAPID_COMMIT,
     code::RELAY_AGENT_INFO,
+    code::CLIENT_MACHINE_ID,
     code::AUTO_CONFIGURE,
     code::SUBNET_SELECTION,
     code::VIRTUAL_SUBNET_SELECTION,
@@ -43,14 +48,20 @@ const PROTOCOL_OPTIONS: [u8; 15] = [
 ///
 /// The request must not borrow from `message`. What does not fit into the client's maximum message size is left out: first
 /// the configured options, last in the client's list first; then option 82, which RFC 3046 2.2 permits.
-pub fn write_reply(request: &Request<'_>, reply: &Reply, config: &Config, message: &mut [u8]) -> Option<usize> {
+pub fn write_reply(
+    request: &Request<'_>,
+    reply: &Reply,
+    computed: Computed<'_>,
+    config: &Config,
+    message: &mut [u8],
+) -> Option<usize> {
     let subnet = config.subnets.get(usize::from(reply.subnet))?;
     let limit = limit(request, reply).min(message.len());
     let message = message.get_mut(..limit)?;
     let layers = Layers::new(reply, request.ciaddr, subnet, config);
     let is_nak = reply.message_type == MessageType::Nak;
     let is_bootp = reply.message_type == MessageType::Bootp;
-    let boot_file = layers.boot_file(request.architecture);
+    let boot_file = layers.boot_file(request.architectures);
     write_header(request, reply, &layers, boot_file, message)?;
     if !request.has_options {
         // RFC 951: a vendor area that the client would not understand stays empty.
@@ -75,9 +86,32 @@ pub fn write_reply(request: &Request<'_>, reply: &Reply, config: &Config, messag
             writer.push(code::RENEWAL_TIME, &t1_s.to_be_bytes());
             writer.push(code::REBINDING_TIME, &t2_s.to_be_bytes());
         }
-        write_parameters(request.parameter_request_list, &layers, &mut writer);
+        if let Some(machine) = request.machine_id.filter(|_| !is_bootp) {
+            // RFC 4578 2.3: in all packets of servers too; only clients that boot from the network look for it.
+            writer.push(code::CLIENT_MACHINE_ID, machine);
+        }
+        write_parameters(request.parameter_request_list, &layers, computed, &mut writer);
     }
     Some(writer.finish(relay_agent_info.map(|data| (code::RELAY_AGENT_INFO, data))))
+}
+
+/// Where an option of a reply is from; `None`: the server set it by itself.
+pub fn origin(request: &Request<'_>, reply: &Reply, config: &Config, code: u8) -> Option<Origin> {
+    let subnet = config.subnets.get(usize::from(reply.subnet)).filter(|_| !PROTOCOL_OPTIONS.contains(&code))?;
+    Layers::new(reply, request.ciaddr, subnet, config).origin(code, reply.overlays.indices())
+}
+
+/// What is configured of an option for a reply.
+pub fn configured<'c>(request: &Request<'_>, reply: &Reply, config: &'c Config, code: u8) -> Option<&'c OptionBlob> {
+    let subnet = config.subnets.get(usize::from(reply.subnet))?;
+    Layers::new(reply, request.ciaddr, subnet, config).get(code)
+}
+
+/// Where a setting of a reply's header is from; `has` tells whether an overlay has it.
+pub fn header_origin(reply: &Reply, config: &Config, has: impl Fn(&Overlay) -> bool) -> Option<Origin> {
+    let subnet = config.subnets.get(usize::from(reply.subnet))?;
+    let layers = Layers::new(reply, Ipv4Addr::UNSPECIFIED, subnet, config);
+    layers.first(reply.overlays.indices(), has).or(Some(Origin::Level(Level::Subnet)))
 }
 
 /// The most bytes that the client takes. A BOOTP client may take no more than the 64 of its vendor area unless it says so
@@ -147,31 +181,51 @@ fn write_protocol(request: &Request<'_>, reply: &Reply, config: &Config, writer:
     fits
 }
 
+/// Which configured options a client is to have.
+pub(super) struct Due {
+    requested: Codes,
+    all: bool,
+}
+
+impl Due {
+    /// By the client's list: without one all.
+    pub fn new(list: &[u8]) -> Self {
+        Self { requested: Codes::of(list), all: list.is_empty() }
+    }
+
+    /// Whether this one is; `always`: also unasked.
+    pub fn has(&self, code: u8, always: bool) -> bool {
+        self.requested.contains(code) || (self.all || always) && code != code::IPV6_ONLY_PREFERRED
+    }
+}
+
 /// The configured options: those of the client's list in its order, then those that are sent always; to a client without a
 /// list all of them.
 ///
 /// Two come first wherever the list has them: the subnet mask, which must come before the routers (RFC 2132 3.3), and
 /// classless routes, which make static routes and routers superfluous (RFC 3442). "IPv6-only preferred" is never sent unasked
 /// (RFC 8925 3.3).
-fn write_parameters(list: &[u8], layers: &Layers<'_>, writer: &mut OptionWriter<'_>) {
+fn write_parameters(list: &[u8], layers: &Layers<'_>, computed: Computed<'_>, writer: &mut OptionWriter<'_>) {
     let mut done = Codes::of(&PROTOCOL_OPTIONS);
-    let requested = Codes::of(list);
-    let is_due = |code: u8, always: bool| {
-        requested.contains(code) || (list.is_empty() || always) && code != code::IPV6_ONLY_PREFERRED
+    let due = Due::new(list);
+    // False also where an expression has no value: then there is nothing to send.
+    let mut push = |blob: &OptionBlob| match blob.computed {
+        None => writer.push(blob.code, &blob.data),
+        Some(_) => computed.get(blob.code).is_some_and(|data| writer.push(blob.code, data)),
     };
 
     // The configuration puts it into every set.
     if let Some(mask) = layers.get(code::SUBNET_MASK)
-        && is_due(mask.code, mask.always)
+        && due.has(mask.code, mask.always)
     {
         done.insert(mask.code);
-        writer.push(mask.code, &mask.data);
+        push(mask);
     }
     if let Some(routes) = layers.get(code::CLASSLESS_ROUTE)
-        && requested.contains(code::CLASSLESS_ROUTE)
+        && due.requested.contains(code::CLASSLESS_ROUTE)
     {
         done.insert(code::CLASSLESS_ROUTE);
-        if writer.push(code::CLASSLESS_ROUTE, &routes.data) {
+        if push(routes) {
             done.insert(code::ROUTER);
             done.insert(code::STATIC_ROUTE);
         }
@@ -180,13 +234,13 @@ fn write_parameters(list: &[u8], layers: &Layers<'_>, writer: &mut OptionWriter<
         if done.insert(code)
             && let Some(blob) = layers.get(code)
         {
-            writer.push(code, &blob.data);
+            push(blob);
         }
     }
     for blob in layers.all() {
         // The first of a code is the one that counts, sent or not.
-        if done.insert(blob.code) && is_due(blob.code, blob.always) {
-            writer.push(blob.code, &blob.data);
+        if done.insert(blob.code) && due.has(blob.code, blob.always) {
+            push(blob);
         }
     }
 }

@@ -66,10 +66,36 @@ pub struct Request<'a> {
     pub subnet_selection: Option<Ipv4Addr>,
     /// Virtual subnet selection (option 221, RFC 6607): a type and an identifier.
     pub virtual_subnet: Option<&'a [u8]>,
-    /// The first of the client's system architectures (option 93, RFC 4578 2.1).
-    pub architecture: Option<u16>,
+    /// The client's system architectures (option 93, RFC 4578 2.1).
+    pub architectures: Architectures,
+    /// Client machine identifier (option 97, RFC 4578 2.3).
+    pub machine_id: Option<&'a [u8]>,
     /// The whole message, for what reads other options than these: see [`options`](Self::options).
     pub message: &'a [u8],
+}
+
+/// A client's system architectures, in its order: the first eight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Architectures {
+    list: [u16; 8],
+    len: u8,
+}
+
+impl Architectures {
+    /// Of an option's data: numbers of 16 bits, one after the other.
+    fn of(data: &[u8]) -> Self {
+        let mut all = Self::default();
+        for (place, pair) in all.list.iter_mut().zip(data.chunks_exact(2)) {
+            *place = u16::from_be_bytes([pair[0], pair[1]]);
+            all.len += 1;
+        }
+        all
+    }
+
+    /// Their numbers (IANA: Processor Architecture Types).
+    pub fn iter(self) -> impl Iterator<Item = u16> {
+        self.list.into_iter().take(self.len.into())
+    }
 }
 
 impl<'a> Request<'a> {
@@ -123,7 +149,8 @@ impl<'a> Request<'a> {
             auto_configure: options.auto_configure,
             subnet_selection: options.subnet_selection,
             virtual_subnet: options.virtual_subnet,
-            architecture: options.architecture,
+            architectures: options.architectures,
+            machine_id: options.machine_id,
             message,
         })
     }
@@ -137,6 +164,7 @@ impl<'a> Request<'a> {
             recalled: None,
             routing: Routing { virtual_subnet: None, ..self.routing },
             virtual_subnet: None,
+            machine_id: None,
             message: &[],
             ..*self
         }
@@ -212,7 +240,8 @@ struct Fields<'a> {
     auto_configure: Option<u8>,
     subnet_selection: Option<Ipv4Addr>,
     virtual_subnet: Option<&'a [u8]>,
-    architecture: Option<u16>,
+    architectures: Architectures,
+    machine_id: Option<&'a [u8]>,
 }
 
 /// The codes of [`Fields`] that a message must have in the form that their type has.
@@ -227,12 +256,13 @@ const STRICT: [u8; 8] = [
     code::RELAY_AGENT_INFO,
 ];
 /// Those that are left aside in another form.
-const LENIENT: [u8; 5] = [
+const LENIENT: [u8; 6] = [
     code::RAPID_COMMIT,
     code::AUTO_CONFIGURE,
     code::SUBNET_SELECTION,
     code::VIRTUAL_SUBNET_SELECTION,
     code::CLIENT_ARCHITECTURE,
+    code::CLIENT_MACHINE_ID,
 ];
 
 impl<'a> Fields<'a> {
@@ -283,8 +313,10 @@ impl<'a> Fields<'a> {
             code::SUBNET_SELECTION => once(&mut self.subnet_selection, Ipv4Addr::from(option.array::<4>()?)),
             code::VIRTUAL_SUBNET_SELECTION => once(&mut self.virtual_subnet, option.data),
             code::CLIENT_ARCHITECTURE => {
-                once(&mut self.architecture, u16::from_be_bytes(*option.data.first_chunk::<2>()?))
+                self.architectures = Architectures::of(option.data);
+                Some(())
             }
+            code::CLIENT_MACHINE_ID => once(&mut self.machine_id, option.data),
             _ => Some(()),
         }
     }

@@ -10,7 +10,7 @@ use crate::{
     config::{Anywhere, Config, IdKind, Identified, Identity, Subnet},
     lease::{BindingState, ClientKey, Contended, HwAddress, LeaseTable, Space, SpacedAddress},
     wire::{
-        dhcp::{Header, MessageType},
+        dhcp::MessageType,
         options::{MAX_OPTION_DATA, Scratch},
     },
 };
@@ -55,10 +55,14 @@ pub fn locate(
     let source = server_id(found, ingress).ok_or(DropReason::NoServerId)?;
     let (identity, space) = (found.identity, found.space);
     let network = config.subnets.network_of(subnet);
-    let client = Named { request, flex_id: flex_id(network, request, ingress, config) };
-    let found = config.reservations.find(network, &client);
+    let found = named_reservation(network, request, ingress, config);
     let reservation = found.or_else(|| believed_reservation(network, space, &key, request, now_s, config, leases));
     Ok(Place { subnet, key, reservation, identity, server_id: request.routing.server_id.unwrap_or(source), source })
+}
+
+/// What is reserved in a network for the client that a message names.
+pub fn named_reservation(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<u32> {
+    config.reservations.find(network, &Named { request, flex_id: flex_id(network, request, ingress, config) })
 }
 
 /// A request's subnet, and its client's key there.
@@ -68,7 +72,7 @@ fn client_of(
     config: &Config,
     leases: &LeaseTable,
 ) -> Result<(u16, ClientKey), DropReason> {
-    let subnet = subnet_of(request, ingress, config).ok_or(DropReason::NoSubnet)?;
+    let (subnet, _) = subnet_of(request, ingress, config).map_err(|_| DropReason::NoSubnet)?;
     let subnet = claimed_of_network(subnet, request, config);
     let identity = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?.identity;
     if identity == Identity::HwAddress && request.hw.hlen == 0 {
@@ -151,7 +155,8 @@ struct Named<'a> {
     flex_id: Option<FlexId>,
 }
 
-type FlexId = ArrayVec<u8, MAX_OPTION_DATA>;
+/// A client's flexible identifier.
+pub type FlexId = ArrayVec<u8, MAX_OPTION_DATA>;
 
 impl Identified for Named<'_> {
     fn id(&self, kind: IdKind) -> Option<&[u8]> {
@@ -169,13 +174,11 @@ impl Identified for Named<'_> {
 }
 
 /// The client's flexible identifier, where a reservation could match it; none of a value that no reservation can have.
-fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<FlexId> {
+pub fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<FlexId> {
     let expression = config.flex_id.as_ref().filter(|_| config.reservations.uses(network, IdKind::FlexId))?;
-    let header = Header::new_checked(request.message).or_else(|_| Header::without_options(request.message)).ok()?;
-    let (interface, destination, vlans) = (ingress.name, request.destination, ingress.vlans);
-    let packet = Packet { header, interface, destination, vlans, known: false, recalled: request.recalled };
-    let value = |bytes: &[u8]| FlexId::try_from(bytes).ok().filter(|id| !id.is_empty());
-    expression.with_value(0, &packet, &ClassSet::EMPTY, value)?
+    let packet =
+        Packet::new(request.message, ingress.name, request.destination, ingress.vlans, false, request.recalled)?;
+    expression.value(&packet, &ClassSet::EMPTY, None, |bytes| FlexId::try_from(bytes).ok())?
 }
 
 /// The subnet of a request, as an index (RFC 2131 4.3.1 and 4.3.2).
@@ -189,23 +192,25 @@ fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &
 ///   names none. A broadcast never leads to a subnet elsewhere, whatever `ciaddr` says: the client is on this link now.
 ///
 /// It stands for all subnets of its network.
-fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<u16> {
+fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Result<(u16, Ground), Ground> {
     let subnets = &config.subnets;
     let chosen = subnet_selection(request, config);
     let selected = match virtual_subnet(request, config) {
-        Selected::Unknown => return None,
+        Selected::Unknown => return Err(Ground::UnknownVpn),
         Selected::Nothing => None,
         Selected::It(space) => Some(space),
     };
     if request.is_relayed() {
         let at = |address| SpacedAddress::new(selected.unwrap_or_default(), address);
-        return match request.routing.link_selection.or(chosen) {
-            Some(link) => subnets.index_of(at(link)),
-            None => {
+        let (index, ground) = match (request.routing.link_selection, chosen) {
+            (Some(link), _) => (subnets.index_of(at(link)), Ground::LinkSelection(link)),
+            (None, Some(link)) => (subnets.index_of(at(link)), Ground::SubnetSelection(link)),
+            (None, None) => {
                 let relay = |index: &u16| is_host(&subnets[usize::from(*index)].prefix, request.giaddr);
-                subnets.index_of(at(request.giaddr)).filter(relay)
+                (subnets.index_of(at(request.giaddr)).filter(relay), Ground::RelayAgent(request.giaddr))
             }
         };
+        return index.map(|index| (index, ground)).ok_or(ground);
     }
     let on_link = || subnets.on_link(ingress.name, ingress.vlans);
     // The link is in a VPN when what is on it is.
@@ -214,16 +219,18 @@ fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> O
         false => on_link().and_then(|index| subnets.get(usize::from(index))).map_or(Space::GLOBAL, |here| here.space),
     });
     if let Some(link) = chosen {
-        return subnets.index_of(SpacedAddress::new(space, link));
+        let ground = Ground::SubnetSelection(link);
+        return subnets.index_of(SpacedAddress::new(space, link)).map(|index| (index, ground)).ok_or(ground);
     }
     if !request.destination.is_broadcast() && !request.ciaddr.is_unspecified() {
         match of_ciaddr(SpacedAddress::new(space, request.ciaddr), selected.is_some(), config) {
-            Anywhere::In(index) => return Some(index),
-            Anywhere::Several => return None,
+            Anywhere::In(index) => return Ok((index, Ground::Ciaddr(request.ciaddr))),
+            Anywhere::Several => return Err(Ground::Ambiguous(request.ciaddr)),
             Anywhere::Nowhere => {}
         }
     }
-    on_link().filter(|index| subnets.get(usize::from(*index)).is_some_and(|here| here.space == space))
+    let here = on_link().filter(|index| subnets.get(usize::from(*index)).is_some_and(|here| here.space == space));
+    here.map(|index| (index, Ground::Link)).ok_or(Ground::Link)
 }
 
 /// The subnet of the address that a client unicasts from, where no relay agent says which VPN it is in: the one of its link's space,
@@ -237,6 +244,30 @@ fn of_ciaddr(at: SpacedAddress, is_selected: bool, config: &Config) -> Anywhere 
         None if at.space == Space::GLOBAL && !is_selected => config.subnets.anywhere(at.address),
         None => Anywhere::Nowhere,
     }
+}
+
+/// What decides on a request's subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The link that the relay agent names (RFC 3527).
+    LinkSelection(Ipv4Addr),
+    /// The subnet that the client names (RFC 3011).
+    SubnetSelection(Ipv4Addr),
+    /// `giaddr`.
+    RelayAgent(Ipv4Addr),
+    /// `ciaddr` of a unicast.
+    Ciaddr(Ipv4Addr),
+    /// `ciaddr` of a unicast, which subnets of several VPNs have.
+    Ambiguous(Ipv4Addr),
+    /// The interface and the VLAN tags that it came with.
+    Link,
+    /// A VPN that no subnet is in (RFC 6607).
+    UnknownVpn,
+}
+
+/// What decides on a request's subnet, and whether it leads to one: for who explains [`locate`].
+pub fn ground(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Result<Ground, Ground> {
+    subnet_of(request, ingress, config).map(|(_, ground)| ground)
 }
 
 /// The subnet that a client chooses itself, where it may (RFC 3011).

@@ -46,7 +46,7 @@ pub(crate) fn far(host: u8) -> Ipv4Addr {
 }
 
 fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr) -> Subnet {
-    let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false };
+    let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false, ..OptionBlob::default() };
     Subnet {
         prefix: prefix.parse().unwrap(),
         network: None,
@@ -113,6 +113,7 @@ pub(crate) fn config() -> Config {
         load_balance: None,
         ping_check: None,
         overlays: Vec::new(),
+        definitions: Default::default(),
     }
 }
 
@@ -122,6 +123,8 @@ pub(crate) struct FakeLane {
     pub(crate) records: Vec<(Lease, HwAddress, Vec<u8>)>,
     /// What each of them counts against.
     pub(crate) limits: Vec<Vec<LimitKey>>,
+    /// Places that each of them frees.
+    pub(crate) freed: Vec<Vec<LimitKey>>,
     /// The relay agent information of each.
     pub(crate) agent_info: Vec<Vec<u8>>,
     pub(crate) full: bool,
@@ -131,11 +134,19 @@ pub(crate) struct FakeLane {
 }
 
 impl Recorder for FakeLane {
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        kept: Kept<'_>,
+        freed: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
         if self.full {
             return Err(LaneFull);
         }
         self.limits.push(kept.limits.to_vec());
+        self.freed.push(freed.to_vec());
         self.agent_info.push(kept.agent_info.to_vec());
         self.records.push((*lease, *hw, client_id.to_vec()));
         Ok(Ticket(self.records.len() as u64))
@@ -429,6 +440,8 @@ pub(crate) struct Bed {
     pub(crate) port: Arc<SharedPort>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) now_s: u32,
+    /// Records whose places are free.
+    freed: usize,
 }
 
 impl Bed {
@@ -456,7 +469,7 @@ impl Bed {
             mtu: 1500,
         }));
         let processor = Processor::new(Arc::new(config), leases.clone(), lane, port.clone(), counters.clone());
-        Self { processor, leases, port, counters, now_s: START_S }
+        Self { processor, leases, port, counters, now_s: START_S, freed: 0 }
     }
 
     pub(crate) fn pass(&mut self, seconds: u32) {
@@ -538,6 +551,13 @@ impl Bed {
 
     pub(crate) fn limits(&self) -> &[Vec<LimitKey>] {
         &self.processor.recorder().limits
+    }
+
+    /// All records are durable: the places that they free are free.
+    pub(crate) fn free_places(&mut self) {
+        let freed = &self.processor.recorder().freed;
+        freed[self.freed..].iter().for_each(|keys| self.leases.free(keys));
+        self.freed = freed.len();
     }
 
     pub(crate) fn records(&self) -> &[(Lease, HwAddress, Vec<u8>)] {

@@ -340,7 +340,10 @@ mod tests {
         take(&mut tracker, binding(1, Bound, 1000, 2000, 1));
         let mut changed = binding(2, Bound, 1010, 2010, 1);
         changed.client_id.push(9);
-        assert_eq!(take(&mut tracker, changed), [("renewed", 1010, true)]);
+        assert_eq!(take(&mut tracker, changed.clone()), [("renewed", 1010, true)]);
+        let mut elsewhere = Binding { generation: 3, started_s: 1020, ..changed };
+        elsewhere.agent_info.extend([1, 1, b'c']);
+        assert_eq!(take(&mut tracker, elsewhere), [("renewed", 1020, true)]);
     }
 
     #[test]

@@ -123,7 +123,10 @@ mod tests {
         Line { at: rfc3339(DAY + at), event: event.into(), generation, lease }
     }
 
-    fn holds(lines: &[Line]) -> Vec<(u32, Option<u32>, Option<String>, String, bool)> {
+    /// From, to, what ended it, whose, whether the beginning is known.
+    type Told = (u32, Option<u32>, Option<String>, String, bool);
+
+    fn holds(lines: &[Line]) -> Vec<Told> {
         let mut holds = Holds::default();
         lines.iter().for_each(|line| holds.add(line.clone()));
         let of = |text: &String| seconds(text) - DAY;

@@ -16,7 +16,10 @@ use super::{
     index::Index,
     writer::Checkpoint,
 };
-use crate::{config::GLOBAL_NAME, control::colons};
+use crate::{
+    config::GLOBAL_NAME,
+    control::{colons, text_or_hex},
+};
 
 /// Why nothing can be said.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +60,26 @@ pub struct Query {
     pub hw_address: Option<Vec<u8>>,
     /// The client identifier.
     pub client_id: Option<Vec<u8>>,
+    /// The circuit that its relay agent named (RFC 3046 3.1).
+    pub circuit_id: Option<Vec<u8>>,
+    /// The remote end of the circuit (RFC 3046 3.2).
+    pub remote_id: Option<Vec<u8>>,
     /// The VPN, by its name; [`GLOBAL_NAME`] is outside of all.
     pub vrf: Option<String>,
+}
+
+impl Query {
+    /// What of the client is wanted, as lines show it.
+    fn texts(&self) -> [(&'static str, Option<String>); 4] {
+        let colons = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(colons);
+        let text_or_hex = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(text_or_hex);
+        [
+            ("hw_address", colons(&self.hw_address)),
+            ("client_id", colons(&self.client_id)),
+            ("circuit_id", text_or_hex(&self.circuit_id)),
+            ("remote_id", text_or_hex(&self.remote_id)),
+        ]
+    }
 }
 
 /// What was found.
@@ -71,6 +92,9 @@ pub struct Found {
     /// When the oldest line was written, as far as that is known.
     pub begins_s: Option<u32>,
 }
+
+/// Takes a line and where it begins.
+type Each<'a> = dyn FnMut(u64, &[u8]) -> Result<(), SearchError> + 'a;
 
 /// A history to search.
 #[derive(Debug)]
@@ -125,24 +149,19 @@ impl Search {
     }
 
     fn fits(&self, query: &Query, hold: &Hold) -> bool {
-        let is = |wanted: &Option<Vec<u8>>, found: &Option<String>| {
-            wanted.as_ref().is_none_or(|wanted| found.as_deref() == Some(&colons(wanted)))
-        };
-        is(&query.hw_address, &hold.lease.hw_address)
-            && is(&query.client_id, &hold.lease.client_id)
-            && query.vrf.as_ref().is_none_or(|vrf| hold.lease.vrf.as_deref().unwrap_or(GLOBAL_NAME) == vrf)
+        let lease = &hold.lease;
+        let found = [&lease.hw_address, &lease.client_id, &lease.circuit_id, &lease.remote_id];
+        let fits = |(wanted, found): (Option<String>, &Option<String>)| wanted.is_none() || wanted == *found;
+        query.texts().map(|(_, text)| text).into_iter().zip(found).all(fits)
+            && query.vrf.as_ref().is_none_or(|vrf| lease.vrf.as_deref().unwrap_or(GLOBAL_NAME) == vrf)
             && query.span_s.is_none_or(|span_s| hold.overlaps(span_s, self.complete_until_s))
     }
 
     /// All addresses with a line that may fit.
     fn addresses(&self, query: &Query, found: &mut BTreeSet<Ipv4Addr>) -> Result<(), SearchError> {
-        let text = |name: &str, bytes: &Option<Vec<u8>>| {
-            bytes.as_ref().map(|bytes| format!("\"{name}\":\"{}\"", colons(bytes)))
-        };
-        let wanted: Vec<String> = [text("hw_address", &query.hw_address), text("client_id", &query.client_id)]
-            .into_iter()
-            .flatten()
-            .collect();
+        // A text is in a line as JSON has it.
+        let field = |(name, text): (&str, Option<String>)| Some(format!("\"{name}\":{}", serde_json::json!(text?)));
+        let wanted: Vec<String> = query.texts().into_iter().filter_map(field).collect();
         for name in &self.names {
             self.each_line(name, |_, line| {
                 let fits = std::str::from_utf8(line).is_ok_and(|text| wanted.iter().all(|it| text.contains(it)));
@@ -196,7 +215,7 @@ impl Search {
         name: &FileName,
         index: &Index,
         address: Ipv4Addr,
-        each: &mut dyn FnMut(u64, &[u8]) -> Result<(), SearchError>,
+        each: &mut Each<'_>,
     ) -> Result<(), SearchError> {
         let fail = |source| self.io(&name.lines(), source);
         let mut offsets = index.offsets(address).map_err(fail)?;

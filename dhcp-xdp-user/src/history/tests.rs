@@ -106,7 +106,7 @@ fn what_was_written_after_the_checkpoint_comes_again_and_is_there_once() {
     let mut writer = Writer::open(settings(dir.path()), true).unwrap();
     let checkpoint = writer.checkpoint().unwrap();
     assert_eq!((checkpoint.journal, checkpoint.expired_until_s), (position(64), 5));
-    assert_eq!(lines(dir.path()), [first.clone()]);
+    assert_eq!(lines(dir.path()), std::slice::from_ref(&first));
     writer.add(&second);
     writer.commit(position(128), 6, START + 1).unwrap();
     assert_eq!(lines(dir.path()), [first, second]);
@@ -263,6 +263,53 @@ fn an_address_of_two_vpns_has_two_clients_at_a_time() {
         let found = search.find(&Query { vrf: Some(vrf.into()), ..query.clone() }).unwrap();
         assert_eq!(macs(&found), [format!("00:00:00:00:00:0{mac}")]);
     }
+}
+
+#[test]
+fn who_was_on_a_circuit_is_found_whatever_bytes_name_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(settings(dir.path()), false).unwrap();
+    // Of the second one the bytes are no text, of the third one they need escapes in JSON.
+    let circuits: [&[u8]; 3] = [b"olt1 0/7", &[0, 4, 0xff], b"a\"b\\"];
+    for (number, circuit) in circuits.iter().enumerate() {
+        let mut event = event(number as u32, Bound, 1, START, 1);
+        event.binding.agent_info.extend([1, circuit.len() as u8]);
+        event.binding.agent_info.try_extend_from_slice(circuit).unwrap();
+        writer.add(&Line::new(&event, None, &Vrfs::default(), 0));
+    }
+    writer.commit(position(64), 0, START).unwrap();
+    let search = Search::open(dir.path()).unwrap();
+    for (number, circuit) in circuits.iter().enumerate() {
+        let query = Query { circuit_id: Some(circuit.to_vec()), ..Query::default() };
+        let holds = search.find(&query).unwrap().holds;
+        let found: Vec<_> = holds.iter().map(|hold| hold.lease.address.octets()[3]).collect();
+        assert_eq!(found, [number as u8]);
+        let elsewhere = Query { address: Some("192.0.2.9".parse().unwrap()), ..query };
+        assert!(search.find(&elsewhere).unwrap().holds.is_empty());
+    }
+    let remote = Query { remote_id: Some(b"olt1 0/7".to_vec()), ..Query::default() };
+    assert!(search.find(&remote).unwrap().holds.is_empty());
+}
+
+#[test]
+fn a_client_that_is_moved_to_another_circuit_has_two_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = Writer::open(settings(dir.path()), false).unwrap();
+    for (generation, kind, circuit) in [(1, Bound, b'1'), (2, Renewed, b'2')] {
+        let mut event = event(7, kind, generation, START + generation * 100, 1);
+        event.binding.agent_info.extend([1, 1, circuit]);
+        writer.add(&Line::new(&event, None, &Vrfs::default(), 0));
+    }
+    writer.commit(position(64), 0, START + 300).unwrap();
+    let found = Search::open(dir.path()).unwrap().find(&at("192.0.2.7", START + 150)).unwrap();
+    let tell: Vec<_> =
+        found.holds.iter().map(|hold| (hold.lease.circuit_id.as_deref(), hold.ended_by.as_deref())).collect();
+    assert_eq!(tell, [(Some("1"), Some("renewed"))]);
+    let found = Search::open(dir.path()).unwrap().find(&at("192.0.2.7", START + 200)).unwrap();
+    assert_eq!(
+        found.holds.iter().map(|hold| (hold.lease.circuit_id.as_deref(), hold.from_is_known)).collect::<Vec<_>>(),
+        [(Some("2"), true)]
+    );
 }
 
 #[test]

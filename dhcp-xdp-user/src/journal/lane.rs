@@ -16,10 +16,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::{
+    places,
     record::{self, Bytes, MAX_RECORDS},
     status::Shared,
 };
-use crate::lease::{HwAddress, Kept, Lease, Stamp};
+use crate::lease::{HwAddress, Kept, Lease, LimitKey, Stamp};
 
 /// Records of one lane on their way at a time: at most what a worker can have parked with the usual number of frames.
 const LANE_CAPACITY: u64 = 16_384;
@@ -51,21 +52,28 @@ impl Stopper {
 #[derive(Debug)]
 pub(super) struct Lanes {
     pub rings: Vec<Consumer<Bytes>>,
+    /// Of each lane, where leases are counted.
+    pub freed: Vec<places::Receiver>,
     pub bell: Receiver<()>,
 }
 
-/// Makes the lanes, one for each that `shared` has.
-pub(super) fn lanes(shared: &Arc<Shared>, parks: bool) -> (Stopper, Lanes, Vec<Lane>) {
+/// Makes the lanes, one for each that `shared` has; `counts` says that leases are counted.
+pub(super) fn lanes(shared: &Arc<Shared>, parks: bool, counts: bool) -> (Stopper, Lanes, Vec<Lane>) {
     let (bell, rung) = bounded(1);
-    let mut rings = Vec::new();
+    let (mut rings, mut ends_of_freed) = (Vec::new(), Vec::new());
     let mut lanes = Vec::new();
     for index in 0..shared.lanes() {
         let (ring, end) = RingBuffer::new(LANE_CAPACITY as usize);
         rings.push(end);
+        let freed = counts.then(|| {
+            let (freed, end) = places::channel(LANE_CAPACITY as usize);
+            ends_of_freed.push(end);
+            freed
+        });
         let (bell, shared) = (bell.clone(), Arc::clone(shared));
-        lanes.push(Lane { index, ring, bell, shared, submitted: 0, limit: LANE_CAPACITY, parks });
+        lanes.push(Lane { index, ring, freed, bell, shared, submitted: 0, limit: LANE_CAPACITY, parks });
     }
-    (Stopper(bell), Lanes { rings, bell: rung }, lanes)
+    (Stopper(bell), Lanes { rings, freed: ends_of_freed, bell: rung }, lanes)
 }
 
 /// One worker's way into the journal.
@@ -73,6 +81,7 @@ pub(super) fn lanes(shared: &Arc<Shared>, parks: bool) -> (Stopper, Lanes, Vec<L
 pub struct Lane {
     index: usize,
     ring: Producer<Bytes>,
+    freed: Option<places::Sender>,
     bell: Sender<()>,
     shared: Arc<Shared>,
     submitted: u64,
@@ -125,9 +134,30 @@ impl Lane {
         client_id: &[u8],
         kept: Kept<'_>,
     ) -> Result<Ticket, LaneFull> {
+        self.push_freeing(lease, hw, client_id, kept, &[])
+    }
+
+    /// As [`push_with`](Self::push_with), with places under lease limits that become free once the change is durable.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn push_freeing(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        kept: Kept<'_>,
+        freed: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
         let count = record::records_of(record::tail_len(client_id.len(), &kept));
         // Without its reader, nothing becomes durable any more.
         if self.room() < count as u64 || self.ring.is_abandoned() {
+            return Err(LaneFull);
+        }
+        // Before the record, so that they are there when it is durable.
+        if let Some(waiting) = self.freed.as_mut().filter(|_| !freed.is_empty())
+            && !waiting.send(self.submitted + 1, freed)
+        {
             return Err(LaneFull);
         }
         if count == 1 {

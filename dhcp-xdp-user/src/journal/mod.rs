@@ -18,6 +18,7 @@ mod import;
 mod inspect;
 mod lane;
 mod mend;
+mod places;
 mod record;
 mod recovery;
 mod repair;
@@ -45,6 +46,7 @@ pub use follow::{Changes, FollowError, Follower, Followers, From, Position};
 pub use import::{Import, Imported, NotImported};
 pub use inspect::{Damage, DamageKind, Ignored, Inspection, Progress, SegmentView, inspect};
 pub use lane::{Lane, LaneFull, Ticket};
+pub use places::OnFreed;
 pub use recovery::RecoveryReport;
 pub use repair::{Repair, Repaired};
 pub use status::JournalStatus;
@@ -201,7 +203,7 @@ fn command(what: &str, segment: &str) -> String {
 const STOP_PATIENCE: Duration = if cfg!(test) { Duration::from_secs(2) } else { Duration::from_secs(10) };
 
 /// How a journal works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// When an ACK may leave.
     pub durability: Durability,
@@ -211,6 +213,14 @@ pub struct Options {
     pub clock: Clock,
     /// Somebody will [retain](Followers::retain) from this place: nothing after it is compacted before that.
     pub retain: Option<Retain>,
+    /// Where the configuration has lease limits: what is told of places that have become free.
+    pub on_freed: Option<OnFreed>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("durability", &self.durability).finish_non_exhaustive()
+    }
 }
 
 /// What compaction leaves for a follower that has not begun.
@@ -225,7 +235,8 @@ pub struct Retain {
 impl Options {
     /// The usual ones, with a clock of their own.
     pub fn new(durability: Durability) -> Self {
-        Self { durability, compaction: CompactionPolicy::default(), clock: Clock::start(), retain: None }
+        let (compaction, clock) = (CompactionPolicy::default(), Clock::start());
+        Self { durability, compaction, clock, retain: None, on_freed: None }
     }
 }
 
@@ -298,16 +309,17 @@ impl Recovery {
     /// # Errors
     /// The new segment cannot be made, or a thread not be started.
     pub fn start(self, options: Options, wakes: Vec<Arc<Wake>>) -> Result<(Journal, Vec<Lane>), JournalError> {
-        let Options { durability, compaction, clock, retain } = options;
+        let Options { durability, compaction, clock, retain, on_freed } = options;
         let Self { disk, found, lock } = self;
         let shared = Arc::new(Shared::new(wakes));
-        let (stopper, ends, lanes) = lane::lanes(&shared, durability == Durability::Sync);
+        let (stopper, ends, lanes) = lane::lanes(&shared, durability == Durability::Sync, on_freed.is_some());
         let (closed, closings) = bounded(1);
         let setup = Setup {
             durability,
             moment: Box::new(move || clock.moment()),
             rotate_at: segment::ROTATE_AT,
             closed: Some(closed),
+            on_freed,
         };
         let writer = Writer::open(Arc::clone(&disk), &found, setup, Arc::clone(&shared), ends)?;
         if let Some(Retain { from, max_bytes }) = retain {

@@ -22,6 +22,7 @@ use super::{
     Disk, JournalError, SegmentFile,
     chain::End,
     lane::Lanes,
+    places::OnFreed,
     record::{self, Bytes, MAX_RECORDS, RECORD},
     recovery,
     segment::{self, Carried, Header, Kind},
@@ -73,6 +74,7 @@ pub(super) struct Writer {
     durability: Durability,
     shared: Arc<Shared>,
     lanes: Lanes,
+    on_freed: Option<OnFreed>,
     /// Tells the time that a group is marked with.
     moment: Box<dyn Fn() -> Moment + Send>,
     rotate_at: u64,
@@ -104,6 +106,8 @@ pub(super) struct Setup {
     pub moment: Box<dyn Fn() -> Moment + Send>,
     pub rotate_at: u64,
     pub closed: Option<Sender<()>>,
+    /// Where leases are counted: what is told of places that have become free.
+    pub on_freed: Option<OnFreed>,
 }
 
 impl Writer {
@@ -116,13 +120,14 @@ impl Writer {
         lanes: Lanes,
     ) -> Result<Self, JournalError> {
         let end = found.end(&*disk)?;
-        let Setup { durability, moment, rotate_at, closed } = setup;
+        let Setup { durability, moment, rotate_at, closed, on_freed } = setup;
         let mut group = Vec::with_capacity((1 + GROUP + MAX_RECORDS) * RECORD);
         group.extend_from_slice(&[0; RECORD]);
         let mut writer = Self {
             disk,
             durability,
             lanes,
+            on_freed,
             moment,
             rotate_at,
             closed,
@@ -342,6 +347,10 @@ impl Writer {
         for (lane, taken) in self.taken.iter().enumerate() {
             let durable = self.shared.durable(lane);
             if durable.load(Ordering::Relaxed) != *taken {
+                // First: a lane that has room for a record is to have room for what the record frees.
+                if let (Some(freed), Some(on_freed)) = (self.lanes.freed.get_mut(lane), &self.on_freed) {
+                    freed.give_back(*taken, on_freed);
+                }
                 durable.store(*taken, Ordering::Release);
                 self.shared.wakes[lane].wake();
             }

@@ -6,12 +6,9 @@
 
 use std::net::Ipv4Addr;
 
-use arrayvec::ArrayVec;
-
 use super::{
-    BindError, Binding, BindingState, Bound, Client, ClientKey, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
-    RestoreError, SpacedAddress, Stamp,
-    binding::is_current,
+    BindError, BindingState, Bound, Client, ClientKey, Ended, Lease, LeaseTable, LimitKeys, LimitReached, OfferError,
+    SpacedAddress, Stamp,
     index::{ClientIndex, Entered},
     limit,
     side::Full,
@@ -27,7 +24,7 @@ const ATTEMPTS: usize = 8;
 const EXPIRE_STEPS: usize = 8;
 
 /// Why one attempt came to nothing.
-enum Retry {
+pub(super) enum Retry {
     /// Something changed in between: look again.
     Changed,
     /// Somebody holds a slot that is needed.
@@ -51,11 +48,11 @@ impl From<Full> for Retry {
 }
 
 /// The changing part of a slot's body.
-struct Entry {
-    state: BindingState,
-    generation: u32,
-    started_s: u32,
-    expires_s: u32,
+pub(super) struct Entry {
+    pub state: BindingState,
+    pub generation: u32,
+    pub started_s: u32,
+    pub expires_s: u32,
 }
 
 impl LeaseTable {
@@ -280,7 +277,13 @@ impl LeaseTable {
 
     /// A claimed slot's side data becomes the client's, and its former client is forgotten. `seen` is what was claimed, if that
     /// was looked at.
-    fn take_over(&self, client: &Client<'_>, slot: u32, claim: &Claim<'_>, seen: Option<&Seen>) -> Result<(), Retry> {
+    pub(super) fn take_over(
+        &self,
+        client: &Client<'_>,
+        slot: u32,
+        claim: &Claim<'_>,
+        seen: Option<&Seen>,
+    ) -> Result<(), Retry> {
         let (former, was_used) = (claim.key(), claim.before().state() != BindingState::Free);
         let same = was_used && former == client.key;
         self.write_side(client, slot, seen.filter(|_| same))?;
@@ -294,13 +297,13 @@ impl LeaseTable {
     /// Forgets a slot's former client before a new one is entered for it if their entries look alike: afterwards nobody could
     /// tell whose is to be removed. Should the new one not get the slot after all, the former has lost a free address that it
     /// would have been given first.
-    fn forget_alike(&self, key: &ClientKey, slot: u32, former: &ClientKey) {
+    pub(super) fn forget_alike(&self, key: &ClientKey, slot: u32, former: &ClientKey) {
         if ClientIndex::are_alike(former, key) {
             self.index.remove_if_at(former, slot);
         }
     }
 
-    fn write_and_publish(
+    pub(super) fn write_and_publish(
         &self,
         client: &Client<'_>,
         slot: u32,
@@ -376,7 +379,9 @@ impl LeaseTable {
             }
             if slack_s > 0 && self.covers(slot, &seen, client, expires_s, now_s) {
                 let lease = self.lease_of(slot, &seen, now_s);
-                return Ok(Bound { lease, released: None, must_record: false, stamp: seen.stamp });
+                let (freed, freed_by_leaving) = Default::default();
+                let stamp = seen.stamp;
+                return Ok(Bound { lease, released: None, must_record: false, stamp, freed, freed_by_leaving });
             }
             match self.bind_seen(client, slot, &seen, expires_s.saturating_add(slack_s), now_s) {
                 Ok(bound) => return Ok(bound),
@@ -426,8 +431,8 @@ impl LeaseTable {
         if seen.word.state() == BindingState::Free {
             self.used.mark(slot);
         }
-        let left = match self.point_to(client, slot, &claim, seen) {
-            Ok(left) => left,
+        let (left, freed) = match self.point_to(client, slot, &claim, seen, now_s) {
+            Ok(pointed) => pointed,
             Err(retry) => {
                 self.give_back(slot, claim);
                 return Err(retry);
@@ -439,19 +444,22 @@ impl LeaseTable {
         let (generation, state) = (seen.generation.wrapping_add(1), BindingState::Bound);
         let entry = Entry { state, generation, started_s: now_s, expires_s };
         let lease = self.write_and_publish(client, slot, claim, Stamp::UNSETTLED, entry);
-        let released = left.and_then(|(other, claim)| self.give_up(other, claim, now_s));
-        Ok(Bound { lease, released, must_record: true, stamp: Stamp::UNSETTLED })
+        let ended = left.and_then(|(other, claim)| self.give_up(other, claim, now_s));
+        let (released, freed_by_leaving) =
+            ended.map_or_else(Default::default, |ended| (Some(ended.lease), ended.freed));
+        Ok(Bound { lease, released, must_record: true, stamp: Stamp::UNSETTLED, freed, freed_by_leaving })
     }
 
     /// Makes a slot that the caller holds the client's, in the index and beside it; the slot that the client had before,
-    /// claimed. When that fails nothing was changed.
+    /// claimed, and what the slot counts against no more. When that fails nothing was changed.
     fn point_to<'a>(
         &'a self,
         client: &Client<'_>,
         slot: u32,
         claim: &Claim<'_>,
         seen: &Seen,
-    ) -> Result<Option<(u32, Claim<'a>)>, Retry> {
+        now_s: u32,
+    ) -> Result<(Option<(u32, Claim<'a>)>, LimitKeys), Retry> {
         let key = &client.key;
         self.forget_alike(key, slot, &seen.key);
         // Nearly always a renewal: looking is cheaper than entering.
@@ -465,50 +473,65 @@ impl LeaseTable {
                 Entered::Busy => return Err(Retry::Contended),
             },
         };
-        let from = left.as_ref().map(|(other, _)| *other);
-        if let Err(retry) = self.count_and_take_over(client, slot, from, claim, seen) {
-            match left {
-                Some((other, claim)) => {
-                    self.index.move_if_at(key, slot, other);
-                    self.give_back(other, claim);
+        let from = left.as_ref().map(|(other, claim)| (*other, claim.before().state_at(now_s)));
+        match self.count_and_take_over(client, slot, from, claim, seen) {
+            Ok(freed) => {
+                if let Some((other, _)) = from.filter(|_| client.agent_info.is_empty()) {
+                    self.side.copy_agent_info(other, slot);
                 }
-                None if at.is_none() => self.index.remove_if_at(key, slot),
-                None => {}
+                Ok((left, freed))
             }
-            return Err(retry);
+            Err(retry) => {
+                match left {
+                    Some((other, claim)) => {
+                        self.index.move_if_at(key, slot, other);
+                        self.give_back(other, claim);
+                    }
+                    None if at.is_none() => self.index.remove_if_at(key, slot),
+                    None => {}
+                }
+                Err(retry)
+            }
         }
-        if let Some(other) = from.filter(|_| client.agent_info.is_empty()) {
-            self.side.copy_agent_info(other, slot);
-        }
-        Ok(left)
     }
 
     /// Counts the lease against the client's limits, and makes the slot's side data the client's. `left` is the slot that the
-    /// client leaves for it, claimed. When it fails nothing was changed.
+    /// client leaves for it, claimed, and its state. What the slot counts against no more; when it fails nothing was changed.
     fn count_and_take_over(
         &self,
         client: &Client<'_>,
         slot: u32,
-        left: Option<u32>,
+        left: Option<(u32, BindingState)>,
         claim: &Claim<'_>,
         seen: &Seen,
-    ) -> Result<(), Retry> {
-        let Some(limits) = &self.limits else { return self.take_over(client, slot, claim, Some(seen)) };
+    ) -> Result<LimitKeys, Retry> {
+        let Some(limits) = &self.limits else {
+            self.take_over(client, slot, claim, Some(seen))?;
+            return Ok(LimitKeys::new());
+        };
         let kept = match left {
             _ if !client.limits.is_empty() => LimitKeys::new(),
-            Some(left) => limits.keys(left),
+            Some((left, _)) => limits.keys(left),
             None if seen.key == client.key => limits.keys(slot),
             None => LimitKeys::new(),
         };
         let kept = limit::unlimited(kept.iter());
         let wanted = if client.limits.is_empty() { &kept[..] } else { client.limits };
+        let left = match left {
+            Some((left, BindingState::Bound)) => Some(left),
+            Some((left, _)) => {
+                // It is over by time, if it was a lease: its place is as good as anybody's.
+                limits.free(&limits.take(left));
+                None
+            }
+            None => None,
+        };
         limits.reserve(slot, left, wanted)?;
         if let Err(retry) = self.take_over(client, slot, claim, Some(seen)) {
-            limits.forget(slot, left, wanted);
+            limits.forget(slot, wanted);
             return Err(retry);
         }
-        limits.settle(slot, left, wanted);
-        Ok(())
+        Ok(limits.settle(slot, wanted))
     }
 
     /// Claims the slot that the client has, and moves its index entry to the slot that it gets, which the caller holds.
@@ -526,8 +549,8 @@ impl LeaseTable {
         Err(Retry::Changed)
     }
 
-    /// Frees the slot that a client left; the lease if there was one to release.
-    fn give_up(&self, slot: u32, claim: Claim<'_>, now_s: u32) -> Option<Lease> {
+    /// Frees the slot that a client left; its end if there was a lease to release.
+    fn give_up(&self, slot: u32, claim: Claim<'_>, now_s: u32) -> Option<Ended> {
         match claim.before().state_at(now_s) {
             BindingState::Bound => Some(self.end(slot, claim, BindingState::Released, now_s, now_s)),
             BindingState::Offered => {
@@ -542,12 +565,13 @@ impl LeaseTable {
     }
 
     /// Publishes a change of state that the journal records, and returns it.
-    fn end(&self, slot: u32, claim: Claim<'_>, state: BindingState, now_s: u32, expires_s: u32) -> Lease {
+    fn end(&self, slot: u32, claim: Claim<'_>, state: BindingState, now_s: u32, expires_s: u32) -> Ended {
+        let freed = self.limits.as_ref().map_or_else(LimitKeys::new, |limits| limits.take(slot));
         let generation = claim.generation().wrapping_add(1);
         claim.write_span(generation, now_s);
         self.publish(slot, claim, state, expires_s);
         let SpacedAddress { space, address } = self.layout.address_of(slot).0;
-        Lease { space, address, state, generation, started_s: now_s, expires_s }
+        Ended { lease: Lease { space, address, state, generation, started_s: now_s, expires_s }, freed }
     }
 
     /// Claims a slot if `wanted` says so of it, tried a few times over.
@@ -567,8 +591,8 @@ impl LeaseTable {
         true
     }
 
-    /// Releases an address if this client has it bound; the client is remembered. The returned lease is to be journaled.
-    pub fn release(&self, key: &ClientKey, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Lease> {
+    /// Releases an address if this client has it bound; the client is remembered. What is returned is to be journaled.
+    pub fn release(&self, key: &ClientKey, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Ended> {
         let (slot, _) = self.layout.slot_of(at.into())?;
         let theirs = |seen: &Seen| seen.key == *key && seen.word.state_at(now_s) == BindingState::Bound;
         let claim = self.claim_if(slot, theirs)?;
@@ -576,8 +600,8 @@ impl LeaseTable {
     }
 
     /// Puts an address into quarantine until `until_s` if this client has it bound or offered; the client is forgotten. The
-    /// returned lease is to be journaled.
-    pub fn decline(&self, key: &ClientKey, at: impl Into<SpacedAddress>, until_s: u32, now_s: u32) -> Option<Lease> {
+    /// returned end is to be journaled.
+    pub fn decline(&self, key: &ClientKey, at: impl Into<SpacedAddress>, until_s: u32, now_s: u32) -> Option<Ended> {
         let (slot, _) = self.layout.slot_of(at.into())?;
         let theirs = |seen: &Seen| {
             let state = seen.word.state_at(now_s);
@@ -589,115 +613,19 @@ impl LeaseTable {
     }
 
     /// Puts an address that is offered, to whomever, into quarantine until `until_s`: somebody uses it. The client is forgotten.
-    /// The returned lease is to be journaled, with the client of [`get`](Self::get) before.
-    pub fn decline_offered(&self, at: impl Into<SpacedAddress>, until_s: u32, now_s: u32) -> Option<Lease> {
+    /// What is returned is to be journaled, with the client of [`get`](Self::get) before.
+    pub fn decline_offered(&self, at: impl Into<SpacedAddress>, until_s: u32, now_s: u32) -> Option<Ended> {
         let (slot, _) = self.layout.slot_of(at.into())?;
         let claim = self.claim_if(slot, |seen| seen.word.state_at(now_s) == BindingState::Offered)?;
         self.index.remove_if_at(&claim.key(), slot);
         Some(self.end(slot, claim, BindingState::Declined, now_s, until_s))
     }
 
-    /// Releases an address whoever has it, also out of quarantine (an operator's command). The returned lease is to be
+    /// Releases an address whoever has it, also out of quarantine (an operator's command). What is returned is to be
     /// journaled, with the client of [`get`](Self::get).
-    pub fn release_address(&self, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Lease> {
+    pub fn release_address(&self, at: impl Into<SpacedAddress>, now_s: u32) -> Option<Ended> {
         let (slot, _) = self.layout.slot_of(at.into())?;
         let claim = self.claim_if(slot, |seen| !seen.word.is_takeable(now_s))?;
         Some(self.end(slot, claim, BindingState::Released, now_s, now_s))
-    }
-
-    /// Puts back what the journal kept; an older generation than the slot's is ignored. Called before the first worker starts,
-    /// by any number of threads, with records in any order: an address ends with its newest.
-    ///
-    /// A client that comes with two live bindings (a crash between the two records of [`bind`](Self::bind)) keeps both
-    /// addresses out of others' reach until they expire; it is known by the one that started later.
-    ///
-    /// # Errors
-    /// [`RestoreError`]; nothing was changed.
-    pub fn restore(&self, binding: &Binding, subnet: u16, now_s: u32) -> Result<(), RestoreError> {
-        self.restore_one(binding, self.key(subnet, &binding.hw, &binding.client_id), subnet, now_s)
-    }
-
-    /// As [`restore`](Self::restore), for many at once, which is faster: their places in the index are brought into the cache
-    /// together. `failed` gets those that could not be restored.
-    pub fn restore_all<'a>(
-        &self,
-        bindings: impl Iterator<Item = (&'a Binding, u16)>,
-        now_s: u32,
-        mut failed: impl FnMut(&'a Binding, u16, RestoreError),
-    ) {
-        let mut bindings = bindings.fuse();
-        let key = |(binding, subnet): (&'a Binding, u16)| {
-            (binding, subnet, self.key(subnet, &binding.hw, &binding.client_id))
-        };
-        loop {
-            let batch: ArrayVec<_, { Self::RESTORE_BATCH }> =
-                bindings.by_ref().take(Self::RESTORE_BATCH).map(key).collect();
-            if batch.is_empty() {
-                return;
-            }
-            self.prefetch(batch.iter().map(|(_, _, key)| key));
-            for (binding, subnet, key) in batch {
-                if let Err(error) = self.restore_one(binding, key, subnet, now_s) {
-                    failed(binding, subnet, error);
-                }
-            }
-        }
-    }
-
-    fn restore_one(&self, binding: &Binding, key: ClientKey, subnet: u16, now_s: u32) -> Result<(), RestoreError> {
-        let slot = self.slot_near(subnet, binding.address).ok_or(RestoreError::NotInPool)?;
-        let seen = self.slots[slot as usize].read().ok_or(RestoreError::Contended)?;
-        if seen.word.state() != BindingState::Free && !is_current(binding.generation, seen.generation) {
-            return Ok(());
-        }
-        let claim = self.slots[slot as usize].claim(&seen).ok_or(RestoreError::Contended)?;
-        self.used.mark(slot);
-        let state = match binding.state {
-            BindingState::Bound | BindingState::Declined if binding.expires_s > now_s => binding.state,
-            BindingState::Released => BindingState::Released,
-            _ => BindingState::Expired,
-        };
-        self.forget_alike(&key, slot, &claim.key());
-        if binding.state == BindingState::Declined {
-            self.index.remove_if_at(&key, slot);
-        } else if !self.restore_index(&key, slot, &claim, state, binding.started_s) {
-            self.give_back(slot, claim);
-            return Err(RestoreError::Contended);
-        }
-        let client =
-            Client { key, subnet, hw: &binding.hw, client_id: &binding.client_id, limits: &[], agent_info: &[] };
-        if self.take_over(&client, slot, &claim, None).is_err() {
-            // The lease stands, by the client's key; what is lost is the identifier's bytes in listings.
-            let _ = self.take_over(&Client { client_id: &[], ..client }, slot, &claim, None);
-        }
-        self.side.write_agent_info(slot, &binding.agent_info);
-        if let Some(limits) = &self.limits {
-            limits.restore(slot, if state == BindingState::Bound { &binding.limits } else { &[] });
-        }
-        let Binding { generation, started_s, expires_s, .. } = *binding;
-        let entry = Entry { state, generation, started_s, expires_s };
-        self.write_and_publish(&client, slot, claim, Stamp::UNSETTLED, entry);
-        Ok(())
-    }
-
-    /// Lets the index name a restored slot (held by the caller), unless the client has a better one. False: another thread
-    /// restores that one, or one beside it, at this moment.
-    fn restore_index(&self, key: &ClientKey, slot: u32, held: &Claim<'_>, state: BindingState, started_s: u32) -> bool {
-        let other = match self.index.insert(key, slot, &self.slots, &held.key()) {
-            Entered::New => return true,
-            Entered::Busy => return false,
-            Entered::At(other) if other == slot => return true,
-            Entered::At(other) => other,
-        };
-        let there = &self.slots[other as usize];
-        // Another client's: it was being changed, and its key could not be told from this one's.
-        let Some(seen) = there.read().filter(|seen| seen.key == *key) else { return false };
-        let Some(claim) = there.claim(&seen) else { return false };
-        let rank = |state, started_s| (state == BindingState::Bound, started_s);
-        if rank(state, started_s) >= rank(claim.before().state(), claim.started_s()) {
-            self.index.move_if_at(key, other, slot);
-        }
-        self.give_back(other, claim);
-        true
     }
 }

@@ -1,10 +1,18 @@
 //! Lease limits: how many leases count against a value of a class, exactly, however many workers bind at once.
 //!
-//! A lease counts from the moment that it is bound until its address changes hands or state. What it counts against is kept
-//! beside its slot and written by who holds the slot, so that it is counted up once and down once. Counters are found by a
-//! fingerprint of class and value, in a table that is sized for every address; it is locked in many short parts, and only when
-//! a lease begins, ends, or moves to another value. A renewal compares and touches nothing, and without a limit in the
-//! configuration none of this exists.
+//! A lease counts from the moment that it is bound until the journal's record of its end is durable: were its place given away
+//! before, the machine could lose that record and keep the one of the lease that took the place. So what a slot counts against
+//! no more is handed out with the change, goes with its record to the journal ([`Lane`](crate::journal::Lane)), and comes back
+//! from there by [`LeaseTable::free`](super::LeaseTable::free). The end by time needs no record, and is counted at once: no
+//! restart finds an earlier time than a record's group was marked with (see [`crate::clock`]).
+//!
+//! What counts is hence every slot that a restart might find bound. A client that moves from one address to another one counts
+//! twice until it is known to have left the former, beyond the limit if need be; another client does not come in meanwhile.
+//!
+//! What a lease counts against is kept beside its slot and written by who holds the slot, so that it is counted up once and down
+//! once. Counters are found by a fingerprint of class and value, in a table that is sized for every address; it is locked in many
+//! short parts, and only when a lease begins, ends, or moves to another value. A renewal compares and touches nothing, and
+//! without a limit in the configuration none of this exists.
 
 use std::{
     hash::Hasher as _,
@@ -58,8 +66,9 @@ pub type Limits = ArrayVec<Limit, MAX_LIMITS>;
 /// What one lease counts against.
 pub type LimitKeys = ArrayVec<LimitKey, MAX_LIMITS>;
 
-/// What slots count against.
-type Keys = ArrayVec<LimitKey, { 2 * MAX_LIMITS }>;
+/// Places that are on their way to the disk to be freed, beside those of all slots, which there is room for. When there are more
+/// of different values, new values wait until the disk has taken some.
+const FREEING: usize = 1 << 16;
 
 /// A limit is reached. Nothing was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,10 +88,12 @@ impl LimitTable {
     pub fn new(slots: usize, width: usize) -> Self {
         let width = width.min(MAX_LIMITS);
         let keys = slots * width;
+        // Every value may be on its way to be freed while its slot counts against another one.
+        let keys_counted = keys + keys.min(FREEING);
         let parts = (keys / 64).clamp(1, 1024).next_power_of_two();
         // Six deviations above what falls to a part on average, and room to probe in.
-        let average = keys as f64 / parts as f64;
-        let room = if parts == 1 { keys } else { (average + 6.0 * average.sqrt()) as usize + 8 };
+        let average = keys_counted as f64 / parts as f64;
+        let room = if parts == 1 { keys_counted } else { (average + 6.0 * average.sqrt()) as usize + 8 };
         let capacity = (room + room / 4 + 1).next_power_of_two();
         Self {
             parts: (0..parts).map(|_| Mutex::new(Part::new(capacity))).collect(),
@@ -91,19 +102,22 @@ impl LimitTable {
         }
     }
 
-    /// Counts what a slot, which the caller holds, would count against beyond what it and `left`, held too, count against
-    /// already. [`settle`](Self::settle) or [`forget`](Self::forget) must follow.
+    /// Counts what a slot, which the caller holds, would count against beyond what it counts against already; over a limit also
+    /// what `left` counts against, which the same client leaves and the caller holds too. [`settle`](Self::settle) or
+    /// [`forget`](Self::forget) must follow.
     ///
     /// # Errors
     /// [`LimitReached`].
     pub fn reserve(&self, slot: u32, left: Option<u32>, wanted: &[Limit]) -> Result<(), LimitReached> {
-        let mut held = self.held(slot, left);
-        let mut reserved = Keys::new();
+        let mut held = self.keys(slot);
+        let mut leaving = left.map_or_else(LimitKeys::new, |left| self.keys(left));
+        let mut reserved = LimitKeys::new();
         for limit in wanted.iter().take(self.width) {
             if take(&mut held, limit.key) {
                 continue;
             }
-            if !self.part(limit.key).add(limit.key, limit.most) {
+            let most = if take(&mut leaving, limit.key) { u32::MAX } else { limit.most };
+            if !self.part(limit.key).add(limit.key, most) {
                 reserved.iter().for_each(|key| self.part(*key).subtract(*key));
                 return Err(LimitReached);
             }
@@ -113,39 +127,44 @@ impl LimitTable {
     }
 
     /// Takes back what [`reserve`](Self::reserve) counted.
-    pub fn forget(&self, slot: u32, left: Option<u32>, wanted: &[Limit]) {
-        let mut held = self.held(slot, left);
+    pub fn forget(&self, slot: u32, wanted: &[Limit]) {
+        let mut held = self.keys(slot);
         let new = wanted.iter().take(self.width).filter(|limit| !take(&mut held, limit.key));
         new.for_each(|limit| self.part(limit.key).subtract(limit.key));
     }
 
-    /// Lets a slot count against what was reserved, and `left` against nothing.
-    pub fn settle(&self, slot: u32, left: Option<u32>, wanted: &[Limit]) {
-        let mut held = self.held(slot, left);
+    /// Lets a slot count against what was reserved; what it counted against before and does no more, which is to be
+    /// [freed](Self::free).
+    pub fn settle(&self, slot: u32, wanted: &[Limit]) -> LimitKeys {
+        let mut held = self.keys(slot);
         for limit in wanted.iter().take(self.width) {
             take(&mut held, limit.key);
         }
-        left.into_iter().for_each(|left| self.write(left, &[]));
         self.write(slot, wanted);
-        held.iter().for_each(|key| self.part(*key).subtract(*key));
+        held
     }
 
-    /// Lets a slot, which the caller holds, count against nothing.
-    pub fn clear(&self, slot: u32) {
-        let held = self.held(slot, None);
+    /// Lets a slot, which the caller holds, count against nothing; what it counted against, which is to be [freed](Self::free).
+    pub fn take(&self, slot: u32) -> LimitKeys {
+        let held = self.keys(slot);
         if !held.is_empty() {
             self.write(slot, &[]);
-            held.iter().for_each(|key| self.part(*key).subtract(*key));
         }
+        held
+    }
+
+    /// Counts one less against each.
+    pub fn free(&self, keys: &[LimitKey]) {
+        keys.iter().for_each(|key| self.part(*key).subtract(*key));
     }
 
     /// As the journal has it: counted whatever the limit is by now.
     pub fn restore(&self, slot: u32, keys: &[LimitKey]) {
-        self.clear(slot);
+        self.free(&self.take(slot));
         let wanted = unlimited(keys.iter().take(self.width));
         // Without a limit only a table that is full could refuse, and this one has room for every slot.
         if self.reserve(slot, None, &wanted).is_ok() {
-            self.settle(slot, None, &wanted);
+            self.settle(slot, &wanted);
         }
     }
 
@@ -163,10 +182,6 @@ impl LimitTable {
     fn of(&self, slot: u32) -> &[[AtomicU64; 2]] {
         let start = slot as usize * self.width;
         self.slots.get(start..start + self.width).unwrap_or(&[])
-    }
-
-    fn held(&self, slot: u32, left: Option<u32>) -> Keys {
-        [Some(slot), left].into_iter().flatten().flat_map(|slot| self.keys(slot)).collect()
     }
 
     fn write(&self, slot: u32, limits: &[Limit]) {
@@ -191,7 +206,7 @@ pub(super) fn unlimited<'a>(keys: impl Iterator<Item = &'a LimitKey>) -> Limits 
 }
 
 /// Takes one of these keys out of a list. False: it has none.
-fn take(keys: &mut Keys, key: LimitKey) -> bool {
+fn take(keys: &mut LimitKeys, key: LimitKey) -> bool {
     let at = keys.iter().position(|held| *held == key);
     at.map(|at| keys.swap_remove(at)).is_some()
 }

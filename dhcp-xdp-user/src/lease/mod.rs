@@ -16,6 +16,7 @@ mod layout;
 mod limit;
 mod memory;
 mod plan;
+mod restore;
 mod ring;
 mod side;
 mod slot;
@@ -31,4 +32,6 @@ pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};
 pub use space::{Space, SpacedAddress};
-pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};
+pub use table::{
+    BindError, Bound, Client, Contended, Ended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts,
+};

@@ -104,7 +104,7 @@ pub struct Contended;
 ///
 /// The order matters when the machine stops in between. With the new binding alone on the disk, the old address stays out of
 /// use until its time is over, which harms nobody; the other way round a client could lose an address that it still uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bound {
     /// The binding.
     pub lease: Lease,
@@ -116,6 +116,19 @@ pub struct Bound {
     pub must_record: bool,
     /// Where the record that covers the renewal is; [`Stamp::UNSETTLED`] with `must_record`.
     pub stamp: Stamp,
+    /// Places that become free when the record of `lease` is durable: to be handed over with it.
+    pub freed: LimitKeys,
+    /// Places that become free when the record of `released` is durable.
+    pub freed_by_leaving: LimitKeys,
+}
+
+/// The end of a lease, which goes to the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// What its address is by now.
+    pub lease: Lease,
+    /// Places that become free when its record is durable: to be handed over with it.
+    pub freed: LimitKeys,
 }
 
 /// How many addresses are in which state.
@@ -444,9 +457,21 @@ impl LeaseTable {
         read.filter(|(seen, _)| seen.generation == lease.generation).map_or_else(LimitKeys::new, |(_, keys)| keys)
     }
 
-    /// How many leases count against a value.
+    /// How many leases count against a value, those included whose end is not durable yet.
     pub fn limit_count(&self, key: LimitKey) -> u32 {
         self.limits.as_ref().map_or(0, |limits| limits.count(key))
+    }
+
+    /// Frees places: the record that does is durable by now.
+    pub fn free(&self, keys: &[LimitKey]) {
+        if let Some(limits) = &self.limits {
+            limits.free(keys);
+        }
+    }
+
+    /// Whether leases are counted at all.
+    pub fn has_limits(&self) -> bool {
+        self.limits.is_some()
     }
 
     /// Whether one more lease of this client would be one too many. Binding decides; this saves the client an offer that it
@@ -488,7 +513,8 @@ impl LeaseTable {
         let before = claim.before().state();
         self.counts.moved(slot, before, state);
         if let Some(limits) = self.limits.as_ref().filter(|_| state != BindingState::Bound) {
-            limits.clear(slot);
+            // What has a record to wait for has been taken out by now.
+            limits.free(&limits.take(slot));
         }
         let is_reserved = self.reserved.has(slot);
         // While the slot is held, so that at rest the bit is what the slot is.

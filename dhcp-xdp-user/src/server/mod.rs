@@ -22,13 +22,14 @@ use std::{
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 pub use error::StartError;
+pub(crate) use state::expect_room;
 
 use crate::{
     clock::Clock,
     config::Config,
     events::{EventStats, Events, Surroundings},
-    journal::{self, Journal, JournalError, JournalStatus, Lane, Recovery, keep_vrfs},
-    lease::LeaseTable,
+    journal::{self, Journal, JournalError, JournalStatus, Lane, OnFreed, Recovery, keep_vrfs},
+    lease::{LeaseTable, LimitKey},
     ping::{IcmpSocket, PingCounters},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
@@ -111,7 +112,12 @@ impl Server {
             prepared.map_err(|error| StartError::History(Box::new(error)))?;
         }
         let retain = history.map(|history| history.retain(&config.state_dir));
-        let options = journal::Options { durability: config.durability, compaction: config.compaction, clock, retain };
+        let (durability, compaction) = (config.durability, config.compaction);
+        let on_freed = leases.has_limits().then(|| {
+            let leases = Arc::clone(&leases);
+            Arc::new(move |keys: &[LimitKey]| leases.free(keys)) as OnFreed
+        });
+        let options = journal::Options { durability, compaction, clock, retain, on_freed };
         let (journal, mut lanes) = journal.start(options, wakes)?;
         let control = lanes.pop().map(|lane| (lane, control_wake));
 

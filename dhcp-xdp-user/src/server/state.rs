@@ -163,7 +163,7 @@ fn replay(journal: &Recovery, restore: impl Fn(&[Binding]) + Sync) -> Result<Rec
 }
 
 /// Asks for the table's memory and gives it back: being refused then is an error, while it is an abort in the table's making.
-fn expect_room(addresses: u64) -> Result<(), StartError> {
+pub(crate) fn expect_room(addresses: u64) -> Result<(), StartError> {
     let bytes = LeaseTable::bytes(addresses);
     let refused = StartError::Memory { addresses, mib: bytes >> 20 };
     match usize::try_from(bytes).map(|bytes| Vec::<u8>::new().try_reserve_exact(bytes)) {
@@ -240,11 +240,12 @@ mod tests {
                 std::thread::yield_now();
             }
             lanes[0].submit(&bound.lease, &hw, b"").unwrap();
-            for ended in bound
-                .released
-                .into_iter()
-                .chain((number % 7 == 0).then(|| live.release(&client.key, offer.address, at)).flatten())
-            {
+            for ended in bound.released.into_iter().chain(
+                (number % 7 == 0)
+                    .then(|| live.release(&client.key, offer.address, at))
+                    .flatten()
+                    .map(|ended| ended.lease),
+            ) {
                 lanes[0].submit(&ended, &hw, b"").unwrap();
             }
         }

@@ -10,3 +10,4 @@ pub mod link;
 pub mod options;
 pub mod registry;
 pub mod relay;
+pub mod shown;

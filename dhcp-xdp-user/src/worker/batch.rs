@@ -24,7 +24,7 @@ use crate::{
     lease::{AgentInfo, Bound, HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
     ping::{ClientTag, Recent},
     wire::{
-        dhcp::{Header, MessageType},
+        dhcp::MessageType,
         link::{self, Datagram, LinkError, REPLY_IP_UDP_LEN},
         options::{MAX_OPTION_DATA, Scratch},
         relay::{RelayAgentInfo, sub},
@@ -38,8 +38,8 @@ pub const BATCH: usize = 64;
 const PARKED_AT_MOST_S: u32 = 10;
 
 /// Bytes that replies echo of their requests, in the middle of a batch: client identifier, parameter request list, relay agent
-/// information, virtual subnet. One may need more, all together may not.
-const ECHO: usize = 4 * 255;
+/// information, virtual subnet, machine identifier. One may need more, all together may not.
+const ECHO: usize = 5 * 255;
 
 /// Scratch memory of a batch for options that come in parts (RFC 3396). A batch that needs more is an attack; what does not
 /// fit is refused.
@@ -93,7 +93,14 @@ pub trait Recorder {
     ///
     /// # Errors
     /// There was no room; nothing was handed over.
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull>;
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        kept: Kept<'_>,
+        freed: &[LimitKey],
+    ) -> Result<Ticket, LaneFull>;
     /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
     fn flush(&mut self) {}
     /// Whether an ACK must wait for its ticket.
@@ -104,11 +111,20 @@ pub trait Recorder {
     fn stamp(&self, ticket: Ticket) -> Stamp;
     /// Whether an ACK that needs no more than this record may leave.
     fn is_settled(&self, stamp: Stamp) -> bool;
+    /// What was decided about a request, for who explains it; a lane does not look.
+    fn decided(&mut self, _place: &Place, _classes: &Classified, _decision: &Decision) {}
 }
 
 impl Recorder for Lane {
-    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
-        Lane::push_with(self, lease, hw, client_id, kept)
+    fn submit(
+        &mut self,
+        lease: &Lease,
+        hw: &HwAddress,
+        client_id: &[u8],
+        kept: Kept<'_>,
+        freed: &[LimitKey],
+    ) -> Result<Ticket, LaneFull> {
+        Lane::push_freeing(self, lease, hw, client_id, kept, freed)
     }
     fn flush(&mut self) {
         Lane::ring(self);
@@ -141,6 +157,8 @@ pub struct Processor<R> {
     recent: Option<Arc<Recent>>,
     /// What the replies of a batch echo; they are written over the requests that it came in. Never grows.
     echoes: Vec<u8>,
+    /// Options of the replies of a batch that were computed. Never grows; without any in the configuration it has no room.
+    computed: Vec<u8>,
     /// What requests of a batch have in parts, joined.
     scratch: Box<[u8]>,
     /// What is recalled of the relay agents of a batch's clients.
@@ -165,6 +183,9 @@ struct Answer {
     parameter_request_list: Range<usize>,
     relay_agent_info: Option<Range<usize>>,
     virtual_subnet: Option<Range<usize>>,
+    machine_id: Option<Range<usize>>,
+    /// Of `Processor::computed`.
+    computed: Range<usize>,
     reply: Reply,
     /// What the reply waits for, and until when.
     wait: Option<(Ticket, u32)>,
@@ -183,6 +204,7 @@ impl<R: Recorder> Processor<R> {
     ) -> Self {
         let (port_generation, port) = shared_port.get();
         let echoes = Vec::with_capacity(BATCH * ECHO);
+        let computed = Vec::with_capacity(if config.computes_options() { BATCH * engine::MAX_COMPUTED } else { 0 });
         let [scratch, recalled] = [SCRATCH, RECALLED].map(|len| vec![0; len].into_boxed_slice());
         Self {
             config,
@@ -194,6 +216,7 @@ impl<R: Recorder> Processor<R> {
             counters,
             recent: None,
             echoes,
+            computed,
             scratch,
             recalled,
         }
@@ -215,9 +238,9 @@ impl<R: Recorder> Processor<R> {
         let until_s = now_s.saturating_add(self.config.decline_quarantine_s);
         let declined = self.leases.decline_offered(address, until_s, now_s);
         // Else it is bound meanwhile, by the client that answered; or free, and probed for the next one.
-        if let (Some(lease), Some(offered)) = (declined, offered) {
+        if let (Some(ended), Some(offered)) = (declined, offered) {
             let kept = Kept { limits: &[], agent_info: &offered.agent_info };
-            let submitted = self.recorder.submit(&lease, &offered.hw, &offered.client_id, kept);
+            let submitted = self.recorder.submit(&ended.lease, &offered.hw, &offered.client_id, kept, &ended.freed);
             self.recorder.flush();
             if submitted.is_err() {
                 return DropReason::JournalFull;
@@ -277,6 +300,7 @@ impl<R: Recorder> Processor<R> {
         }
         self.leases.prefetch(parsed.iter().flatten().map(|read| &read.place.key));
         self.echoes.clear();
+        self.computed.clear();
         for read in parsed {
             answers.push(read.and_then(|read| self.decide(now_s, &read)));
         }
@@ -320,16 +344,9 @@ impl<R: Recorder> Processor<R> {
         if self.config.classes.compiled.is_empty() {
             return Classified::default();
         }
-        let header = Header::new_checked(request.message).or_else(|_| Header::without_options(request.message));
-        let Ok(header) = header else { return Classified::default() };
         let reservation = place.reservation.and_then(|number| self.config.reservations.get(number));
-        let packet = Packet {
-            header,
-            interface: &self.port.name,
-            destination: request.destination,
-            vlans,
-            known: reservation.is_some(),
-            recalled: request.recalled,
+        let Some(packet) = packet_of(request, &self.port, vlans, reservation.is_some()) else {
+            return Classified::default();
         };
         let reserved = reservation.map_or(&ClassSet::EMPTY, |reservation| &reservation.classes);
         Classified::new(&packet, reserved, &self.config)
@@ -351,6 +368,7 @@ impl<R: Recorder> Processor<R> {
         }
         let ingress = ingress(&self.port, *vlans);
         let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
+        self.recorder.decided(place, classes, &decision);
         let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
             Decision::Commit(reply, bound) => {
@@ -361,8 +379,8 @@ impl<R: Recorder> Processor<R> {
                 self.remember(&bound.lease, place, now_s);
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
-            Decision::Record(lease, reason) => {
-                self.record(&lease, read, &[])?;
+            Decision::Record(ended, reason) => {
+                self.record(&ended.lease, read, &[], &ended.freed)?;
                 return Err(reason);
             }
             Decision::Drop(reason) => return Err(reason),
@@ -373,11 +391,27 @@ impl<R: Recorder> Processor<R> {
             parameter_request_list: self.save(request.parameter_request_list),
             relay_agent_info: request.relay_agent_info.map(|bytes| self.save_relay_agent_info(bytes, request)),
             virtual_subnet: engine::virtual_subnet_echo(request, &self.config).map(|bytes| self.save(bytes)),
+            machine_id: request.machine_id.map(|bytes| self.save(bytes)),
+            computed: self.compute(read, &reply),
             request: request.detached(),
             probe: reply.probe.then(|| ClientTag::from(&place.key)),
             reply,
             wait,
         })
+    }
+
+    /// Computes the options of a reply that are computed, where the configuration has any.
+    fn compute(&mut self, read: &Parsed<'_>, reply: &Reply) -> Range<usize> {
+        let start = self.computed.len();
+        // Each reply has its room.
+        if self.computed.capacity() - start >= engine::MAX_COMPUTED {
+            let Parsed { request, place, vlans, classes, .. } = read;
+            let known = place.reservation.is_some();
+            if let Some(packet) = packet_of(request, &self.port, *vlans, known) {
+                engine::compute(request, reply, &packet, &classes.members, &self.config, &mut self.computed);
+            }
+        }
+        start..self.computed.len()
     }
 
     /// Tells the ping check, where there is one, who has an address now.
@@ -404,22 +438,28 @@ impl<R: Recorder> Processor<R> {
         // The lease first: should a crash keep one of the two records only, the client has both addresses until they
         // expire, and nobody else gets the one that it may still use.
         let limits = self.leases.limit_keys(&bound.lease);
-        let mut ticket = self.record(&bound.lease, read, &limits)?;
+        let mut ticket = self.record(&bound.lease, read, &limits, &bound.freed)?;
         self.leases.stamp(&bound.lease, self.recorder.stamp(ticket));
         if let Some(released) = bound.released {
-            ticket = self.record(&released, read, &[])?;
+            ticket = self.record(&released, read, &[], &bound.freed_by_leaving)?;
         }
         Ok(Some(ticket))
     }
 
     /// Journals a change. Should that fail in spite of the room that there was, no reply leaves, and the client's next try
-    /// is recorded again.
-    fn record(&mut self, lease: &Lease, read: &Parsed<'_>, limits: &[LimitKey]) -> Result<Ticket, DropReason> {
+    /// is recorded again. (What would have become free stays taken: on the disk it is.)
+    fn record(
+        &mut self,
+        lease: &Lease,
+        read: &Parsed<'_>,
+        limits: &[LimitKey],
+        freed: &[LimitKey],
+    ) -> Result<Ticket, DropReason> {
         let identifier = read.request.identifier(read.place.identity);
         let known = if self.leases.has_agent_info() { self.leases.agent_info(lease) } else { Some(AgentInfo::new()) };
         let agent_info = known.as_deref().unwrap_or_else(|| read.request.agent_info());
         let kept = Kept { limits, agent_info };
-        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept);
+        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept, freed);
         submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 
@@ -474,12 +514,14 @@ impl<R: Recorder> Processor<R> {
             parameter_request_list: &self.echoes[answer.parameter_request_list.clone()],
             relay_agent_info: answer.relay_agent_info.clone().map(|range| &self.echoes[range]),
             virtual_subnet: answer.virtual_subnet.clone().map(|range| &self.echoes[range]),
+            machine_id: answer.machine_id.clone().map(|range| &self.echoes[range]),
             ..answer.request
         };
         let subnet = self.config.subnets.get(usize::from(reply.subnet))?;
         let start = datagram.reply_offset();
         let end = frame.buffer.len().min(start + self.port.mtu.saturating_sub(REPLY_IP_UDP_LEN));
-        let len = engine::write_reply(&request, reply, &self.config, frame.buffer.get_mut(start..end)?)?;
+        let computed = engine::Computed::new(&self.computed[answer.computed.clone()]);
+        let len = engine::write_reply(&request, reply, computed, &self.config, frame.buffer.get_mut(start..end)?)?;
         let envelope = engine::envelope(&request, reply, subnet, datagram, self.port.mac);
         link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len)
     }
@@ -492,6 +534,12 @@ fn echo_len(request: &Request<'_>) -> usize {
         + request.parameter_request_list.len()
         + len(request.relay_agent_info)
         + len(request.virtual_subnet)
+        + len(request.machine_id)
+}
+
+/// What expressions see of a request.
+fn packet_of<'a>(request: &Request<'a>, port: &'a Port, vlans: [Option<u16>; 2], known: bool) -> Option<Packet<'a>> {
+    Packet::new(request.message, &port.name, request.destination, vlans, known, request.recalled)
 }
 
 fn ingress(port: &Port, vlans: [Option<u16>; 2]) -> Ingress<'_> {

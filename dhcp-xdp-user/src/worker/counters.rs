@@ -8,11 +8,11 @@ use std::{
 use crossbeam_utils::CachePadded;
 
 macro_rules! named {
-    ($(#[$outer:meta])* $enum:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)* }) => {
+    ($(#[$outer:meta])* $enum:ident { $($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)* }) => {
         $(#[$outer])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(usize)]
-        pub enum $enum { $($(#[$doc])* $variant,)* }
+        pub enum $enum { $($(#[doc = $doc])+ $variant,)* }
 
         impl $enum {
             /// All of them, in the order of their counters.
@@ -22,6 +22,10 @@ macro_rules! named {
             /// The name in statistics; a metric's label.
             pub const fn name(self) -> &'static str {
                 match self { $($enum::$variant => $name,)* }
+            }
+            /// What it counts, in words: its documentation.
+            pub fn words(self) -> &'static str {
+                match self { $($enum::$variant => concat!($($doc),+).trim(),)* }
             }
         }
     };

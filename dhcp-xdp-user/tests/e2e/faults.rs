@@ -390,7 +390,10 @@ fn moved() -> Result<()> {
     stop(server, site.server_end())?;
     // Another machine, so to speak.
     let other = site.lab.path("other");
-    run(&["leases", "import", &file, "--state-dir", &other.to_string_lossy()])?;
+    let there = other.to_string_lossy();
+    let refused = run(&["leases", "import", &file, "--state-dir", &there]).unwrap_err().to_string();
+    ensure!(refused.contains("is not there") && !other.exists(), "{refused}");
+    run(&["leases", "import", &file, "--state-dir", &there, "--create"])?;
     let server = Server::start(&site.inside, &other, &WORDS)?;
     expect_bound(&server, &client, address)?;
     ensure!(client.take()? == address, "it gets another address there");

@@ -22,6 +22,8 @@ mod layout;
 mod limit;
 #[path = "../../src/lease/plan.rs"]
 mod plan;
+#[path = "../../src/lease/restore.rs"]
+mod restore;
 #[path = "../../src/lease/ring.rs"]
 mod ring;
 #[path = "../../src/lease/side.rs"]
@@ -43,7 +45,9 @@ pub use key::{ClientKey, KeyHasher};
 pub use limit::{Limit, LimitKey, LimitKeys, LimitReached, Limits, MAX_LIMITS};
 pub use plan::{Plan, ReservedAddress};
 pub use space::{Space, SpacedAddress};
-pub use table::{BindError, Bound, Client, Contended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts};
+pub use table::{
+    BindError, Bound, Client, Contended, Ended, LeaseTable, OfferError, PoolRange, RestoreError, TableCounts,
+};
 
 /// In place of `src/lease/sync.rs`.
 mod sync {

@@ -7,10 +7,19 @@
 
 mod lease;
 
+/// Of the thread that a model runs on, words.
+const STACK_WORDS: usize = 0x4000;
+
 /// All orders with at most this many preemptions: nearly all faults of such code need two.
 fn model(preemptions: usize, run: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
-    builder.check(run);
+    let run = std::sync::Arc::new(run);
+    // `loom`'s own stack has 4096 words, which is little for frames that are not optimized. The first thread does nothing but wait.
+    builder.check(move || {
+        let run = std::sync::Arc::clone(&run);
+        let thread = loom::thread::Builder::new().stack_size(STACK_WORDS).spawn(move || run());
+        thread.expect("a coroutine").join().expect("what the model says holds");
+    });
 }

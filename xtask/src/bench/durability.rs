@@ -14,6 +14,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::median;
 use crate::{
     cargo, command, group,
     lab::{End, Lab, Process, Server, Veth, wait_for},
@@ -169,11 +170,11 @@ fn storm(lab: &Lab, here: End<'_>, there: End<'_>, state: &Path, kind: &str, opt
 }
 
 fn report(options: &Durability, all: &[Vec<Figures>; 2]) -> Result<()> {
-    let of = |kind: usize, figure: fn(&Figures) -> f64| median(all[kind].iter().map(figure));
+    let of = |kind: usize, figure: fn(&Figures) -> f64| median(all[kind].iter().map(figure)).unwrap_or(f64::NAN);
     let [sync, off] = [0, 1].map(|kind| of(kind, |figures| figures.bindings_per_s));
     let ratios: Vec<f64> =
         all[0].iter().zip(&all[1]).map(|(sync, off)| sync.bindings_per_s / off.bindings_per_s).collect();
-    let ratio = median(ratios.iter().copied());
+    let ratio = median(ratios.iter().copied()).unwrap_or(f64::NAN);
     println!("\nmedians         sync {sync:.0} leases/s, off {off:.0} leases/s");
     println!("sync over off   {ratio:.3} (median of the rounds; each {}); the goal is at least {GOAL}", list(&ratios));
     let Some(file) = &options.json else { return Ok(()) };
@@ -213,29 +214,8 @@ fn list(ratios: &[f64]) -> String {
     ratios.iter().map(|ratio| format!("{ratio:.2}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The value in the middle; of an even number the mean of two. None of none.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values.get(values.len().saturating_sub(1) / 2), values.get(values.len() / 2));
-    low.zip(high).map_or(f64::NAN, |(low, high)| (low + high) / 2.0)
-}
-
 /// The type of the file system that a folder is on: `tmpfs` has no stable storage.
 fn file_system(folder: &Path) -> String {
     let stat = command::tool("stat").and_then(|mut stat| command::output(stat.args(["-f", "-c", "%T"]).arg(folder)));
     stat.map_or_else(|_| "an unknown file system".into(), |name| name.trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
-        assert_eq!(median([7.0].into_iter()), 7.0);
-        assert!(median(std::iter::empty()).is_nan());
-    }
 }

@@ -17,6 +17,15 @@ pub mod peers;
 use durability::Durability;
 use peers::Peers;
 
+/// The value in the middle; of an even number the mean of two. What is no finite number is left out; none of none.
+pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = values.get(middle).copied()?;
+    Some(if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], upper) } else { upper })
+}
+
 /// What to measure.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Bench {
@@ -71,4 +80,17 @@ fn micro(name: &str, words: &[String]) -> Result<()> {
     let mut cargo = cargo();
     cargo.args(["bench", "--locked", "--package", "dhcp-storm", "--bench", name, "--"]).args(words);
     group::run(&mut cargo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), Some(2.5));
+        assert_eq!(median([7.0, f64::NAN, f64::INFINITY]), Some(7.0));
+        assert_eq!(median([]), None);
+    }
 }

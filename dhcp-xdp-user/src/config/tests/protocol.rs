@@ -88,3 +88,31 @@ fn definitions_of_options_are_checked() {
     );
     assert_error(&define("code = 6\nname = \"x\"\ntype = \"u8\""), "3:8", "option 6 is dns-servers");
 }
+
+#[test]
+fn what_is_wrong_with_a_computed_option_is_told_at_its_place_in_the_expression() {
+    for (options, place, part) in [
+        ("host-name = { computed = \"dashed(your_adress)\" }", "7:34", "did you mean"),
+        ("host-name = { computed = \"your_address\" }", "7:27", "`your_address` is an address; expected bytes"),
+        ("routers = { computed = \"'x'\" }", "7:25", "expected an address"),
+        (
+            "interface-mtu = { always = true, computed = \"option[60]\" }",
+            "7:46",
+            "expected a number, as `option[60].number`",
+        ),
+        (
+            "classless-static-routes = { computed = \"'x'\" }",
+            "7:27",
+            "is of type routes, which cannot be computed; expected",
+        ),
+        ("host-name = { computed = 5 }", "7:13", "found 5; expected an expression in quotes"),
+        ("host-name = { computed = \"'x'\", hex = \"00\" }", "7:13", "unknown key `hex`; expected computed, always"),
+        ("host-name = { computed = \"member('voip')\" }", "7:34", "no [[class]] has the name `voip`; there is none"),
+    ] {
+        assert_subnet_error(&format!("[subnet.options]\n{options}\n"), place, part);
+    }
+    let header = "[subnet.options.host-name]\nalways = true\ncomputed = '''\ndashed(\n  your_adress)'''\n";
+    assert_subnet_error(header, "10:3", "did you mean");
+    let class = "pools = [\"192.0.2.10\"]\n[[class]]\nname = \"a\"\nmatch = \"true\"\noptions = { 12 = { computed = \"giadr\" } }\n";
+    assert_subnet_error(class, "10:32", "did you mean `giaddr`?");
+}

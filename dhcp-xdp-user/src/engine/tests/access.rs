@@ -47,7 +47,7 @@ fn a_bootp_reply_has_no_option_that_only_dhcp_knows_and_fits_the_vendor_area() {
     assert_eq!(reply.payload.len(), 300);
     let mut bed = Bed::with(|config| {
         config.subnets[0].bootp_lease_s = Some(u32::MAX);
-        let blob = |code| OptionBlob { code, data: vec![code; 30], always: false };
+        let blob = |code| OptionBlob { code, data: vec![code; 30], always: false, ..OptionBlob::default() };
         config.subnets[0].options = OptionSet::new([blob(224), blob(225), blob(226)]);
     });
     assert_eq!(bed.bootp(&bootp(1)).codes(), [224], "no overload, no more than 64 bytes");
@@ -124,7 +124,8 @@ fn rapid_commit_never_runs_ahead_of_a_full_journal() {
 fn with_v6only(ipv6_only: bool) -> Bed {
     Bed::with(|config| {
         config.subnets[0].ipv6_only = ipv6_only;
-        let wait = OptionBlob { code: 108, data: 1800u32.to_be_bytes().to_vec(), always: true };
+        let wait =
+            OptionBlob { code: 108, data: 1800u32.to_be_bytes().to_vec(), always: true, ..OptionBlob::default() };
         config.subnets[0].options = OptionSet::new([wait]);
     })
 }
@@ -238,7 +239,7 @@ fn the_boot_file_is_the_one_of_the_clients_architecture() {
 #[test]
 fn the_server_name_keeps_its_field_from_options() {
     let mut bed = Bed::with(|config| {
-        let blob = |code| OptionBlob { code, data: vec![code; 60], always: false };
+        let blob = |code| OptionBlob { code, data: vec![code; 60], always: false, ..OptionBlob::default() };
         config.subnets[0].options = OptionSet::new((224..231).map(blob));
         config.subnets[0].server_name = b"boot.example.net".to_vec();
     });

@@ -23,7 +23,7 @@ fn with_everything(config: &mut Config) {
         subnet.lease.jitter_permille = 500;
         subnet.lease.scarce_permille = 300;
         subnet.boot_files = vec![(7, b"efi".to_vec())];
-        let long = |code, len| OptionBlob { code, data: vec![code; len], always: code == 108 };
+        let long = |code, len| OptionBlob { code, data: vec![code; len], always: code == 108, ..OptionBlob::default() };
         subnet.options = OptionSet::new([long(1, 4), long(3, 4), long(121, 5), long(108, 4), long(224, 400)]);
     }
     config.subnets[0].identity = Identity::HwAddress;

@@ -66,13 +66,12 @@ fn a_class_may_ask_for_what_the_relay_agent_says_of_subscriber_relay_and_flags()
     // RFC 3993, RFC 6925 and RFC 5010.
     let class = |name: &str, sub_option: &str| {
         let expression = format!("{sub_option} and relay.exists");
-        let class = format!("[[class]]\nname = \"{name}\"\nmatch = \"{expression}\"\noptions = {{ domain-name = \"{name}\" }}\n");
-        class
+        format!("[[class]]\nname = \"{name}\"\nmatch = \"{expression}\"\noptions = {{ domain-name = \"{name}\" }}\n")
     };
     let classes = [
         class("subscriber", "relay.subscriber-id == 'anna'"),
-        class("relay", "relay.relay-id == 0x000178"),
-        class("unicast", "relay[10] == 0x80"),
+        class("relay", "relay.relay-agent-identifier == 0x000178"),
+        class("unicast", "relay.flags == 0x80"),
     ];
     let mut bed = Bed::with(with_classes(&classes.concat()));
     let mut domain = |info: &[u8]| {
@@ -143,10 +142,38 @@ fn of_two_offers_on_a_circuit_for_one_lease_the_first_taken_counts_and_the_other
     assert_eq!(take(&mut bed, 2), Ack);
     assert_eq!(take(&mut bed, 1), Nak);
     assert_eq!(bed.records().len(), 1, "only what was granted is recorded");
-    // It is given up: the other one may have it.
-    let release = message(MessageType::Release, 2).address(code::SERVER_ID, lan(1)).unicast(offers[1]);
-    assert_eq!(bed.dropped(&release), DropReason::Released);
-    assert!(bind_on(&mut bed, 1, 7).is_some());
+}
+
+#[test]
+fn a_place_that_is_given_up_is_free_once_the_record_that_says_so_is_on_the_disk() {
+    let end = |message_type| {
+        let mut bed = Bed::with(with_classes(LIMIT));
+        let address = bind_on(&mut bed, 2, 7).unwrap();
+        let msg = message(message_type, 2).address(code::SERVER_ID, lan(1));
+        let msg = match message_type {
+            MessageType::Decline => msg.address(code::REQUESTED_ADDRESS, address).relayed(),
+            _ => msg.unicast(address),
+        };
+        assert!(matches!(bed.dropped(&msg), DropReason::Released | DropReason::Declined));
+        bed
+    };
+    for mut bed in [end(MessageType::Release), end(MessageType::Decline)] {
+        let asks = discover(1).option(82, &circuit(7)).relayed();
+        assert_eq!(bed.dropped(&asks), DropReason::LeaseLimit, "its record may be lost still");
+        bed.free_places();
+        assert!(bind_on(&mut bed, 1, 7).is_some());
+    }
+}
+
+#[test]
+fn a_client_that_moves_to_another_circuit_leaves_its_place_once_that_is_on_the_disk() {
+    let mut bed = Bed::with(with_classes(LIMIT));
+    bind_on(&mut bed, 1, 7).unwrap();
+    assert!(bind_on(&mut bed, 1, 8).is_some(), "the same address, on another circuit");
+    let asks = discover(2).option(82, &circuit(7)).relayed();
+    assert_eq!(bed.dropped(&asks), DropReason::LeaseLimit);
+    bed.free_places();
+    assert!(bind_on(&mut bed, 2, 7).is_some());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     config::{AddressRange, Overlay, PoolOptions},
     engine::{
-        Overlays, Reply, Request,
+        Computed, Overlays, Reply, Request,
         testing::{START_S, config},
         write_reply,
     },
@@ -12,7 +12,7 @@ use crate::{
 };
 
 fn text(code: u8, text: &str) -> OptionBlob {
-    OptionBlob { code, data: text.into(), always: false }
+    OptionBlob { code, data: text.into(), always: false, ..OptionBlob::default() }
 }
 
 // Pools
@@ -54,6 +54,7 @@ fn with_overlays(list: &[u8], overlays: Vec<Overlay>) -> Vec<(u8, String)> {
     let mut memory = [];
     let request = Request::parse(&payload, SERVER, &mut Scratch::new(&mut memory)).unwrap();
     let reply = Reply {
+        lease_time_from: Default::default(),
         message_type: MessageType::Offer,
         subnet: 0,
         your_address: lan(10),
@@ -69,7 +70,7 @@ fn with_overlays(list: &[u8], overlays: Vec<Overlay>) -> Vec<(u8, String)> {
         note: "",
     };
     let mut message = vec![0; 1400];
-    let len = write_reply(&request, &reply, &config, &mut message).unwrap();
+    let len = write_reply(&request, &reply, Computed::default(), &config, &mut message).unwrap();
     let text = |data: Vec<u8>| String::from_utf8_lossy(&data).into_owned();
     let options = read_options(&message[240..len]).into_iter();
     options.filter(|(code, _)| ![53, 54, 51].contains(code)).map(|(code, data)| (code, text(data))).collect()

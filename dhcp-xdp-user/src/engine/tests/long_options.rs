@@ -60,7 +60,8 @@ fn an_identifier_that_no_lease_can_keep_is_refused() {
 fn a_configured_option_of_more_than_255_bytes_goes_in_parts() {
     let data: Vec<u8> = (0..700).map(|i| (i % 250) as u8).collect();
     let mut bed = Bed::with(|config| {
-        config.subnets[0].options = OptionSet::new([OptionBlob { code: 224, data: data.clone(), always: false }]);
+        config.subnets[0].options =
+            OptionSet::new([OptionBlob { code: 224, data: data.clone(), always: false, ..OptionBlob::default() }]);
     });
     let msg = discover(1).option(code::PARAMETER_REQUEST_LIST, &[224]);
     let offer = bed.reply(&msg.clone().option(code::MAX_MESSAGE_SIZE, &1400u16.to_be_bytes()));

@@ -19,6 +19,7 @@ use crate::{
 mod access;
 mod anything;
 mod classes;
+mod computed;
 mod configured;
 mod levels;
 mod long_options;

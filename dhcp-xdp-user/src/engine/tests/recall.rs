@@ -33,7 +33,8 @@ fn renewal(n: u8, address: Ipv4Addr) -> Msg {
 
 /// The same server started anew from what was recorded.
 fn restarted(bed: &Bed, text: &str) -> Bed {
-    let again = Bed { now_s: bed.now_s, ..bed_of(text) };
+    let mut again = bed_of(text);
+    again.now_s = bed.now_s;
     let lane = bed.processor.recorder();
     for ((lease, hw, id), agent_info) in lane.records.iter().zip(&lane.agent_info) {
         let agent_info = agent_info.iter().copied().collect();

@@ -63,8 +63,8 @@ fn a_client_without_a_list_is_sent_everything() {
 #[test]
 fn options_marked_always_are_sent_unasked() {
     let mut bed = Bed::with(|config| {
-        let always = OptionBlob { code: 43, data: vec![1, 2, 3], always: true };
-        let asked = OptionBlob { code: 42, data: vec![192, 0, 2, 3], always: false };
+        let always = OptionBlob { code: 43, data: vec![1, 2, 3], always: true, ..OptionBlob::default() };
+        let asked = OptionBlob { code: 42, data: vec![192, 0, 2, 3], always: false, ..OptionBlob::default() };
         config.subnets[0].options = OptionSet::new([always, asked]);
     });
     let offer = bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, &[3]));
@@ -74,7 +74,7 @@ fn options_marked_always_are_sent_unasked() {
 #[test]
 fn classless_routes_make_routers_and_static_routes_superfluous() {
     let mut bed = Bed::with(|config| {
-        let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false };
+        let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false, ..OptionBlob::default() };
         let routes = blob(code::CLASSLESS_ROUTE, &[0, 192, 0, 2, 254]);
         config.subnets[0].options = OptionSet::new([blob(code::ROUTER, &[192, 0, 2, 254]), routes]);
     });
@@ -128,7 +128,7 @@ fn next_server_and_boot_file_are_sent_with_addresses_only() {
 /// A subnet with options 224 to 230 of `len` bytes each.
 fn with_long_options(len: usize) -> Bed {
     Bed::with(|config| {
-        let blob = |code| OptionBlob { code, data: vec![code; len], always: false };
+        let blob = |code| OptionBlob { code, data: vec![code; len], always: false, ..OptionBlob::default() };
         config.subnets[0].options = OptionSet::new((224..231).map(blob));
     })
 }
@@ -167,7 +167,7 @@ fn options_that_do_not_fit_go_to_file_and_sname() {
 #[test]
 fn a_boot_file_keeps_its_field() {
     let mut bed = Bed::with(|config| {
-        let blob = |code| OptionBlob { code, data: vec![code; 60], always: false };
+        let blob = |code| OptionBlob { code, data: vec![code; 60], always: false, ..OptionBlob::default() };
         config.subnets[0].options = OptionSet::new((224..231).map(blob));
         config.subnets[0].boot_file = b"boot".to_vec();
     });

@@ -25,6 +25,7 @@ mod disk;
 mod faults;
 mod follow;
 mod import;
+mod places;
 mod repair;
 mod sim;
 

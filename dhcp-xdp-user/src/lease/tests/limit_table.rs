@@ -15,31 +15,53 @@ fn a_value_holds_as_many_leases_as_allowed_and_one_more_once_one_ends() {
     let wanted = [limit(1, 2)];
     for slot in 0..2 {
         table.reserve(slot, None, &wanted).unwrap();
-        table.settle(slot, None, &wanted);
+        table.settle(slot, &wanted);
     }
     assert_eq!(table.reserve(2, None, &wanted), Err(LimitReached));
     assert_eq!(table.reserve(0, None, &wanted), Ok(()), "a renewal counts already");
-    table.settle(0, None, &wanted);
+    table.settle(0, &wanted);
     assert_eq!(table.count(wanted[0].key), 2);
-    table.clear(1);
-    table.clear(1);
+    table.end(1);
+    table.end(1);
     assert_eq!(table.count(wanted[0].key), 1);
     assert_eq!(table.reserve(2, None, &wanted), Ok(()));
-    table.forget(2, None, &wanted);
+    table.forget(2, &wanted);
     assert_eq!(table.count(wanted[0].key), 1);
 }
 
 #[test]
-fn a_client_that_moves_to_another_address_takes_its_count_along() {
+fn a_client_that_moves_to_another_address_counts_at_both_until_it_is_known_to_have_left() {
     let table = LimitTable::new(8, 1);
     let wanted = [limit(1, 1)];
     table.reserve(3, None, &wanted).unwrap();
-    table.settle(3, None, &wanted);
+    table.settle(3, &wanted);
     table.reserve(4, Some(3), &wanted).unwrap();
-    table.settle(4, Some(3), &wanted);
+    assert!(table.settle(4, &wanted).is_empty());
+    let freed = table.take(3);
+    assert_eq!(
+        (&table.keys(3)[..], &table.keys(4)[..], &freed[..]),
+        (&[][..], &[wanted[0].key][..], &[wanted[0].key][..])
+    );
+    assert_eq!(table.count(wanted[0].key), 2, "beyond the limit, which nobody else is");
+    assert_eq!(table.reserve(5, None, &wanted), Err(LimitReached));
+    table.free(&freed);
     assert_eq!(table.count(wanted[0].key), 1);
-    assert!(table.keys(3).is_empty());
-    assert_eq!(table.keys(4)[..], [wanted[0].key]);
+    assert_eq!(table.reserve(5, None, &wanted), Err(LimitReached));
+}
+
+#[test]
+fn what_a_slot_counts_against_no_more_is_handed_out_and_counts_until_it_is_freed() {
+    let table = LimitTable::new(1, 1);
+    let (one, two) = ([limit(1, 1)], [limit(2, 1)]);
+    table.reserve(0, None, &one).unwrap();
+    table.settle(0, &one);
+    // There is room for the value that is on its way out and for the one in its place.
+    table.reserve(0, None, &two).unwrap();
+    let freed = table.settle(0, &two);
+    assert_eq!(freed[..], [one[0].key]);
+    assert_eq!((table.count(one[0].key), table.count(two[0].key)), (1, 1));
+    table.free(&freed);
+    assert_eq!((table.count(one[0].key), table.count(two[0].key)), (0, 1));
 }
 
 #[test]
@@ -67,9 +89,9 @@ fn every_slot_can_have_a_value_of_its_own() {
         for slot in 0..slots {
             let wanted = [Limit { key: LimitKey::new("circuit", &slot.to_be_bytes()), most: 1 }];
             assert_eq!(table.reserve(slot, None, &wanted), Ok(()), "{slot} of {slots}");
-            table.settle(slot, None, &wanted);
+            table.settle(slot, &wanted);
         }
-        (0..slots).for_each(|slot| table.clear(slot));
+        (0..slots).for_each(|slot| table.end(slot));
         assert!(table.parts.iter().all(|part| part.lock().unwrap().used == 0));
     }
 }
@@ -95,7 +117,7 @@ fn under_contention_no_value_ever_has_more_than_allowed() {
                 for round in 0..20_000u32 {
                     // Each thread holds slots of its own, as claims make sure of.
                     let (slot, value) = (thread * 16 + round % 16, (round / 16 + thread) as usize % 4);
-                    table.clear_and(slot, |key| {
+                    table.end_and(slot, |key| {
                         let value = (0..4u8).position(|value| limit(value, 0).key == key).unwrap();
                         holding[value].fetch_sub(1, Ordering::SeqCst);
                     });
@@ -103,7 +125,7 @@ fn under_contention_no_value_ever_has_more_than_allowed() {
                     if table.reserve(slot, None, &wanted).is_ok() {
                         let now = holding[value].fetch_add(1, Ordering::SeqCst) + 1;
                         assert!(now <= MOST, "{now} leases");
-                        table.settle(slot, None, &wanted);
+                        table.settle(slot, &wanted);
                         granted.fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -117,10 +139,16 @@ fn under_contention_no_value_ever_has_more_than_allowed() {
 }
 
 impl LimitTable {
-    /// As `clear`, telling first what ends.
-    fn clear_and(&self, slot: u32, each: impl FnMut(LimitKey)) {
-        self.keys(slot).into_iter().for_each(each);
-        self.clear(slot);
+    /// Ends a lease whose record is durable at once.
+    fn end(&self, slot: u32) {
+        self.end_and(slot, |_| ());
+    }
+
+    /// As `end`, telling first what ends.
+    fn end_and(&self, slot: u32, each: impl FnMut(LimitKey)) {
+        let freed = self.take(slot);
+        freed.iter().copied().for_each(each);
+        self.free(&freed);
     }
 }
 

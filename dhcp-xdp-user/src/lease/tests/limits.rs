@@ -15,6 +15,17 @@ fn bind(table: &LeaseTable, number: u32, last: u32, limits: &[Limit], now_s: u32
     table.bind(&Client { limits, ..who.of(table) }, ip(last), now_s + TERM, now_s)
 }
 
+/// Its record is durable.
+fn durable(table: &LeaseTable, ended: Option<Ended>) {
+    table.free(&ended.unwrap().freed);
+}
+
+/// As [`durable`], of a binding and of the one that it ended.
+fn durable_bound(table: &LeaseTable, bound: Bound) {
+    table.free(&bound.freed);
+    table.free(&bound.freed_by_leaving);
+}
+
 /// What the counters say is what the slots say.
 fn assert_counted(table: &LeaseTable, circuits: u32) {
     for number in 0..circuits {
@@ -34,7 +45,10 @@ fn a_circuit_holds_as_many_leases_as_allowed_and_one_more_once_one_is_released()
     assert!(table.is_limited(&Client { limits: &one, ..third.of(&table) }, NOW));
     assert_eq!(table.find(&third.of(&table).key, NOW), None, "nothing was changed");
     assert!(bind(&table, 3, 3, &[circuit(2, 2)], NOW).is_ok(), "another circuit");
-    table.release(&Who::new(1).of(&table).key, first.lease.address, NOW).unwrap();
+    let released = table.release(&Who::new(1).of(&table).key, first.lease.address, NOW);
+    assert_eq!(bind(&table, 4, 4, &one, NOW), Err(BindError::Limited), "the release may be lost still");
+    assert!(table.is_limited(&Client { limits: &one, ..third.of(&table) }, NOW));
+    durable(&table, released);
     assert!(bind(&table, 4, 4, &one, NOW).is_ok());
     assert_counted(&table, 4);
 }
@@ -55,11 +69,18 @@ fn a_renewal_counts_once_with_and_without_its_circuit() {
 fn a_client_that_moves_to_another_circuit_or_address_counts_there_and_no_more_here() {
     let (table, one, two) = (table(10), [circuit(1, 1)], [circuit(2, 1)]);
     bind(&table, 1, 1, &one, NOW).unwrap();
-    bind(&table, 1, 1, &two, NOW).unwrap();
+    let renewed = bind(&table, 1, 1, &two, NOW).unwrap();
+    assert_eq!(renewed.freed[..], [one[0].key]);
+    assert_eq!((table.limit_count(one[0].key), table.limit_count(two[0].key)), (1, 1));
+    assert_eq!(bind(&table, 2, 4, &one, NOW), Err(BindError::Limited), "the renewal may be lost still");
+    durable_bound(&table, renewed);
     assert_eq!((table.limit_count(one[0].key), table.limit_count(two[0].key)), (0, 1));
-    bind(&table, 1, 2, &two, NOW).unwrap();
+    let moved = bind(&table, 1, 2, &two, NOW).unwrap();
+    assert_eq!((&moved.freed[..], &moved.freed_by_leaving[..]), (&[][..], &[two[0].key][..]));
+    assert_eq!(table.limit_count(two[0].key), 2, "it may come back with the old address, the new one, or both");
+    durable_bound(&table, moved);
     assert_eq!(table.limit_count(two[0].key), 1, "the count came along");
-    bind(&table, 1, 3, &[], NOW).unwrap();
+    durable_bound(&table, bind(&table, 1, 3, &[], NOW).unwrap());
     assert_eq!(table.get(ip(3), NOW).unwrap().limits[..], [two[0].key]);
     assert_counted(&table, 3);
     assert!(bind(&table, 2, 4, &one, NOW).is_ok());
@@ -76,14 +97,18 @@ fn leases_that_are_over_by_decline_expiry_or_an_operator_count_no_more() {
     let (table, one) = (table(10), [circuit(1, 1)]);
     let key = |number| Who::new(number).of(&table).key;
     bind(&table, 1, 1, &one, NOW).unwrap();
-    table.decline(&key(1), ip(1), NOW + 50, NOW).unwrap();
+    let declined = table.decline(&key(1), ip(1), NOW + 50, NOW);
+    assert_eq!(bind(&table, 2, 2, &one, NOW), Err(BindError::Limited));
+    durable(&table, declined);
     bind(&table, 2, 2, &one, NOW).unwrap();
-    table.release_address(ip(2), NOW).unwrap();
+    let released = table.release_address(ip(2), NOW);
+    assert_eq!(bind(&table, 3, 3, &one, NOW), Err(BindError::Limited));
+    durable(&table, released);
     bind(&table, 3, 3, &one, NOW).unwrap();
     assert_eq!(bind(&table, 4, 4, &one, NOW + TERM - 1), Err(BindError::Limited));
     assert!(bind(&table, 4, 4, &one, NOW + TERM).is_ok(), "overdue, and no housekeeping has run");
     // Another client takes an overdue address over.
-    assert!(bind(&table, 5, 4, &[circuit(2, 1)], NOW + 2 * TERM).is_ok());
+    durable_bound(&table, bind(&table, 5, 4, &[circuit(2, 1)], NOW + 2 * TERM).unwrap());
     assert_eq!(table.limit_count(one[0].key), 0);
     assert_counted(&table, 3);
 }
@@ -105,13 +130,34 @@ fn a_renewal_that_an_earlier_record_covers_still_moves_to_another_circuit() {
     let (table, one, two) = (table(4), [circuit(1, 1)], [circuit(2, 1)]);
     let who = Who::new(1);
     let renew = |limits| {
-        table.bind_with_slack(&Client { limits, ..who.of(&table) }, ip(1), NOW + TERM, 60, NOW).unwrap().must_record
+        let bound = table.bind_with_slack(&Client { limits, ..who.of(&table) }, ip(1), NOW + TERM, 60, NOW).unwrap();
+        let must_record = bound.must_record;
+        durable_bound(&table, bound);
+        must_record
     };
     assert!(renew(&one));
     assert!(!renew(&one));
     assert!(!renew(&[]));
     assert!(renew(&two));
     assert_eq!((table.limit_count(one[0].key), table.limit_count(two[0].key)), (0, 1));
+}
+
+/// Another client has the address by then, and what it counts against is none of the former client's.
+#[test]
+fn an_address_that_is_taken_before_its_release_is_durable_counts_for_both_clients() {
+    let (table, one, two) = (table(1), [circuit(1, 1)], [circuit(2, 1)]);
+    bind(&table, 1, 1, &one, NOW).unwrap();
+    let released = table.release(&Who::new(1).of(&table).key, ip(1), NOW);
+    assert_eq!(bind(&table, 2, 1, &one, NOW), Err(BindError::Limited));
+    let bound = bind(&table, 2, 1, &two, NOW).unwrap();
+    assert_eq!((table.limit_count(one[0].key), table.limit_count(two[0].key)), (1, 1));
+    let ended = table.release_address(ip(1), NOW);
+    durable_bound(&table, bound);
+    assert_eq!((table.limit_count(one[0].key), table.limit_count(two[0].key)), (1, 1));
+    durable(&table, ended);
+    assert_eq!((table.limit_count(one[0].key), table.limit_count(two[0].key)), (1, 0));
+    durable(&table, released);
+    assert_eq!((table.limit_count(one[0].key), table.limit_count(two[0].key)), (0, 0));
 }
 
 #[test]
@@ -143,10 +189,11 @@ fn what_leases_count_against_is_restored_by_the_newest_record() {
 fn threads_racing_for_circuits_never_exceed_a_limit_and_lose_no_count() {
     const POOL: u32 = 64;
     const MOST: u32 = 3;
+    const THREADS: u32 = 3;
     let table = table(POOL);
     let refused = AtomicU32::new(0);
     std::thread::scope(|scope| {
-        for thread in 0..3u32 {
+        for thread in 0..THREADS {
             let (table, refused) = (&table, &refused);
             scope.spawn(move || {
                 let mut state = thread + 1;
@@ -160,13 +207,21 @@ fn threads_racing_for_circuits_never_exceed_a_limit_and_lose_no_count() {
                     match random(8) {
                         0..5 => match bind(table, number, last, &limits, NOW) {
                             Err(BindError::Limited) => drop(refused.fetch_add(1, Ordering::Relaxed)),
-                            _ => assert!(table.limit_count(limits[0].key) <= MOST),
+                            Ok(bound) => {
+                                durable_bound(table, bound);
+                                // Others may be in the middle of a move within the circuit.
+                                assert!(table.limit_count(limits[0].key) < MOST + THREADS);
+                            }
+                            Err(_) => {}
                         },
-                        5 => drop(table.release_address(ip(last), NOW)),
+                        5 => {
+                            table.release_address(ip(last), NOW).into_iter().for_each(|ended| table.free(&ended.freed))
+                        }
                         6 => {
                             let key = Who::new(number).of(table).key;
                             let address = table.find(&key, NOW).map(|lease| lease.address);
-                            address.map(|address| table.decline(&key, address, NOW + 1, NOW));
+                            let ended = address.and_then(|address| table.decline(&key, address, NOW + 1, NOW));
+                            ended.into_iter().for_each(|ended| table.free(&ended.freed));
                         }
                         _ => drop(table.offer(&Who::new(number).of(table), None, NOW + HOLD, NOW)),
                     }

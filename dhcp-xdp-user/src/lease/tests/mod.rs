@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod agent_info;
+mod cuts;
 mod free_map;
 mod limit_table;
 mod limits;
@@ -246,7 +247,7 @@ fn a_declined_address_is_out_of_use_until_its_quarantine_ends() {
     let bound = lease(&table, 1, NOW);
     let who = Who::new(1);
     assert!(table.decline(&Who::new(2).of(&table).key, bound.address, NOW + 600, NOW).is_none(), "not its owner");
-    let declined = table.decline(&who.of(&table).key, bound.address, NOW + 600, NOW).unwrap();
+    let declined = table.decline(&who.of(&table).key, bound.address, NOW + 600, NOW).unwrap().lease;
     assert_eq!((declined.state, declined.expires_s), (BindingState::Declined, NOW + 600));
     for client in [1, 2] {
         let offer = table.offer(&Who::new(client).of(&table), Some(bound.address), NOW + 610, NOW + 599);
@@ -266,7 +267,7 @@ fn an_offered_address_is_quarantined_whoever_it_is_offered_to_and_a_bound_one_is
     assert_eq!(table.decline_offered(bound.address, NOW + 600, NOW), None);
     let who = Who::new(2);
     let offered = table.offer(&who.of(&table), None, NOW + HOLD, NOW).unwrap();
-    let declined = table.decline_offered(offered.address, NOW + 600, NOW).unwrap();
+    let declined = table.decline_offered(offered.address, NOW + 600, NOW).unwrap().lease;
     assert_eq!(
         (declined.address, declined.state, declined.expires_s),
         (offered.address, BindingState::Declined, NOW + 600)
@@ -297,7 +298,7 @@ fn an_operator_releases_an_address_whoever_has_it() {
     let table = table(2);
     assert!(table.release_address(ip(1), NOW).is_none());
     let bound = lease(&table, 1, NOW);
-    let released = table.release_address(bound.address, NOW + 1).unwrap();
+    let released = table.release_address(bound.address, NOW + 1).unwrap().lease;
     assert_eq!((released.state, released.generation), (BindingState::Released, bound.generation + 1));
     assert!(table.release_address(bound.address, NOW + 1).is_none());
 }
@@ -402,8 +403,8 @@ fn restoring_what_was_listed_gives_the_same_table() {
         let key = Who::new(client).of(&old).key;
         let address = old.find(&key, NOW).unwrap().address;
         match client % 2 {
-            0 => old.release(&key, address, NOW + 1).unwrap(),
-            _ => old.decline(&key, address, NOW + 600, NOW + 1).unwrap(),
+            0 => old.release(&key, address, NOW + 1).unwrap().lease,
+            _ => old.decline(&key, address, NOW + 600, NOW + 1).unwrap().lease,
         };
     }
     let listed: Vec<Binding> = old.iter(NOW + 2).collect();

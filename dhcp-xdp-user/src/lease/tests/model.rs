@@ -179,7 +179,7 @@ impl Run {
         let got = self.table.release(&Who::new(client).of(&self.table).key, address, now);
         let theirs = self.model.state(address) == (BindingState::Bound, client);
         assert_eq!(got.is_some(), theirs);
-        if let Some(lease) = got {
+        if let Some(Ended { lease, .. }) = got {
             self.model.slots.insert(address, (BindingState::Released, client, now));
             self.keep(lease, client);
         }
@@ -191,7 +191,7 @@ impl Run {
         let (state, owner) = self.model.state(address);
         let theirs = owner == client && matches!(state, BindingState::Bound | BindingState::Offered);
         assert_eq!(got.is_some(), theirs);
-        if let Some(lease) = got {
+        if let Some(Ended { lease, .. }) = got {
             self.model.slots.insert(address, (BindingState::Declined, client, now + 30));
             if self.model.at.get(&client) == Some(&address) {
                 self.model.at.remove(&client);
@@ -264,7 +264,7 @@ impl Run {
                 let got = self.table.release_address(ip(address), self.model.now_s);
                 let in_use = matches!(state, BindingState::Offered | BindingState::Bound | BindingState::Declined);
                 assert_eq!(got.is_some(), in_use);
-                if let Some(lease) = got {
+                if let Some(Ended { lease, .. }) = got {
                     self.model.slots.insert(ip(address), (BindingState::Released, owner, self.model.now_s));
                     self.keep(lease, owner);
                 }

@@ -37,8 +37,8 @@ fn each_space_has_the_same_addresses_for_clients_of_its_own() {
     assert_eq!(table.decline(&key, at(BLUE), NOW + 9, NOW), None);
     assert_eq!(table.is_free_for(&key, at(RED), NOW), Ok(true));
     assert_eq!(table.is_free_for(&key, at(BLUE), NOW), Ok(false));
-    assert_eq!(table.release(&key, at(RED), NOW).unwrap().at(), at(RED));
-    assert_eq!(table.release_address(at(BLUE), NOW).unwrap().space, BLUE);
+    assert_eq!(table.release(&key, at(RED), NOW).unwrap().lease.at(), at(RED));
+    assert_eq!(table.release_address(at(BLUE), NOW).unwrap().lease.space, BLUE);
     assert_eq!(table.find(&first.of(&table).key, NOW).unwrap().at(), at(Space::GLOBAL));
 }
 

@@ -99,6 +99,7 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
     }
     match random.below(6) {
         0 | 1 => msg = msg.option(code::PARAMETER_REQUEST_LIST, &[1, 3, 6, 15, 51, 58]),
+        3 => msg = msg.option(code::CLIENT_MACHINE_ID, &[0x5a; 17]).option(code::CLIENT_ARCHITECTURE, &[0, 7, 0, 9]),
         2 => msg = msg.option(code::PARAMETER_REQUEST_LIST, &[108, 121, 224]).option(code::MAX_MESSAGE_SIZE, &[5, 0]),
         _ => {}
     }
@@ -204,6 +205,31 @@ fn classes_and_lease_limits_allocate_nothing_either() {
     }
 }
 
+#[test]
+fn computed_options_allocate_nothing_either() {
+    let text = r#"
+        [[interface]]
+        name = "lan0"
+        [[subnet]]
+        prefix = "192.0.2.0/24"
+        pools = ["192.0.2.10"]
+        [subnet.options]
+        host-name = { computed = "concat('h-', dashed(your_address), '-', hex(substring(hw_address, 3, all)))", always = true }
+        domain-name = { computed = "concat(lower(option[61]), decimal(secs), dotted(giaddr), relay[1])", always = true }
+        routers = { computed = "giaddr", always = true }
+    "#;
+    let read = crate::config::parse("test", text, &crate::config::AnyMachine).unwrap().config;
+    serve_without_allocating(|config| {
+        assert!(read.computes_options() && !config.computes_options());
+        let mut subnets = config.subnets.to_vec();
+        for subnet in &mut subnets {
+            let computed = read.subnets[0].options.iter().cloned();
+            subnet.options = OptionSet::new(subnet.options.iter().cloned().chain(computed));
+        }
+        config.subnets = Subnets::new(subnets).with_vrfs(config.subnets.vrfs().clone());
+    });
+}
+
 /// Serves all kinds of messages, and counts what is allocated in the meantime: nothing.
 fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
     let seen = allocation_counter::measure(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(100))));
@@ -218,7 +244,7 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
         for subnet in &mut subnets {
             (subnet.rapid_commit, subnet.bootp_lease_s, subnet.auto_configure) = (true, Some(600), Some(false));
             (subnet.lease.jitter_permille, subnet.lease.scarce_permille, subnet.space) = (100, 500, Space::GLOBAL);
-            let long = OptionBlob { code: 224, data: vec![7; 600], always: false };
+            let long = OptionBlob { code: 224, data: vec![7; 600], always: false, ..OptionBlob::default() };
             subnet.options = OptionSet::new(subnet.options.iter().cloned().chain([long]));
         }
         let red = Subnet { space: Space(1), ..subnets[1].clone() };

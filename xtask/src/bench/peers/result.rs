@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::subject::Subject;
+use super::{super::median, subject::Subject};
 
 /// Version of the JSON.
 const SCHEMA: u32 = 1;
@@ -326,14 +326,6 @@ impl Results {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let upper = values.get(middle).copied()?;
-    Some(if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], upper) } else { upper })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,8 +387,6 @@ mod tests {
         assert_eq!((&kea["capacity_per_s"], &kea["ratio"]), (&200.0.into(), &0.2.into()));
         assert_eq!(kea["latency_us"]["request"]["p99"], 200.0);
         assert!(json["complete"] == true && results.text().contains("Kea, memfile"));
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), Some(2.5));
-        assert_eq!(median([f64::NAN].into_iter()), None);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Captures (pcap and pcapng): the client messages in them, with their times.
+//!
+//! `dhcp-xdp check --explain` and `dhcp-storm replay` read them. Which packet is a client message is told by the walk that the
+//! XDP program takes.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, io, path::Path};
 
-use anyhow::{Context as _, Result, bail};
-use dhcp_xdp_ebpf::{Role, walk};
+use dhcp_xdp_ebpf::{Role, Verdict, walk};
 use pcap_parser::{
     Block, Linktype, PcapBlockOwned, PcapError, create_reader,
     traits::{PcapNGPacketBlock as _, PcapReaderIterator},
@@ -16,18 +18,67 @@ pub const MAX_FRAME: usize = 1514 + 8;
 /// Largest block of a file.
 const BUFFER: usize = 1 << 20;
 
+/// Why a file gives no client messages; each is one line that names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// It cannot be read.
+    #[error("cannot read {file}: {source}")]
+    Unreadable {
+        /// Its name.
+        file: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// It has another format.
+    #[error("{0} is neither a pcap nor a pcapng file")]
+    NoCapture(String),
+    /// There is no client message in it.
+    #[error(
+        "{file} has no DHCP client message in whole Ethernet frames ({packets} packets, {left_out} left out){damage}"
+    )]
+    NoMessage {
+        /// Its name.
+        file: String,
+        /// Packets in it.
+        packets: u64,
+        /// Client messages that are cut off or too long.
+        left_out: u64,
+        /// What is wrong with its end, behind a semicolon, or nothing.
+        damage: String,
+    },
+    /// More than [`MAX_BYTES`].
+    #[error("{0}: more than {mib} MiB of client messages: cut it into parts (editcap -c)", mib = MAX_BYTES >> 20)]
+    TooLarge(String),
+}
+
+/// A client message: when it came, where its bytes lie, the number of its packet in the file.
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    ns: u64,
+    at: u32,
+    len: u16,
+    packet: u64,
+}
+
 /// The client messages of a capture, in its order.
 #[derive(Debug, Default)]
 pub struct Capture {
     bytes: Vec<u8>,
-    messages: Vec<(u64, u32, u16)>,
+    messages: Vec<Message>,
     /// Packets in the file.
     pub packets: u64,
     /// Client messages that were cut off by the capture or are longer than [`MAX_FRAME`], and left out.
     pub left_out: u64,
+    /// Packets that are no client messages, by what the walk says of them.
+    others: [u64; Verdict::COUNT as usize],
+    /// Packets of an interface that is no Ethernet.
+    pub not_ethernet: u64,
     /// What is wrong with the file's end, if something is: what came before it is there.
     pub damage: Option<String>,
 }
+
+/// There is more in a capture than is kept.
+struct Full;
 
 /// Where the packets of an interface begin, and what their times mean.
 #[derive(Clone, Copy)]
@@ -41,27 +92,25 @@ impl Capture {
     ///
     /// # Errors
     /// It is no capture of Ethernet frames, has no client message, or more than [`MAX_BYTES`] of them.
-    pub fn read(path: &Path) -> Result<Self> {
-        let name = path.display();
-        let file = File::open(path).with_context(|| format!("cannot read {name}"))?;
-        let mut reader = match create_reader(BUFFER, file) {
-            Ok(reader) => reader,
-            Err(_) => bail!("{name} is neither a pcap nor a pcapng file"),
-        };
+    pub fn read(path: &Path) -> Result<Self, CaptureError> {
+        let name = || path.display().to_string();
+        let unreadable = |source| CaptureError::Unreadable { file: name(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.is_dir() {
+            return Err(unreadable(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        let mut reader = create_reader(BUFFER, file).map_err(|_| CaptureError::NoCapture(name()))?;
         let mut capture = Self::default();
-        capture.take_all(&mut *reader).with_context(|| format!("{name}"))?;
+        capture.take_all(&mut *reader).map_err(|Full| CaptureError::TooLarge(name()))?;
         if capture.messages.is_empty() {
             let damage = capture.damage.as_ref().map(|damage| format!("; {damage}")).unwrap_or_default();
-            bail!(
-                "{name} has no DHCP client message in whole Ethernet frames ({} packets, {} left out){damage}",
-                capture.packets,
-                capture.left_out
-            );
+            let Self { packets, left_out, .. } = capture;
+            return Err(CaptureError::NoMessage { file: name(), packets, left_out, damage });
         }
         Ok(capture)
     }
 
-    fn take_all(&mut self, reader: &mut dyn PcapReaderIterator) -> Result<()> {
+    fn take_all(&mut self, reader: &mut dyn PcapReaderIterator) -> Result<(), Full> {
         let mut interfaces: Vec<Interface> = Vec::new();
         let mut stuck = 0;
         loop {
@@ -92,7 +141,7 @@ impl Capture {
         }
     }
 
-    fn block(&mut self, block: &PcapBlockOwned<'_>, interfaces: &mut Vec<Interface>) -> Result<()> {
+    fn block(&mut self, block: &PcapBlockOwned<'_>, interfaces: &mut Vec<Interface>) -> Result<(), Full> {
         match block {
             PcapBlockOwned::LegacyHeader(header) => {
                 let units_a_second = if header.is_nanosecond_precision() { 1_000_000_000 } else { 1_000_000 };
@@ -101,7 +150,7 @@ impl Capture {
             PcapBlockOwned::Legacy(packet) => {
                 let Some(interface) = interfaces.first() else { return Ok(()) };
                 let units = u64::from(packet.ts_sec) * interface.units_a_second + u64::from(packet.ts_usec);
-                self.packet(*interface, units, packet.data, packet.origlen)?;
+                self.take(*interface, units, packet.data, packet.origlen)?;
             }
             PcapBlockOwned::NG(Block::SectionHeader(_)) => interfaces.clear(),
             PcapBlockOwned::NG(Block::InterfaceDescription(described)) => interfaces.push(Interface {
@@ -111,16 +160,21 @@ impl Capture {
             PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
                 let Some(interface) = interfaces.get(packet.if_id as usize) else { return Ok(()) };
                 let units = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
-                self.packet(*interface, units, packet.packet_data(), packet.orig_len())?;
+                self.take(*interface, units, packet.packet_data(), packet.orig_len())?;
             }
             PcapBlockOwned::NG(_) => {}
         }
         Ok(())
     }
 
-    fn packet(&mut self, interface: Interface, units: u64, bytes: &[u8], original_len: u32) -> Result<()> {
+    fn take(&mut self, interface: Interface, units: u64, bytes: &[u8], original_len: u32) -> Result<(), Full> {
         self.packets += 1;
-        if !interface.ethernet || walk(bytes, Role::Server).is_err() {
+        if !interface.ethernet {
+            self.not_ethernet += 1;
+            return Ok(());
+        }
+        if let Err(verdict) = walk(bytes, Role::Server) {
+            self.others[verdict as usize] += 1;
             return Ok(());
         }
         if bytes.len() < original_len as usize || bytes.len() > MAX_FRAME {
@@ -128,10 +182,15 @@ impl Capture {
             return Ok(());
         }
         if self.bytes.len() + bytes.len() > MAX_BYTES {
-            bail!("more than {} MiB of client messages: cut it into parts (editcap -c)", MAX_BYTES >> 20);
+            return Err(Full);
         }
         let ns = u128::from(units) * 1_000_000_000 / u128::from(interface.units_a_second.max(1));
-        self.messages.push((u64::try_from(ns).unwrap_or(u64::MAX), self.bytes.len() as u32, bytes.len() as u16));
+        self.messages.push(Message {
+            ns: u64::try_from(ns).unwrap_or(u64::MAX),
+            at: self.bytes.len() as u32,
+            len: bytes.len() as u16,
+            packet: self.packets,
+        });
         self.bytes.extend(bytes);
         Ok(())
     }
@@ -149,16 +208,26 @@ impl Capture {
     /// A message.
     #[inline]
     pub fn frame(&self, index: usize) -> &[u8] {
-        let (_, at, len) = self.messages[index];
+        let Message { at, len, .. } = self.messages[index];
         &self.bytes[at as usize..at as usize + usize::from(len)]
+    }
+
+    /// The number of a message's packet in the file, from 1 on, as other programs count.
+    pub fn packet(&self, index: usize) -> u64 {
+        self.messages[index].packet
+    }
+
+    /// How many packets are no client messages, by what the walk says of them; those alone that there are.
+    pub fn others(&self) -> impl Iterator<Item = (Verdict, u64)> {
+        Verdict::ALL.into_iter().zip(self.others).filter(|(_, count)| *count > 0)
     }
 
     /// When each message came, in nanoseconds from the first; a clock that went back stood still.
     pub fn times_ns(&self) -> Vec<u64> {
-        let first = self.messages.first().map_or(0, |(ns, ..)| *ns);
+        let first = self.messages.first().map_or(0, |message| message.ns);
         let mut last = 0;
-        let offset = |(ns, ..): &(u64, u32, u16)| {
-            last = last.max(ns.saturating_sub(first));
+        let offset = |message: &Message| {
+            last = last.max(message.ns.saturating_sub(first));
             last
         };
         self.messages.iter().map(offset).collect()
@@ -167,16 +236,13 @@ impl Capture {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::template::{Fields, Look, Message, Templates};
     use std::io::Write as _;
 
+    use super::*;
+    use crate::engine::testing;
+
     fn discover() -> Vec<u8> {
-        let mut buffer = [0; 640];
-        let person = Look::default().person(0, [2, 0, 0, 0, 0, 5], 0);
-        let fields = Fields { person, xid: 1, secs: 0, address: 0, server_id: 0, server_mac: None };
-        let len = Templates::new(&Look::default()).unwrap().write(Message::Discover, &fields, &mut buffer);
-        buffer[..len].to_vec()
+        testing::discover(5).frame()
     }
 
     fn pcap(link: u32, packets: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
@@ -216,7 +282,7 @@ mod tests {
         file
     }
 
-    fn read(bytes: &[u8]) -> Result<Capture> {
+    fn read(bytes: &[u8]) -> Result<Capture, CaptureError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         Capture::read(file.path())
@@ -246,7 +312,7 @@ mod tests {
             (&wrong_link, "no DHCP client message"),
             (&pcap(1, &[(1, 0, vec![0; 60])]), "no DHCP client message"),
         ] {
-            let error = format!("{:#}", read(bytes).unwrap_err());
+            let error = read(bytes).unwrap_err().to_string();
             assert!(error.contains(expected) && !error.contains('\n'), "{error}");
         }
     }
