@@ -66,18 +66,19 @@ fn features(readme: &str) -> Vec<Vec<&str>> {
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
-/// Whether a source has a test of this name: a function with the attribute or, in an end-to-end test, a trial.
+/// Whether a source has a test of this name that the usual tests run: a function with the attribute or, end to end, a trial.
 fn has_test(source: &str, name: &str) -> bool {
     let (function, text) = (format!("fn {name}("), format!("\"{name}\""));
     let is_test = |(at, _): (usize, &str)| {
         let above = source[..at].rsplit_once('\n').map_or("", |(above, _)| above);
-        let mut above =
-            above.lines().rev().map(str::trim).take_while(|line| line.starts_with("#[") || line.starts_with("//"));
-        above.any(|line| line == "#[test]" || line.starts_with("#[tokio::test"))
+        let above = above.lines().rev().map(str::trim);
+        let above: Vec<_> = above.take_while(|line| line.starts_with("#[") || line.starts_with("//")).collect();
+        let has = |attribute: &str| above.iter().any(|line| line.starts_with(attribute));
+        (has("#[test]") || has("#[tokio::test")) && !has("#[ignore")
     };
     let is_trial = |(at, _): (usize, &str)| {
         let before = source[..at].trim_end();
-        ["test(", "long(", "Trial::ignorable_test("].iter().any(|call| before.ends_with(call))
+        before.ends_with("test(")
     };
     source.match_indices(&function).any(is_test) || source.match_indices(&text).any(is_trial)
 }
@@ -88,6 +89,8 @@ fn a_function_without_the_attribute_and_a_mere_text_are_no_tests() {
     assert!(has_test("    #[test]\n    // Why.\n    fn it_does() {}", "it_does"));
     assert!(has_test("vec![\n    test(\n \"it_does\", || run()),", "it_does"));
     assert!(!has_test("#[test]\nfn other() {}\n\nfn it_does() {}", "it_does"));
+    assert!(!has_test("#[test]\n#[ignore = \"long\"]\nfn it_does() {}", "it_does"));
+    assert!(!has_test("long(\"it_does\", || run())", "it_does"));
     assert!(!has_test("assert!(false, \"it_does\")", "it_does"));
     assert!(!has_test("#[test]\nfn it_does_more() {}", "it_does"));
 }
