@@ -150,6 +150,10 @@ fn the_example_file_is_clean_and_shows_the_defaults_truly() {
     assert_eq!((all.max_hops, all.client_subnet_selection), (given.max_hops, given.client_subnet_selection));
     assert_eq!((all.subnets[0].auto_configure, given.subnets[0].auto_configure), (Some(false), None));
     assert_eq!((given.load_balance.is_none(), all.load_balance.map(|b| b.after_secs)), (true, Some(10)));
+    assert_eq!(given.leasequery, None);
+    let least = "leasequery = { allow = [\"198.51.100.8/29\"], tcp = { listen = [\"192.0.2.1\"] } }\n";
+    let least = parse("f", &format!("{least}{text}"), &AnyMachine).unwrap().config.leasequery;
+    assert!(least.is_some() && all.leasequery == least, "{:?} {least:?}", all.leasequery);
     assert_eq!(given.events, Default::default());
     let (history, hook) = (all.events.history.unwrap(), all.events.hook.unwrap());
     let least = "history = {}\nhook = { command = \"/x\" }\n".to_owned() + text;
