@@ -23,6 +23,7 @@ pub mod explain;
 pub mod history;
 pub mod journal;
 pub mod lease;
+pub mod leasequery;
 pub mod ping;
 pub mod server;
 pub mod stats;

@@ -28,6 +28,7 @@ use crate::{
     events::EventStats,
     journal::JournalStatus,
     lease::TableCounts,
+    leasequery::tcp::TcpStats,
     ping::PingStats,
     worker::counters::{DropReason, Message, Notice, Snapshot},
 };
@@ -52,6 +53,9 @@ pub struct Stats {
     pub journal: JournalStatus,
     /// Addresses by state.
     pub leases: LeaseStats,
+    /// Leasequery over TCP, where it is listened for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leasequery_tcp: Option<TcpStats>,
     /// What the ping check did, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping_check: Option<PingStats>,
@@ -308,6 +312,7 @@ mod tests {
             interfaces,
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            leasequery_tcp: None,
             ping_check: Some(PingStats { sent: 3, ..PingStats::default() }),
             events: EventStats::default(),
         };

@@ -76,6 +76,7 @@ impl Backend for Fake {
             interfaces: vec![],
             journal: JournalStatus::default(),
             leases: LeaseStats::default(),
+            leasequery_tcp: None,
             ping_check: None,
             events: Default::default(),
         }

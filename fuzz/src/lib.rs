@@ -11,6 +11,8 @@ pub mod control;
 pub mod expression;
 pub mod input;
 pub mod journal;
+pub mod leasequery;
+pub mod leasequery_stream;
 pub mod message;
 pub mod options;
 pub mod walk;
@@ -30,7 +32,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "walk", run: walk::run, seeds: walk::seeds },
     Target { name: "batch", run: batch::run, seeds: batch::seeds },
     Target { name: "options", run: options::run, seeds: options::seeds },
@@ -38,6 +40,8 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "expression", run: expression::run, seeds: expression::seeds },
     Target { name: "journal", run: journal::run, seeds: journal::seeds },
     Target { name: "control", run: control::run, seeds: control::seeds },
+    Target { name: "leasequery", run: leasequery::run, seeds: leasequery::seeds },
+    Target { name: "leasequery_stream", run: leasequery_stream::run, seeds: leasequery_stream::seeds },
 ];
 
 /// The folder of seeds, a folder a target in it.

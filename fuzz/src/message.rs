@@ -13,6 +13,8 @@ pub const DECLINE: u8 = 4;
 pub const RELEASE: u8 = 7;
 /// See [`DISCOVER`].
 pub const INFORM: u8 = 8;
+/// See [`DISCOVER`] (RFC 4388); of a relay agent, or who else may ask.
+pub const LEASEQUERY: u8 = 10;
 
 /// The server's address on the link of the clients.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -232,6 +232,7 @@ mod tests {
             interfaces,
             journal: JournalStatus::default(),
             leases: LeaseStats { bound: 7, ..LeaseStats::default() },
+            leasequery_tcp: None,
             ping_check: None,
             events: Default::default(),
         };

@@ -76,6 +76,7 @@ fn table(stats: &Stats) -> String {
     section(&mut text, "messages", sum(workers().map(|worker| &worker.messages)));
     section(&mut text, "dropped, by reason", sum(workers().map(|worker| &worker.drops)));
     section(&mut text, "to be noticed", sum(workers().map(|worker| &worker.notices)));
+    leasequery(&mut text, stats);
     if let Some(ping) = &stats.ping_check {
         section(
             &mut text,
@@ -115,6 +116,26 @@ fn section<'a>(text: &mut String, title: &str, rows: impl IntoIterator<Item = (&
     for (name, count) in rows {
         let _ = writeln!(text, "  {name:<28}{count:>14}");
     }
+}
+
+fn leasequery(text: &mut String, stats: &Stats) {
+    let Some(tcp) = &stats.leasequery_tcp else { return };
+    let rows = [
+        ("connections open", tcp.connections),
+        ("active queries open", tcp.active),
+        ("connections", tcp.accepted),
+        ("  from who may not ask", tcp.refused_source),
+        ("  too many", tcp.refused_full),
+        ("bulk queries", tcp.bulk_queries),
+        ("active queries", tcp.active_queries),
+        ("malformed", tcp.malformed_queries),
+        ("not allowed", tcp.queries_not_allowed),
+        ("asked for TLS", tcp.tls_refused),
+        ("bindings told", tcp.bindings),
+    ];
+    section(text, "leasequery over TCP", rows);
+    let ended = sum(std::iter::once(&tcp.ended));
+    section(text, "leasequery over TCP: ends of connections", ended);
 }
 
 fn journal(text: &mut String, stats: &Stats) {
@@ -230,6 +251,7 @@ mod tests {
             interfaces,
             journal: JournalStatus { failing: Some("no space".into()), ..JournalStatus::default() },
             leases: LeaseStats { total: 10, bound: 1, ..LeaseStats::default() },
+            leasequery_tcp: None,
             ping_check: Some(PingStats { sent: 5, answered: 1, ..PingStats::default() }),
             events: Default::default(),
         });

@@ -203,6 +203,7 @@ pub(super) fn check(
     }
     let subnets = Subnets::new(subnets).with_vrfs(vrfs);
     let reservations = super::reserve::reservations(&mut checker, form, &subnets, &levels, &mut overlays);
+    let leasequery = super::leasequery::leasequery(&mut checker, form, &levels, &subnets);
     let config = Config {
         interfaces,
         subnets,
@@ -223,6 +224,7 @@ pub(super) fn check(
         max_hops: checker.number(form.max_hops.as_ref(), 0..=255, 16, " relay agents") as u8,
         client_subnet_selection: form.client_subnet_selection,
         load_balance: load_balance(&mut checker, form),
+        leasequery,
         ping_check: None,
         events: super::events::settings(&mut checker, form.history.as_ref(), form.hook.as_ref()),
         overlays,

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 
 use ipnet::Ipv4Net;
 
-use super::{Access, ClassTable, Definitions, Reservations, Subnets, index::both_tags};
+use super::{Access, ClassTable, Definitions, LeaseQuery, Reservations, Subnets, index::both_tags};
 use crate::{class::Expression, journal::CompactionPolicy, lease::Space, wire::options::Codes};
 
 /// A whole configuration that has passed every check.
@@ -38,6 +38,8 @@ pub struct Config {
     pub client_subnet_selection: bool,
     /// The clients that this server is to answer; `None` is all.
     pub load_balance: Option<LoadBalance>,
+    /// Who may ask about leases; `None`: nobody.
+    pub leasequery: Option<LeaseQuery>,
     /// How addresses are probed before they are offered; `None`: no subnet has them probed.
     pub ping_check: Option<PingCheck>,
     /// What is done with lease events.

@@ -127,6 +127,23 @@ fn the_examples_of_the_document_of_addressing_are_taken() {
 }
 
 #[test]
+fn the_example_of_the_document_of_leasequery_is_taken_and_its_figures_are_true() {
+    let document = include_str!("../../../docs/leasequery.md");
+    let example = document.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let subnet = "[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10\"]\n";
+    let text = format!("[[interface]]\nname = \"eth1\"\n{subnet}{example}");
+    let checked = parse("f", &text, &AnyMachine).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(checked.warnings, []);
+    let least = parse("f", &text.replace("options =", "# options ="), &AnyMachine).unwrap().config.leasequery.unwrap();
+    let line = document.lines().find(|line| line.starts_with("- `options` is ")).unwrap();
+    let named: Vec<u8> = line.split('`').skip(3).step_by(2).map(|name| registry::by_name(name).unwrap().code).collect();
+    let rest = document.split_once(line).unwrap().1.lines().nth(1).unwrap();
+    assert!(rest.contains("unless set"), "all of the list is on one line");
+    assert_eq!(least.options, crate::wire::options::Codes::of(&named));
+    assert!(document.contains(&format!("up\n  to {}", crate::leasequery::index::MOST_FOUND)));
+}
+
+#[test]
 fn the_example_of_the_document_of_the_ping_check_shows_the_defaults_truly() {
     let document = include_str!("../../../docs/ping-check.md");
     let example = document.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();

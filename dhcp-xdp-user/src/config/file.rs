@@ -250,6 +250,33 @@ pub(super) struct LoadBalanceForm {
     pub after_secs: Option<Number>,
 }
 
+/// `[leasequery]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LeaseQueryForm {
+    pub allow: Vec<Text>,
+    pub queries_per_s: Option<Number>,
+    pub options: Option<Vec<Text>>,
+    pub tcp: Option<Spanned<LeaseQueryTcpForm>>,
+}
+
+/// `[leasequery.tcp]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LeaseQueryTcpForm {
+    pub listen: Vec<Text>,
+    pub port: Option<Number>,
+    pub max_connections: Option<Number>,
+    pub max_queries: Option<Number>,
+    pub bindings_per_s: Option<Number>,
+    pub data_timeout_s: Option<Number>,
+    pub active: bool,
+    pub active_insecure: bool,
+    pub active_idle_s: Option<Number>,
+    pub active_send_timeout_s: Option<Number>,
+    pub active_withhold: Vec<Text>,
+}
+
 /// `[history]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -329,6 +356,7 @@ pub(super) struct FileForm {
     pub max_hops: Option<Number>,
     pub client_subnet_selection: bool,
     pub load_balance: Option<Spanned<LoadBalanceForm>>,
+    pub leasequery: Option<Spanned<LeaseQueryForm>>,
     pub ping_check: Option<Spanned<PingCheckForm>>,
     pub history: Option<Spanned<HistoryForm>>,
     pub hook: Option<Spanned<HookForm>>,

@@ -66,6 +66,14 @@ impl<'f> Levels<'f> {
         self.definitions.option_named(name)
     }
 
+    /// The code of an option that the configuration may set, by name or number.
+    ///
+    /// # Errors
+    /// There is no such option, or others set it.
+    pub fn settable(&self, name: &str) -> Result<u8, String> {
+        self.definitions.code_of(name)
+    }
+
     /// A subnet's options: its own, else its network's, else the global ones, else what follows from the prefix; and those of
     /// its pools over them.
     pub fn subnet(

@@ -110,6 +110,21 @@ const POOL: Keys = &[
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
 const VRF: Keys = &[("name", Text), ("number", Integer)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
+const LEASEQUERY: Keys =
+    &[("allow", Texts), ("queries_per_s", Integer), ("options", Texts), ("tcp", Table(&[LEASEQUERY_TCP]))];
+const LEASEQUERY_TCP: Keys = &[
+    ("listen", Texts),
+    ("port", Integer),
+    ("max_connections", Integer),
+    ("max_queries", Integer),
+    ("bindings_per_s", Integer),
+    ("data_timeout_s", Integer),
+    ("active", Bool),
+    ("active_insecure", Bool),
+    ("active_idle_s", Integer),
+    ("active_send_timeout_s", Integer),
+    ("active_withhold", Texts),
+];
 const PING_CHECK: Keys = &[
     ("enabled", Bool),
     ("timeout_ms", Integer),
@@ -162,6 +177,7 @@ pub(super) const FILE: &[Keys] = &[&[
     ("max_hops", Integer),
     ("client_subnet_selection", Bool),
     ("load_balance", Table(&[LOAD_BALANCE])),
+    ("leasequery", Table(&[LEASEQUERY])),
     ("ping_check", Table(&[PING_CHECK])),
     ("history", Table(&[HISTORY])),
     ("hook", Table(&[HOOK])),
@@ -347,6 +363,8 @@ mod tests {
             ("subnet = [{ pool = [{ zz = 1 }] }]", &[POOL]),
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
+            ("leasequery = { zz = 1 }", &[LEASEQUERY]),
+            ("leasequery = { tcp = { zz = 1 } }", &[LEASEQUERY_TCP]),
             ("history = { zz = 1 }", &[HISTORY]),
             ("hook = { zz = 1 }", &[HOOK]),
         ] {

@@ -116,6 +116,12 @@ impl Vrfs {
         }
     }
 
+    /// What the virtual subnet selection options call a space; nothing of the one outside of all VPNs, or of one that is not here.
+    pub fn selection_of(&self, space: Space) -> Option<&[u8]> {
+        let at = self.by_space.binary_search_by_key(&space, |(space, _)| *space).ok()?;
+        Some(&self.all[usize::from(self.by_space[at].1)].id)
+    }
+
     /// An address with its VPN, if it is in one, as operators write it: `10.0.0.1%red`.
     pub fn place(&self, at: SpacedAddress) -> String {
         match at.space {

@@ -244,6 +244,7 @@ mod tests {
             interfaces: vec![],
             journal: Default::default(),
             leases: LeaseStats::default(),
+            leasequery_tcp: None,
             ping_check: None,
             events: Default::default(),
         };

@@ -68,6 +68,7 @@ impl Backend for Fake {
             interfaces: vec![],
             journal: JournalStatus { failing: self.failing.clone(), ..JournalStatus::default() },
             leases: LeaseStats { total: 7, ..LeaseStats::default() },
+            leasequery_tcp: None,
             ping_check: None,
             events: Default::default(),
         }

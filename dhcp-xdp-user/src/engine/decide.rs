@@ -66,9 +66,8 @@ pub fn decide_at(
         MessageType::Release => case.release(),
         MessageType::Inform => case.inform(),
         MessageType::Bootp => case.bootp(),
-        MessageType::Offer | MessageType::Ack | MessageType::Nak | MessageType::Unknown(_) => {
-            Decision::Drop(DropReason::UnexpectedMessageType)
-        }
+        // What only servers send, what asks of others' leases, what nobody knows.
+        _ => Decision::Drop(DropReason::UnexpectedMessageType),
     }
 }
 
@@ -561,7 +560,7 @@ fn permille_of(permille: u16, lease_time_s: u32) -> u32 {
 /// "Times T1 and T2 SHOULD be chosen with some random 'fuzz'": both are shortened by the same part, at most the subnet's
 /// jitter, which the client's key decides: clients that came up together do not come back together, and an OFFER and its ACK
 /// agree.
-fn renewal_times_s(times: &LeaseTimes, lease_time_s: u32, key: &ClientKey) -> Option<(u32, u32)> {
+pub(super) fn renewal_times_s(times: &LeaseTimes, lease_time_s: u32, key: &ClientKey) -> Option<(u32, u32)> {
     let fuzz = u64::from(times.jitter_permille) * (key.0[0] >> 48);
     let part = |permille: u16| {
         let part_s = u64::from(permille_of(permille, lease_time_s));

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::{Architectures, MAX_OVERLAYS, Reply};
+use super::{Architectures, MAX_OVERLAYS, Overlays, Reply};
 use crate::config::{Config, Level, OptionBlob, OptionSet, Overlay, Subnet};
 
 /// The layers of one reply. Without classes and reservations, all is in one set that was made when the configuration was
@@ -29,7 +29,12 @@ impl<'c> Layers<'c> {
     /// `ciaddr` is the client's own address, for a reply that gives it none.
     pub fn new(reply: &Reply, ciaddr: Ipv4Addr, subnet: &'c Subnet, config: &'c Config) -> Self {
         let address = if reply.your_address.is_unspecified() { ciaddr } else { reply.your_address };
-        Self { overlays: reply.overlays.resolve(config), base: subnet.options_at(address), subnet }
+        Self::at(address, &reply.overlays, subnet, config)
+    }
+
+    /// Those of a client with this address.
+    pub fn at(address: Ipv4Addr, overlays: &Overlays, subnet: &'c Subnet, config: &'c Config) -> Self {
+        Self { overlays: overlays.resolve(config), base: subnet.options_at(address), subnet }
     }
 
     /// The option with this code.

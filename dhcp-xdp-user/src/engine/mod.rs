@@ -10,6 +10,7 @@ mod classes;
 mod computed;
 mod decide;
 mod layers;
+mod remembered;
 mod reply;
 mod request;
 mod subnet;
@@ -27,7 +28,8 @@ pub use self::{
     computed::{Computed, MAX_COMPUTED, compute},
     decide::{decide, decide_at},
     layers::Origin,
-    reply::{DEFAULT_MESSAGE_SIZE, configured, envelope, header_origin, origin, write_reply},
+    remembered::Remembered,
+    reply::{DEFAULT_MESSAGE_SIZE, configured, envelope, envelope_to_relay, header_origin, origin, write_reply},
     request::{Architectures, Request},
     subnet::{
         FlexId, Ground, Place, flex_id, ground, locate, named_reservation, recall, takes_out_vss_control,

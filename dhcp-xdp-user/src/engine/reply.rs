@@ -267,9 +267,7 @@ pub fn envelope(request: &Request<'_>, reply: &Reply, subnet: &Subnet, asked: &D
         // 4.3.5: "directly to the address given in the 'ciaddr' field", also when a relay agent sent it on.
         to(back, request.ciaddr, CLIENT_PORT)
     } else if request.is_relayed() {
-        // RFC 8357 5: to the port that the last relay agent sent from, where it says so.
-        let port = if request.routing.source_port { asked.source_port } else { SERVER_PORT };
-        to(back, request.giaddr, port)
+        envelope_to_relay(request, reply.source, asked, own)
     } else if reply.message_type == MessageType::Nak {
         broadcast
     } else if subnet.prefix.contains(&request.ciaddr) {
@@ -282,5 +280,18 @@ pub fn envelope(request: &Request<'_>, reply: &Reply, subnet: &Subnet, asked: &D
             Ok(chaddr) => to(chaddr, reply.your_address, CLIENT_PORT),
             Err(_) => broadcast,
         }
+    }
+}
+
+/// The way back to `giaddr`, from the address `source`: of a relay agent's message, and of a query about leases (RFC 4388 6.4.3).
+pub fn envelope_to_relay(request: &Request<'_>, source: Ipv4Addr, asked: &Datagram, own: [u8; 6]) -> Envelope {
+    Envelope {
+        ethernet_source: own,
+        ethernet_destination: asked.ethernet_source,
+        source,
+        destination: request.giaddr,
+        source_port: SERVER_PORT,
+        // RFC 8357 5: to the port that the last relay agent sent from, where it says so.
+        destination_port: if request.routing.source_port { asked.source_port } else { SERVER_PORT },
     }
 }

@@ -117,16 +117,19 @@ impl<'a> Request<'a> {
         }
         let options = Fields::read(Options::new(header), scratch).ok_or(DropReason::BadOption)?;
         let hw = HwAddress { htype: header.htype(), hlen: header.hlen(), chaddr: header.chaddr() };
-        if hw.hlen == 0 && options.client_id.is_none() {
-            return Err(DropReason::NoClientIdentity);
-        }
-        if is_nobodys_address(&hw) {
-            return Err(DropReason::BadHwAddress);
+        let message_type = options.message_type.map_or(MessageType::Bootp, MessageType::from);
+        if !message_type.is_leasequery() {
+            if hw.hlen == 0 && options.client_id.is_none() {
+                return Err(DropReason::NoClientIdentity);
+            }
+            if is_nobodys_address(&hw) {
+                return Err(DropReason::BadHwAddress);
+            }
         }
         let giaddr = header.giaddr();
         let relayed = options.relay_agent_info.filter(|_| !giaddr.is_unspecified());
         Ok(Self {
-            message_type: options.message_type.map_or(MessageType::Bootp, MessageType::from),
+            message_type,
             xid: header.xid(),
             secs: header.secs(),
             hops: header.hops(),

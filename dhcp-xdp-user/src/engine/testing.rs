@@ -111,6 +111,7 @@ pub(crate) fn config() -> Config {
         max_hops: 16,
         client_subnet_selection: false,
         load_balance: None,
+        leasequery: None,
         ping_check: None,
         overlays: Vec::new(),
         definitions: Default::default(),
@@ -340,6 +341,7 @@ pub(crate) struct Answer {
     /// A parked one must not leave from then on.
     pub(crate) until_s: Option<u32>,
     pub(crate) ethernet_destination: [u8; 6],
+    pub(crate) source: Ipv4Addr,
     pub(crate) destination: Ipv4Addr,
     pub(crate) port: u16,
     pub(crate) message: v4::Message,
@@ -373,14 +375,17 @@ impl Answer {
         let options = if has_cookie { read_options(&payload[240..]) } else { Vec::new() };
         if options.iter().any(|(code, _)| *code == code::MESSAGE_TYPE) {
             assert_eq!(options[0].0, code::MESSAGE_TYPE, "the type comes first");
-            assert!(options.iter().any(|(code, _)| *code == code::SERVER_ID), "each reply has a server identifier");
+            let tells_nothing = [MessageType::LeaseUnassigned, MessageType::LeaseUnknown].map(u8::from);
+            let has_id = options.iter().any(|(code, _)| *code == code::SERVER_ID);
+            assert_eq!(has_id, !tells_nothing.contains(&options[0].1[0]), "each other reply has a server identifier");
         } else {
             let dhcps_own = |code: u8| (50..=61).contains(&code) && code != code::VENDOR_CLASS_ID;
             assert!(options.iter().all(|(code, _)| !dhcps_own(*code)), "a BOOTP reply has no option of DHCP's own");
         }
         for (i, (code, _)) in options.iter().enumerate() {
             let parts = options[..i].iter().filter(|(earlier, _)| earlier == code);
-            assert!(parts.into_iter().all(|(_, data)| data.len() == 255), "option {code} twice, and not in parts");
+            let whole = if *code == code::ASSOCIATED_IP { 252 } else { 255 };
+            assert!(parts.into_iter().all(|(_, data)| data.len() == whole), "option {code} twice, and not in parts");
         }
         Self {
             frame: frame.to_vec(),
@@ -388,6 +393,7 @@ impl Answer {
             probed: false,
             until_s: None,
             ethernet_destination: frame[..6].try_into().unwrap(),
+            source: header.source.into(),
             destination: header.destination.into(),
             port: udp.destination_port(),
             message,
@@ -441,7 +447,7 @@ pub(crate) struct Bed {
     pub(crate) counters: Arc<Counters>,
     pub(crate) now_s: u32,
     /// Records whose places are free.
-    freed: usize,
+    pub(crate) freed: usize,
 }
 
 impl Bed {

@@ -25,6 +25,7 @@ mod sync;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod wheel;
 
 pub use binding::{AgentInfo, Binding, BindingState, ClientId, HwAddress, Kept, Lease, Stamp, is_current};

@@ -151,6 +151,9 @@ pub struct TableCounts {
 /// Slots that a worker which finds no free address looks at, so that none waits for the housekeeping thread.
 const EXPIRE_SOME: usize = 64;
 
+/// How often a slot that is being changed is looked at by who is in no hurry.
+pub(super) const PATIENCE: usize = 1000;
+
 /// The table. All methods take `&self` and may be called from any thread; none waits for another thread's change of a slot.
 ///
 /// Times are seconds since 1970-01-01 UTC. What is overdue at the caller's `now_s` reads and is treated as expired, whether
@@ -379,11 +382,16 @@ impl LeaseTable {
     }
 
     fn copy(&self, slot: u32, now_s: u32) -> Option<Binding> {
+        // A writer can be off its CPU; nothing here is in a hurry.
+        self.copy_within(slot, now_s, PATIENCE).ok().flatten()
+    }
+
+    /// A consistent copy of a slot, `None` of a free one; between `attempts` the thread yields.
+    pub(super) fn copy_within(&self, slot: u32, now_s: u32, attempts: usize) -> Result<Option<Binding>, Contended> {
         let this = &self.slots[slot as usize];
         if this.word().state() == BindingState::Free {
-            return None;
+            return Ok(None);
         }
-        // A writer can be off its CPU; nothing here is in a hurry.
         let limits = || self.limits.as_ref().map_or(LimitKeys::new(), |limits| limits.keys(slot));
         let (mut client_id, mut rest, mut agent_info) = (ClientId::new(), [0; 8], AgentInfo::new());
         let mut read = || {
@@ -391,17 +399,18 @@ impl LeaseTable {
             self.side.agent_info(slot, &mut agent_info);
             limits()
         };
-        let (seen, limits) = (0..1000).find_map(|_| {
-            this.read_with(&mut read).or_else(|| {
+        let found = (0..attempts).find_map(|attempt| {
+            if attempt > 0 {
                 yield_now();
-                None
-            })
-        })?;
+            }
+            this.read_with(&mut read)
+        });
+        let (seen, limits) = found.ok_or(Contended)?;
         let lease = self.lease_of(slot, &seen, now_s);
         let mut chaddr = [0; 16];
         chaddr[..8].copy_from_slice(&seen.hw.bytes);
         chaddr[8..].copy_from_slice(&rest);
-        Some(Binding {
+        Ok(Some(Binding {
             space: lease.space,
             address: lease.address,
             state: lease.state,
@@ -412,7 +421,7 @@ impl LeaseTable {
             client_id,
             limits,
             agent_info,
-        })
+        }))
     }
 
     /// The relay agent information of a lease. `None`: the address has changed hands or time since, or is being changed.

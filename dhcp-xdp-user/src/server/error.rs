@@ -5,6 +5,7 @@ use std::{io, path::PathBuf};
 use crate::{
     events::EventsError,
     journal::JournalError,
+    leasequery::tcp::ListenError,
     xsk::{DeviceError, OpenError, ProgramError},
 };
 
@@ -20,6 +21,9 @@ pub enum StartError {
     /// AF_XDP sockets cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Leasequery cannot listen.
+    #[error(transparent)]
+    LeaseQuery(#[from] ListenError),
     /// The journal cannot be opened or read.
     #[error(transparent)]
     Journal(#[from] JournalError),

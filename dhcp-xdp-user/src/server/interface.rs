@@ -321,6 +321,9 @@ fn work(shared: &Shared, seat: Seat, mut lane: Lane, stop: &AtomicBool) -> (Sock
     lane.limit_to(parking as u64);
     let mut processor =
         Processor::new(Arc::clone(&shared.config), Arc::clone(&shared.leases), lane, port, Arc::clone(&counters));
+    if let Some(index) = &shared.leasequery {
+        processor = processor.with_leasequery(Arc::clone(index));
+    }
     let (desk, recent) = desk.unzip();
     if let Some(recent) = recent {
         processor.remember_in(recent);

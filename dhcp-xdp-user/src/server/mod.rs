@@ -26,10 +26,15 @@ pub(crate) use state::{Adoption, expect_room};
 
 use crate::{
     clock::Clock,
-    config::Config,
+    config::{Config, Durability},
     events::{EventStats, Events, Surroundings},
     journal::{self, Journal, JournalError, JournalStatus, Lane, OnFreed, Recovery, keep_vrfs},
     lease::{LeaseTable, LimitKey},
+    leasequery::{
+        self,
+        index::Index,
+        tcp::{self, Counters, Listening, Tcp},
+    },
     ping::{IcmpSocket, PingCounters},
     stats::{LeaseStats, Ledger, SCHEMA, Stats},
     wake::Wake,
@@ -53,6 +58,10 @@ const EXPIRE_STEPS: usize = 2048;
 struct Shared {
     config: Arc<Config>,
     leases: Arc<LeaseTable>,
+    /// Where queries about leases are answered.
+    leasequery: Option<Arc<Index>>,
+    /// What it does over TCP.
+    tcp: Option<Counters>,
     clock: Clock,
     interfaces: Vec<Interface>,
     /// `None` once it is stopped.
@@ -73,6 +82,8 @@ pub struct Server {
     stop: Arc<AtomicBool>,
     workers: Vec<Running>,
     housekeeping: Option<(Sender<()>, JoinHandle<()>)>,
+    leasequery: Option<JoinHandle<()>>,
+    tcp: Option<Tcp>,
     pinging: Option<Pinging>,
     control: Option<(Lane, Arc<Wake>)>,
 }
@@ -85,6 +96,8 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
+        let over_tcp = config.leasequery.as_ref().and_then(|leasequery| leasequery.tcp.clone());
+        let listening = over_tcp.map(Listening::open).transpose()?;
         let icmp = config.ping_check.as_ref().map(|_| IcmpSocket::open()).transpose().map_err(StartError::Ping)?;
         state::prepare_dir(&config.state_dir)?;
         let journal = Recovery::open(&config.state_dir)?;
@@ -121,9 +134,12 @@ impl Server {
         let (journal, mut lanes) = journal.start(options, wakes)?;
         let control = lanes.pop().map(|lane| (lane, control_wake));
 
+        let leasequery = config.leasequery.as_ref().map(|_| Arc::new(Index::new(leases.slots(), state::secret())));
         let shared = Arc::new(Shared {
             config,
             leases,
+            leasequery,
+            tcp: listening.as_ref().map(Listening::counters),
             clock,
             interfaces,
             journal: Mutex::new(Some(journal)),
@@ -133,14 +149,27 @@ impl Server {
             failure: Mutex::default(),
             ping: pinging.as_ref().map(Pinging::counters),
         });
-        let mut server =
-            Self { shared, stop: Arc::default(), workers: Vec::new(), housekeeping: None, pinging, control };
+        let mut server = Self {
+            shared,
+            stop: Arc::default(),
+            workers: Vec::new(),
+            housekeeping: None,
+            leasequery: None,
+            tcp: None,
+            pinging,
+            control,
+        };
         // From here on an error drops the server, which stops what runs by then.
-        server.run(seats, lanes)?;
+        server.run(seats, lanes, listening)?;
         Ok(server)
     }
 
-    fn run(&mut self, seats: Vec<interface::Seat>, lanes: Vec<Lane>) -> Result<(), StartError> {
+    fn run(
+        &mut self,
+        seats: Vec<interface::Seat>,
+        lanes: Vec<Lane>,
+        listening: Option<Listening>,
+    ) -> Result<(), StartError> {
         self.shared.start_events()?;
         for (seat, lane) in seats.into_iter().zip(lanes) {
             self.workers.push(interface::spawn(&self.shared, seat, lane, &self.stop)?);
@@ -156,9 +185,24 @@ impl Server {
             })
             .map_err(|source| StartError::Thread { name: "housekeeping".into(), source })?;
         self.housekeeping = Some((stop, thread));
+        self.keep_leasequery()?;
+        self.tcp = listening.map(|listening| self.shared.answer_over_tcp(listening)).transpose()?.flatten();
         for interface in &self.shared.interfaces {
             interface.redirect()?;
         }
+        Ok(())
+    }
+
+    /// Starts the thread that fills leasequery's index, where there is one.
+    fn keep_leasequery(&mut self) -> Result<(), StartError> {
+        let shared = Arc::clone(&self.shared);
+        let followers = lock(&shared.journal).as_ref().map(Journal::followers);
+        let (Some(index), Some(followers)) = (shared.leasequery.clone(), followers) else { return Ok(()) };
+        let stop = Arc::clone(&self.stop);
+        let keep = move || leasequery::keep::keep(&index, &shared.leases, &followers, shared.clock, &stop);
+        let name = "leasequery".to_owned();
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(keep);
+        self.leasequery = Some(thread.map_err(|source| StartError::Thread { name, source })?);
         Ok(())
     }
 
@@ -211,6 +255,9 @@ impl Server {
             interface.stop_redirecting();
         }
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(tcp) = &self.tcp {
+            tcp.begin_to_stop();
+        }
         for worker in &self.workers {
             worker.wake.wake();
         }
@@ -222,6 +269,12 @@ impl Server {
             drop(stop);
             // It cannot panic but for a bug; the panic was printed then.
             let _ = thread.join();
+        }
+        if let Some(thread) = self.leasequery.take() {
+            let _ = thread.join();
+        }
+        if let Some(tcp) = self.tcp.take() {
+            tcp.stop();
         }
         let sockets: Vec<_> = ended.into_iter().map(|(socket, _lane)| socket).collect();
         self.control = None;
@@ -273,9 +326,26 @@ impl Shared {
             interfaces,
             journal: journal.unwrap_or_else(|| lock(&self.last_journal).clone()),
             leases: LeaseStats::from(self.leases.counts()),
+            leasequery_tcp: self.tcp.as_ref().map(Counters::read),
             ping_check: self.ping.as_ref().map(|counters| counters.snapshot()),
             events: events.unwrap_or_else(|| lock(&self.last_events).clone()),
         }
+    }
+
+    /// Starts the thread of queries over TCP; none once the journal is stopped.
+    fn answer_over_tcp(&self, listening: Listening) -> Result<Option<Tcp>, StartError> {
+        let Some(followers) = lock(&self.journal).as_ref().map(Journal::followers) else { return Ok(None) };
+        // What was acknowledged and lost when the machine stopped is in no table.
+        let known_since_s = if self.config.durability == Durability::Sync { 0 } else { self.clock.now_s() };
+        let world = tcp::World {
+            config: Arc::clone(&self.config),
+            leases: Arc::clone(&self.leases),
+            index: self.leasequery.clone(),
+            clock: self.clock,
+            followers,
+            known_since_s,
+        };
+        Ok(Some(listening.serve(world)?))
     }
 
     /// The threads that deal with lease events, behind the journal.

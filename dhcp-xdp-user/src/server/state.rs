@@ -194,7 +194,7 @@ pub(crate) fn expect_room(addresses: u64) -> Result<(), StartError> {
 }
 
 /// The secret of the table's hashes: random, and new at each start.
-fn secret() -> [u64; 2] {
+pub(super) fn secret() -> [u64; 2] {
     let mut bytes = [0u8; 16];
     if File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).is_err() {
         log::warn!("/dev/urandom cannot be read: the lease table is hashed with a secret that could be guessed");

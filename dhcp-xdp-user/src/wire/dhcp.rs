@@ -59,7 +59,7 @@ pub mod field {
 /// The broadcast bit of `flags`.
 const BROADCAST: u16 = 0x8000;
 
-/// DHCP message types (RFC 2132 9.6); unknown ones are kept.
+/// DHCP message types (RFC 2132 9.6, and where else it says so); unknown ones are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageType {
     /// 1
@@ -78,10 +78,35 @@ pub enum MessageType {
     Release,
     /// 8
     Inform,
+    /// 10: DHCPLEASEQUERY (RFC 4388)
+    LeaseQuery,
+    /// 11: DHCPLEASEUNASSIGNED (RFC 4388)
+    LeaseUnassigned,
+    /// 12: DHCPLEASEUNKNOWN (RFC 4388)
+    LeaseUnknown,
+    /// 13: DHCPLEASEACTIVE (RFC 4388)
+    LeaseActive,
+    /// 14: DHCPBULKLEASEQUERY (RFC 6926), over TCP
+    BulkLeaseQuery,
+    /// 15: DHCPLEASEQUERYDONE (RFC 6926), over TCP
+    LeaseQueryDone,
+    /// 16: DHCPACTIVELEASEQUERY (RFC 7724), over TCP
+    ActiveLeaseQuery,
+    /// 17: DHCPLEASEQUERYSTATUS (RFC 7724), over TCP
+    LeaseQueryStatus,
+    /// 18: DHCPTLS (RFC 7724), over TCP
+    Tls,
     /// No DHCP message type at all: a message of BOOTP (RFC 951, RFC 1534). It has no number.
     Bootp,
     /// Any other.
     Unknown(u8),
+}
+
+impl MessageType {
+    /// Whether it asks about leases, its sender being no client: `chaddr` and client identifier are what it asks for, or nothing.
+    pub fn is_leasequery(self) -> bool {
+        matches!(self, Self::LeaseQuery | Self::BulkLeaseQuery | Self::ActiveLeaseQuery)
+    }
 }
 
 impl From<u8> for MessageType {
@@ -95,6 +120,15 @@ impl From<u8> for MessageType {
             6 => Self::Nak,
             7 => Self::Release,
             8 => Self::Inform,
+            10 => Self::LeaseQuery,
+            11 => Self::LeaseUnassigned,
+            12 => Self::LeaseUnknown,
+            13 => Self::LeaseActive,
+            14 => Self::BulkLeaseQuery,
+            15 => Self::LeaseQueryDone,
+            16 => Self::ActiveLeaseQuery,
+            17 => Self::LeaseQueryStatus,
+            18 => Self::Tls,
             other => Self::Unknown(other),
         }
     }
@@ -111,6 +145,15 @@ impl From<MessageType> for u8 {
             MessageType::Nak => 6,
             MessageType::Release => 7,
             MessageType::Inform => 8,
+            MessageType::LeaseQuery => 10,
+            MessageType::LeaseUnassigned => 11,
+            MessageType::LeaseUnknown => 12,
+            MessageType::LeaseActive => 13,
+            MessageType::BulkLeaseQuery => 14,
+            MessageType::LeaseQueryDone => 15,
+            MessageType::ActiveLeaseQuery => 16,
+            MessageType::LeaseQueryStatus => 17,
+            MessageType::Tls => 18,
             MessageType::Bootp => 0,
             MessageType::Unknown(other) => other,
         }

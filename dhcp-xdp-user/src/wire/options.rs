@@ -69,6 +69,10 @@ pub mod code {
     pub const RAPID_COMMIT: u8 = 80;
     /// Relay agent information (RFC 3046).
     pub const RELAY_AGENT_INFO: u8 = 82;
+    /// Client-last-transaction-time: seconds since then (RFC 4388 6.1).
+    pub const CLIENT_LAST_TRANSACTION_TIME: u8 = 91;
+    /// Associated-ip: the addresses of a client (RFC 4388 6.1).
+    pub const ASSOCIATED_IP: u8 = 92;
     /// Client system architecture types (RFC 4578 2.1).
     pub const CLIENT_ARCHITECTURE: u8 = 93;
     /// Client network interface identifier (RFC 4578 2.2).
@@ -87,6 +91,20 @@ pub mod code {
     pub const VENDOR_CLASSES: u8 = 124;
     /// Vendor-identifying vendor-specific information (RFC 3925 4).
     pub const VENDOR_OPTIONS: u8 = 125;
+    /// Status-code (RFC 6926 6.2.2).
+    pub const STATUS_CODE: u8 = 151;
+    /// Base-time, seconds since 1970-01-01 UTC (RFC 6926 6.2.3).
+    pub const BASE_TIME: u8 = 152;
+    /// Start-time-of-state, seconds since then (RFC 6926 6.2.4).
+    pub const START_TIME_OF_STATE: u8 = 153;
+    /// Query-start-time, seconds since 1970-01-01 UTC (RFC 6926 6.2.5).
+    pub const QUERY_START_TIME: u8 = 154;
+    /// Query-end-time, seconds since 1970-01-01 UTC (RFC 6926 6.2.6).
+    pub const QUERY_END_TIME: u8 = 155;
+    /// Dhcp-state (RFC 6926 6.2.7).
+    pub const DHCP_STATE: u8 = 156;
+    /// Data-source (RFC 6926 6.2.8).
+    pub const DATA_SOURCE: u8 = 157;
     /// Virtual subnet selection (RFC 6607).
     pub const VIRTUAL_SUBNET_SELECTION: u8 = 221;
     /// End of an options area: one byte, no length (RFC 2132 3.2).

@@ -21,7 +21,11 @@ use crate::{
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
     journal::{Lane, LaneFull, Ticket},
-    lease::{AgentInfo, Bound, HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
+    lease::{AgentInfo, Bound, ClientKey, HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
+    leasequery::{
+        answer::{Answerer, Question},
+        index::Index,
+    },
     ping::{ClientTag, Recent},
     wire::{
         dhcp::MessageType,
@@ -163,9 +167,19 @@ pub struct Processor<R> {
     scratch: Box<[u8]>,
     /// What is recalled of the relay agents of a batch's clients.
     recalled: Box<[u8]>,
+    /// Answers queries about leases, where the configuration has them answered.
+    answerer: Option<Answerer>,
 }
 
-/// A frame that was read: all slices are into it.
+/// What a frame holds: all slices are into it.
+enum Read<'a> {
+    /// A client's request.
+    Client(Parsed<'a>),
+    /// A query about leases.
+    Query(Datagram, Request<'a>),
+}
+
+/// A client's request, its subnet and its classes.
 struct Parsed<'a> {
     datagram: Datagram,
     request: Request<'a>,
@@ -184,13 +198,23 @@ struct Answer {
     relay_agent_info: Option<Range<usize>>,
     virtual_subnet: Option<Range<usize>>,
     machine_id: Option<Range<usize>>,
-    /// Of `Processor::computed`.
-    computed: Range<usize>,
-    reply: Reply,
-    /// What the reply waits for, and until when.
-    wait: Option<(Ticket, u32)>,
-    /// For whom the address of the reply is probed first.
-    probe: Option<ClientTag>,
+    told: Told,
+}
+
+/// What a reply is made of.
+enum Told {
+    /// A decision.
+    Client {
+        reply: Reply,
+        /// Of `Processor::computed`.
+        computed: Range<usize>,
+        /// What the reply waits for, and until when.
+        wait: Option<(Ticket, u32)>,
+        /// For whom the address of the reply is probed first.
+        probe: Option<ClientTag>,
+    },
+    /// What the lease table says when the reply is written: of a query, whose answer comes from this address.
+    Querier(Ipv4Addr),
 }
 
 impl<R: Recorder> Processor<R> {
@@ -219,7 +243,14 @@ impl<R: Recorder> Processor<R> {
             computed,
             scratch,
             recalled,
+            answerer: None,
         }
+    }
+
+    /// Has queries about leases answered, where the configuration says who may ask.
+    pub fn with_leasequery(mut self, index: Arc<Index>) -> Self {
+        self.answerer = self.config.leasequery.as_ref().map(|_| Answerer::new(index, &self.config));
+        self
     }
 
     /// Tells the ping check which addresses clients are given.
@@ -274,7 +305,7 @@ impl<R: Recorder> Processor<R> {
         self.decide_all(now_s, frames, &mut answers);
         for (frame, answer) in frames.iter_mut().zip(&answers) {
             let disposition = match answer {
-                Ok(answer) => self.craft(frame, answer),
+                Ok(answer) => self.craft(now_s, frame, answer),
                 Err(reason) => Disposition::Drop(*reason),
             };
             if let Disposition::Drop(reason) = disposition {
@@ -294,15 +325,18 @@ impl<R: Recorder> Processor<R> {
         // Lent to the requests, which live as long as this call.
         let mut memory = [std::mem::take(&mut self.scratch), std::mem::take(&mut self.recalled)];
         let mut scratch = memory.each_mut().map(|memory| Scratch::new(memory));
-        let mut parsed: ArrayVec<Result<Parsed<'_>, DropReason>, BATCH> = ArrayVec::new();
+        let mut parsed: ArrayVec<Result<Read<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
             parsed.push(self.parse(now_s, frame, &mut scratch));
         }
-        self.leases.prefetch(parsed.iter().flatten().map(|read| &read.place.key));
+        self.leases.prefetch(parsed.iter().flatten().filter_map(Read::key));
         self.echoes.clear();
         self.computed.clear();
         for read in parsed {
-            answers.push(read.and_then(|read| self.decide(now_s, &read)));
+            answers.push(read.and_then(|read| match read {
+                Read::Client(parsed) => self.decide(now_s, &parsed),
+                Read::Query(datagram, request) => self.admit(now_s, &datagram, &request),
+            }));
         }
         self.recorder.flush();
         [self.scratch, self.recalled] = memory;
@@ -313,7 +347,7 @@ impl<R: Recorder> Processor<R> {
         now_s: u32,
         frame: &'f Frame<'_>,
         [scratch, recalled]: &mut [Scratch<'f>; 2],
-    ) -> Result<Parsed<'f>, DropReason> {
+    ) -> Result<Read<'f>, DropReason> {
         let bytes = frame.buffer.get(..frame.len).ok_or(DropReason::Truncated)?;
         let datagram = Datagram::new_checked(bytes, Role::Server, self.config.verify_udp_checksum)?;
         let mut request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
@@ -324,6 +358,7 @@ impl<R: Recorder> Processor<R> {
             MessageType::Release => Message::Release,
             MessageType::Inform => Message::Inform,
             MessageType::Bootp => Message::Bootp,
+            MessageType::LeaseQuery if self.answerer.is_some() => Message::LeaseQuery,
             _ => return Err(DropReason::UnexpectedMessageType),
         });
         // A frame that could not hold its reply is refused before anything is changed for it.
@@ -331,12 +366,15 @@ impl<R: Recorder> Processor<R> {
         if frame.buffer.len() < datagram.ipv4_offset() + least || self.port.mtu < least {
             return Err(DropReason::ReplyTooLong);
         }
+        if request.message_type == MessageType::LeaseQuery {
+            return Ok(Read::Query(datagram, request));
+        }
         let vlans = datagram.vlans(bytes);
         let ingress = ingress(&self.port, vlans);
         engine::recall(&mut request, &ingress, now_s, &self.config, &self.leases, recalled)?;
         let place = engine::locate(&request, &ingress, now_s, &self.config, &self.leases)?;
         let classes = self.classify(&request, vlans, &place);
-        Ok(Parsed { datagram, request, place, vlans, classes })
+        Ok(Read::Client(Parsed { datagram, request, place, vlans, classes }))
     }
 
     /// The classes of a message, where the configuration has any.
@@ -363,9 +401,7 @@ impl<R: Recorder> Processor<R> {
         if !changes_nothing && !self.recorder.has_room() {
             return Err(DropReason::JournalFull);
         }
-        if self.echoes.capacity() - self.echoes.len() < echo_len(request) {
-            return Err(DropReason::ReplyTooLong);
-        }
+        self.expect_room(request)?;
         let ingress = ingress(&self.port, *vlans);
         let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
         self.recorder.decided(place, classes, &decision);
@@ -385,19 +421,44 @@ impl<R: Recorder> Processor<R> {
             }
             Decision::Drop(reason) => return Err(reason),
         };
-        Ok(Answer {
+        let probe = reply.probe.then(|| ClientTag::from(&place.key));
+        let computed = self.compute(read, &reply);
+        Ok(self.answer(datagram, request, Told::Client { reply, computed, wait, probe }))
+    }
+
+    /// Whether a query about leases is answered; what the answer is, is looked up when it is written.
+    fn admit(&mut self, now_s: u32, datagram: &Datagram, request: &Request<'_>) -> Result<Answer, DropReason> {
+        let (Some(answerer), Some(settings)) = (&mut self.answerer, &self.config.leasequery) else {
+            return Err(DropReason::UnexpectedMessageType);
+        };
+        answerer.admit(request, datagram.source, now_s, settings)?;
+        let source = answerer.source(datagram.destination, &self.port.addresses)?;
+        self.expect_room(request)?;
+        Ok(self.answer(datagram, request, Told::Querier(source)))
+    }
+
+    /// Whether what a reply echoes of its request has room beyond the frame.
+    fn expect_room(&self, request: &Request<'_>) -> Result<(), DropReason> {
+        let has_room = self.echoes.capacity() - self.echoes.len() >= echo_len(request);
+        if has_room { Ok(()) } else { Err(DropReason::ReplyTooLong) }
+    }
+
+    /// A reply to craft: what it echoes of its request is kept. The caller has seen that there is room.
+    fn answer(&mut self, datagram: &Datagram, request: &Request<'_>, told: Told) -> Answer {
+        let virtual_subnet = match told {
+            Told::Client { .. } => engine::virtual_subnet_echo(request, &self.config),
+            Told::Querier(_) => request.virtual_subnet,
+        };
+        Answer {
             datagram: *datagram,
             client_id: request.client_id.map(|bytes| self.save(bytes)),
             parameter_request_list: self.save(request.parameter_request_list),
             relay_agent_info: request.relay_agent_info.map(|bytes| self.save_relay_agent_info(bytes, request)),
-            virtual_subnet: engine::virtual_subnet_echo(request, &self.config).map(|bytes| self.save(bytes)),
+            virtual_subnet: virtual_subnet.map(|bytes| self.save(bytes)),
             machine_id: request.machine_id.map(|bytes| self.save(bytes)),
-            computed: self.compute(read, &reply),
             request: request.detached(),
-            probe: reply.probe.then(|| ClientTag::from(&place.key)),
-            reply,
-            wait,
-        })
+            told,
+        }
     }
 
     /// Computes the options of a reply that are computed, where the configuration has any.
@@ -485,45 +546,100 @@ impl<R: Recorder> Processor<R> {
     }
 
     /// Writes the reply over its request.
-    fn craft(&self, frame: &mut Frame<'_>, answer: &Answer) -> Disposition {
-        match self.write(frame, answer) {
-            Some(len) => {
-                self.counters.message(match answer.reply.message_type {
-                    MessageType::Offer => Message::Offer,
-                    MessageType::Nak => Message::Nak,
-                    MessageType::Bootp => Message::BootpReply,
-                    _ => Message::Ack,
-                });
-                if answer.reply.reserved_in_use {
+    fn craft(&self, now_s: u32, frame: &mut Frame<'_>, answer: &Answer) -> Disposition {
+        let written = match &answer.told {
+            Told::Client { reply, computed, .. } => {
+                let written = self.write(frame, answer, reply, computed.clone());
+                written.map(|len| (reply.message_type, len)).ok_or(DropReason::ReplyTooLong)
+            }
+            Told::Querier(source) => self.tell(now_s, frame, answer, *source),
+        };
+        let (message_type, len) = match written {
+            Ok(written) => written,
+            Err(reason) => return Disposition::Drop(reason),
+        };
+        self.counters.message(match message_type {
+            MessageType::Offer => Message::Offer,
+            MessageType::Nak => Message::Nak,
+            MessageType::Bootp => Message::BootpReply,
+            MessageType::LeaseActive => Message::LeaseActive,
+            MessageType::LeaseUnassigned => Message::LeaseUnassigned,
+            MessageType::LeaseUnknown => Message::LeaseUnknown,
+            _ => Message::Ack,
+        });
+        match &answer.told {
+            Told::Client { reply, wait, probe, .. } => {
+                if reply.reserved_in_use {
                     self.counters.notice(Notice::ReservedInUse);
                 }
-                match (answer.wait, answer.probe) {
+                match (*wait, *probe) {
                     (Some((ticket, until_s)), _) => Disposition::Park { len, ticket, until_s },
-                    (None, Some(client)) => Disposition::Probe { len, address: answer.reply.your_address, client },
+                    (None, Some(client)) => Disposition::Probe { len, address: reply.your_address, client },
                     (None, None) => Disposition::Send { len },
                 }
             }
-            None => Disposition::Drop(DropReason::ReplyTooLong),
+            Told::Querier(_) => Disposition::Send { len },
         }
     }
 
-    fn write(&self, frame: &mut Frame<'_>, answer: &Answer) -> Option<usize> {
-        let Answer { datagram, reply, .. } = answer;
-        let request = Request {
+    /// The request of an answer, with what was kept of it.
+    fn request_of(&self, answer: &Answer) -> Request<'_> {
+        Request {
             client_id: answer.client_id.clone().map(|range| &self.echoes[range]),
             parameter_request_list: &self.echoes[answer.parameter_request_list.clone()],
             relay_agent_info: answer.relay_agent_info.clone().map(|range| &self.echoes[range]),
             virtual_subnet: answer.virtual_subnet.clone().map(|range| &self.echoes[range]),
             machine_id: answer.machine_id.clone().map(|range| &self.echoes[range]),
             ..answer.request
-        };
-        let subnet = self.config.subnets.get(usize::from(reply.subnet))?;
+        }
+    }
+
+    /// Where a reply's message may lie in its frame.
+    fn room(&self, frame: &Frame<'_>, datagram: &Datagram) -> Range<usize> {
         let start = datagram.reply_offset();
-        let end = frame.buffer.len().min(start + self.port.mtu.saturating_sub(REPLY_IP_UDP_LEN));
-        let computed = engine::Computed::new(&self.computed[answer.computed.clone()]);
-        let len = engine::write_reply(&request, reply, computed, &self.config, frame.buffer.get_mut(start..end)?)?;
+        start..frame.buffer.len().min(start + self.port.mtu.saturating_sub(REPLY_IP_UDP_LEN))
+    }
+
+    fn write(&self, frame: &mut Frame<'_>, answer: &Answer, reply: &Reply, computed: Range<usize>) -> Option<usize> {
+        let datagram = &answer.datagram;
+        let request = self.request_of(answer);
+        let subnet = self.config.subnets.get(usize::from(reply.subnet))?;
+        let room = self.room(frame, datagram);
+        let computed = engine::Computed::new(&self.computed[computed]);
+        let len = engine::write_reply(&request, reply, computed, &self.config, frame.buffer.get_mut(room)?)?;
         let envelope = engine::envelope(&request, reply, subnet, datagram, self.port.mac);
         link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len)
+    }
+
+    /// Writes the answer to a query about leases over it.
+    fn tell(
+        &self,
+        now_s: u32,
+        frame: &mut Frame<'_>,
+        answer: &Answer,
+        source: Ipv4Addr,
+    ) -> Result<(MessageType, usize), DropReason> {
+        let datagram = &answer.datagram;
+        let request = self.request_of(answer);
+        let answerer = self.answerer.as_ref().ok_or(DropReason::UnexpectedMessageType)?;
+        let room = self.room(frame, datagram);
+        let message = frame.buffer.get_mut(room).ok_or(DropReason::ReplyTooLong)?;
+        let (config, leases) = (&*self.config, &*self.leases);
+        let question = Question { request: &request, source, now_s, config, leases };
+        let (message_type, len) = answerer.write(&question, message)?;
+        let envelope = engine::envelope_to_relay(&request, source, datagram, self.port.mac);
+        let len = link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len).ok_or(DropReason::ReplyTooLong)?;
+        Ok((message_type, len))
+    }
+}
+
+impl Read<'_> {
+    /// Whose lease a decision will look at.
+    fn key(&self) -> Option<&ClientKey> {
+        match self {
+            Self::Client(parsed) => Some(&parsed.place.key),
+            Self::Query(..) => None,
+        }
     }
 }
 

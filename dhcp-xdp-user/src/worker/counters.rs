@@ -56,7 +56,7 @@ named! {
         BadOption = "bad_option",
         /// No DHCP message type: plain BOOTP, in a subnet without `bootp`.
         NoMessageType = "no_message_type",
-        /// A message type that only servers send, or one that is unknown.
+        /// A message type that only servers send, or one that is unknown; a leasequery where there is no `[leasequery]`.
         UnexpectedMessageType = "unexpected_message_type",
         /// Neither a client identifier nor a hardware address: nobody to lease to.
         NoClientIdentity = "no_client_identity",
@@ -103,6 +103,14 @@ named! {
         ClassDenied = "class_denied",
         /// The client is in a class that is ignored.
         ClassIgnored = "class_ignored",
+        /// A leasequery from an address, or with a `giaddr`, that is not in `allow` of `[leasequery]`.
+        LeaseQueryNotAllowed = "leasequery_not_allowed",
+        /// A leasequery without a `giaddr`, or one that does not name exactly one thing (RFC 4388 6.3).
+        LeaseQueryMalformed = "leasequery_malformed",
+        /// A leasequery beyond the worker's `queries_per_s`; the requester asks again.
+        LeaseQueryRate = "leasequery_rate",
+        /// A leasequery by something else than an address, whose index is still being made; the requester asks again.
+        LeaseQueryNotReady = "leasequery_not_ready",
         // What stood in the way.
         /// The journal takes no more at the moment; the client asks again.
         JournalFull = "journal_full",
@@ -132,6 +140,8 @@ named! {
         Inform = "inform",
         /// Received a request of BOOTP: no DHCP message type.
         Bootp = "bootp",
+        /// Received DHCPLEASEQUERY.
+        LeaseQuery = "leasequery",
         /// Sent DHCPOFFER.
         Offer = "offer",
         /// Sent DHCPACK.
@@ -140,6 +150,12 @@ named! {
         Nak = "nak",
         /// Sent a reply of BOOTP.
         BootpReply = "bootp_reply",
+        /// Sent DHCPLEASEACTIVE.
+        LeaseActive = "lease_active",
+        /// Sent DHCPLEASEUNASSIGNED.
+        LeaseUnassigned = "lease_unassigned",
+        /// Sent DHCPLEASEUNKNOWN.
+        LeaseUnknown = "lease_unknown",
     }
 }
 

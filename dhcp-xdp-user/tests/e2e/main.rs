@@ -3,6 +3,7 @@
 //! They need root and what `cargo xtask setup` installs; `cargo xtask test` runs them. Tests of behaviour run beside each
 //! other; those that measure run alone, afterwards.
 
+mod bulk;
 mod clients;
 mod crash;
 mod disks;
@@ -12,6 +13,7 @@ mod history;
 mod hostile;
 mod kea;
 mod lab;
+mod leasequery;
 mod ledger;
 mod lifecycle;
 mod load;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     lab::be_victim_if_asked();
     let arguments = Arguments::from_args();
     let together = [
+        bulk::tests(),
         clients::tests(),
         faults::tests(),
         frames::tests(),
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         kea::tests(),
         hostile::tests(),
         lab::tests(),
+        leasequery::tests(),
         lifecycle::tests(),
         probing::tests(),
         recall::tests(),

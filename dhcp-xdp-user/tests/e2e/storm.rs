@@ -48,7 +48,7 @@ pub fn tests() -> Vec<Trial> {
 }
 
 /// A run that has ended.
-struct Ran {
+pub struct Ran {
     code: Option<i32>,
     said: String,
     json: Value,
@@ -61,12 +61,12 @@ impl Ran {
         Ok(self)
     }
 
-    fn figure(&self, key: &str) -> Result<f64> {
+    pub fn figure(&self, key: &str) -> Result<f64> {
         self.json["summary"][key].as_f64().with_context(|| format!("no figure {key} in {}", self.json["summary"]))
     }
 
     /// Fails unless the run is whole, nothing was wrong, and nothing lost.
-    fn clean(self) -> Result<Self> {
+    pub fn clean(self) -> Result<Self> {
         let run = self.expect(0)?;
         ensure!(run.json["complete"] == true, "{}", run.json["reason"]);
         for key in ["violations", "lost"] {
@@ -76,7 +76,7 @@ impl Ran {
     }
 }
 
-fn storm(site: &Direct, words: &[&str]) -> Result<Ran> {
+pub fn storm(site: &Direct, words: &[&str]) -> Result<Ran> {
     let json = site.lab.path("storm.json");
     let mut storm = site.outside.command(workspace::binary("dhcp-storm")?)?;
     storm.args(words).args(["--quiet", "--interface", OUTSIDE, "--json"]).arg(&json);
@@ -87,7 +87,7 @@ fn storm(site: &Direct, words: &[&str]) -> Result<Ran> {
 }
 
 /// A run that goes on beside us, and where its JSON will be.
-fn begin(site: &Direct, words: &[&str]) -> Result<(Process, PathBuf)> {
+pub fn begin(site: &Direct, words: &[&str]) -> Result<(Process, PathBuf)> {
     let json = site.lab.path("storm.json");
     let mut storm = site.outside.command(workspace::binary("dhcp-storm")?)?;
     storm.args(["run", "--interface", OUTSIDE, "--json"]).arg(&json).args(words);
@@ -100,7 +100,7 @@ fn begin(site: &Direct, words: &[&str]) -> Result<(Process, PathBuf)> {
 }
 
 /// How a run ended that was begun with [`begin`].
-fn ended(mut process: Process, json: &PathBuf) -> Result<Ran> {
+pub fn ended(mut process: Process, json: &PathBuf) -> Result<Ran> {
     let code = process.wait(LIMIT)?.code();
     let text = fs::read_to_string(json).context("dhcp-storm's JSON")?;
     Ok(Ran { code, said: process.log(), json: serde_json::from_str(&text).unwrap_or_default() })

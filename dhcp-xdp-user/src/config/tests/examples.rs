@@ -52,4 +52,6 @@ fn the_example_of_cable_is_clean_and_keeps_devices_apart() {
     let config = example(include_str!("../../../../examples/cable.toml"));
     assert_eq!((config.subnets.network(0), config.classes.settings.len()), (&[0, 1, 2][..], 3));
     assert_eq!(config.subnets[2].guarded_pools.len(), 1);
+    let leasequery = config.leasequery.unwrap();
+    assert!(leasequery.allows([10, 128, 0, 1].into()) && !leasequery.allows([10, 128, 0, 2].into()));
 }

@@ -150,6 +150,10 @@ fn the_example_file_is_clean_and_shows_the_defaults_truly() {
     assert_eq!((all.max_hops, all.client_subnet_selection), (given.max_hops, given.client_subnet_selection));
     assert_eq!((all.subnets[0].auto_configure, given.subnets[0].auto_configure), (Some(false), None));
     assert_eq!((given.load_balance.is_none(), all.load_balance.map(|b| b.after_secs)), (true, Some(10)));
+    assert_eq!(given.leasequery, None);
+    let least = "leasequery = { allow = [\"198.51.100.8/29\"], tcp = { listen = [\"192.0.2.1\"] } }\n";
+    let least = parse("f", &format!("{least}{text}"), &AnyMachine).unwrap().config.leasequery;
+    assert!(least.is_some() && all.leasequery == least, "{:?} {least:?}", all.leasequery);
     assert_eq!(given.events, Default::default());
     let (history, hook) = (all.events.history.unwrap(), all.events.hook.unwrap());
     let least = "history = {}\nhook = { command = \"/x\" }\n".to_owned() + text;
@@ -629,7 +633,7 @@ fn options_are_checked() {
 #[test]
 fn a_subnet_overrides_the_defaults_one_by_one() {
     let text = format!(
-        "[defaults]\nlease_time_s = 100\nmax_lease_time_s = 1000\nauthoritative = false\n[defaults.options]\ndns-servers = \"192.0.2.53\"\ndomain-name = \"a\"\n{HEAD}pools = [\"192.0.2.9\"]\nlease_time_s = 200\n[subnet.options]\ndomain-name = \"b\"\n"
+        "[defaults]\nlease_time_s = 100\nmax_lease_time_s = 1000\nauthoritative = true\n[defaults.options]\ndns-servers = \"192.0.2.53\"\ndomain-name = \"a\"\n{HEAD}pools = [\"192.0.2.9\"]\nlease_time_s = 200\nauthoritative = false\n[subnet.options]\ndomain-name = \"b\"\n"
     );
     let subnet = &parse("f", &text, &Lab).unwrap().config.subnets[0];
     assert_eq!((subnet.lease.min_s, subnet.lease.default_s, subnet.lease.max_s), (200, 200, 1000));

@@ -7,12 +7,13 @@ use arrayvec::ArrayVec;
 use super::{BATCH, Disposition, Frame, Processor};
 use crate::{
     config::{
-        Config, Durability, Gives, IdKind, LoadBalance, OptionBlob, OptionSet, PingCheck, Scope, Subnet, Subnets, Vrf,
-        Vrfs,
+        Config, Durability, Gives, IdKind, LeaseQuery, LoadBalance, OptionBlob, OptionSet, PingCheck, Scope, Subnet,
+        Subnets, Vrf, Vrfs,
     },
     engine::testing::{Msg, RELAY, SERVER, SERVER_MAC, config, discover, far, lan, message, request, selecting},
     journal::Journal,
     lease::{ClientId, LeaseTable, Space},
+    leasequery::index::{Index, Keeper},
     ping::{Begun, Recent, desk},
     wake::Wake,
     wire::{
@@ -59,7 +60,7 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
     let key = leases.key(u16::from(relayed), &hw, id.as_deref().unwrap_or(&[]));
     let any = if relayed { far(random.below(30) as u8) } else { lan(random.below(220) as u8) };
     let own = leases.find(&key, now_s).map_or(any, |lease| lease.address);
-    let mut msg: Msg = match random.below(18) {
+    let mut msg: Msg = match random.below(20) {
         0..5 => discover(n),
         5..8 => selecting(n, SERVER, own),
         8..10 => request(n).unicast(own),
@@ -69,13 +70,16 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
         13 => message(MessageType::Inform, n).unicast(own),
         14 => selecting(n, RELAY, any),
         15 => discover(n).with(|msg| msg.options.clear()),
-        16 => discover(n).option(code::RAPID_COMMIT, &[]).option(code::AUTO_CONFIGURE, &[1]),
+        16 => query(random, n, own, id.as_deref()),
+        17 => query(random, n, any, id.as_deref()),
+        18 => discover(n).option(code::RAPID_COMMIT, &[]).option(code::AUTO_CONFIGURE, &[1]),
         _ => message((random.below(12) as u8).into(), n),
     };
+    let is_query = msg.options.first().is_some_and(|(_, data)| data[..] == [u8::from(MessageType::LeaseQuery)]);
     if relayed {
         msg = msg.relayed();
     }
-    if let Some(id) = &id {
+    if let Some(id) = id.filter(|_| !is_query) {
         // Whole or in two parts.
         let (part, rest) = id.split_at(if random.below(4) == 0 { id.len() / 2 } else { 0 });
         msg = if part.is_empty() { msg } else { msg.option(code::CLIENT_ID, part) };
@@ -87,12 +91,10 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
             msg = msg.option(code::RELAY_AGENT_INFO, &random.bytes(len));
         }
         // Link selection, override, flags, source port, a VPN that is none.
-        2 => {
-            msg = msg.option(
-                code::RELAY_AGENT_INFO,
-                b"\x05\x04\xc0\x00\x02\x00\x0b\x04\xc0\x00\x02\x07\x0a\x01\x80\x13\x00\x97\x01\xff\x98\x00",
-            )
-        }
+        2 => msg = msg.option(
+            code::RELAY_AGENT_INFO,
+            b"\x02\x02r\x01\x05\x04\xc0\x00\x02\x00\x0b\x04\xc0\x00\x02\x07\x0a\x01\x80\x13\x00\x97\x01\xff\x98\x00",
+        ),
         // One that has the addresses of a subnet outside of all.
         3 => msg = msg.option(code::RELAY_AGENT_INFO, b"\x97\x04\x00red\x98\x00"),
         _ => {}
@@ -122,13 +124,30 @@ fn any(random: &mut Random, leases: &LeaseTable, now_s: u32) -> Vec<u8> {
     frame
 }
 
+/// A query about leases, by one thing or by several.
+fn query(random: &mut Random, n: u8, address: std::net::Ipv4Addr, id: Option<&[u8]>) -> Msg {
+    let by = random.below(9);
+    let msg = message(MessageType::LeaseQuery, n).relayed().with(|msg| {
+        if by > 1 {
+            (msg.htype, msg.hlen, msg.chaddr) = (0, 0, [0; 16]);
+        }
+    });
+    match (by, id) {
+        (1..5, _) => msg.with(|msg| msg.ciaddr = address),
+        (5 | 6, Some(id)) => msg.option(code::CLIENT_ID, id),
+        (0, _) => msg,
+        _ => msg.option(code::RELAY_AGENT_INFO, &[2, 2, b'r', n % 8]),
+    }
+}
+
 #[test]
 fn no_message_of_any_client_allocates_memory() {
     let counts = serve_without_allocating(|_| {});
     for message in Message::ALL {
         assert!(counts.messages[*message as usize] > 30, "{message:?}: {counts:?}");
     }
-    for reason in [DropReason::NoFreeAddress, DropReason::Released, DropReason::Declined, DropReason::BadOption] {
+    use DropReason::{BadOption, Declined, LeaseQueryMalformed, LeaseQueryRate, NoFreeAddress, Released};
+    for reason in [NoFreeAddress, Released, Declined, BadOption, LeaseQueryMalformed, LeaseQueryRate] {
         assert!(counts.drops[reason as usize] > 30, "{reason:?}: {counts:?}");
     }
 }
@@ -253,6 +272,7 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
     })
     .with_vrfs(Vrfs::new(vec![Vrf { space: Space(1), name: "red".into(), id: b"\x00red".to_vec() }]));
     config.load_balance = Some(LoadBalance { buckets: Codes::of(&(0..=250).collect::<Vec<u8>>()), after_secs: 30 });
+    config.leasequery = Some(LeaseQuery::new(["10.0.0.0/8".parse().unwrap()], 5, Codes::of(&[3, 6, 15, 224])));
     change(&mut config);
     let leases = Arc::new(config.lease_table([1, 2]));
     let port = Port { interface: 0, name: "lan0".to_owned(), addresses: vec![SERVER], mac: SERVER_MAC, mtu: 1500 };
@@ -260,8 +280,12 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
     let (journal, mut lanes) =
         Journal::start(dir.path(), Durability::Off, vec![Arc::new(Wake::new().unwrap())]).unwrap();
     let shared = Arc::new(SharedPort::new(port));
+    let index = Arc::new(Index::new(leases.slots(), [3, 4]));
+    let mut keeper = Keeper::new(&index, leases.slots());
+    let _whole = index.be_whole();
     let mut processor =
-        Processor::new(Arc::new(config), leases.clone(), lanes.pop().unwrap(), shared, counters.clone());
+        Processor::new(Arc::new(config), leases.clone(), lanes.pop().unwrap(), shared, counters.clone())
+            .with_leasequery(Arc::clone(&index));
     let check = processor.config.ping_check.clone();
     let mut desk = check.map(|check| {
         let recent = Arc::new(Recent::new(&check));
@@ -299,6 +323,9 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
             }
         });
         assert_eq!((counted.count_total, counted.bytes_total), (0, 0), "round {round}");
+        for slot in 0..leases.slots() {
+            keeper.set(slot, leases.binding_at(slot, now_s).unwrap().as_ref());
+        }
         for binding in leases.iter(now_s) {
             let lens = [binding.client_id.len(), binding.agent_info.len()];
             longest = std::array::from_fn(|at| longest[at].max(lens[at]));

@@ -1,0 +1,231 @@
+//! The thread that fills the [index](super::index): once from the lease table, then from what the journal says has changed.
+//!
+//! A change says which address to look at; what is there, the table says. So changes may come twice, or late.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use super::index::{Index, Keeper};
+use crate::{
+    clock::Clock,
+    journal::{FollowError, Follower, Followers, From},
+    lease::{Binding, LeaseTable, SpacedAddress},
+};
+
+/// How long it sleeps at most until it looks whether it is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long it waits after a journal that cannot be read.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Says what has changed.
+trait Changes {
+    /// What has changed since the last time; waits for something at most so long.
+    fn next(&mut self, wait: Duration, each: impl FnMut(SpacedAddress)) -> Result<(), FollowError>;
+}
+
+impl Changes for Follower {
+    fn next(&mut self, wait: Duration, each: impl FnMut(SpacedAddress)) -> Result<(), FollowError> {
+        self.next(wait)?.bindings.iter().map(Binding::at).for_each(each);
+        Ok(())
+    }
+}
+
+/// Keeps an index until `stop`, or until the journal was stopped.
+pub fn keep(index: &Index, leases: &LeaseTable, followers: &Followers, clock: Clock, stop: &AtomicBool) {
+    // From before the table is read: what changes meanwhile is looked at once more.
+    keep_by(index, leases, || followers.follow(From::Now), clock, stop);
+}
+
+fn keep_by<C: Changes>(
+    index: &Index,
+    leases: &LeaseTable,
+    mut begin: impl FnMut() -> Result<C, FollowError>,
+    clock: Clock,
+    stop: &AtomicBool,
+) {
+    let is_stopped = || stop.load(Ordering::Relaxed);
+    let mut keeper = Keeper::new(index, leases.slots());
+    let mut is_said = false;
+    while !is_stopped() {
+        match begin().and_then(|changes| follow(&mut keeper, index, leases, changes, clock, is_stopped)) {
+            Ok(()) | Err(FollowError::Stopped) => return,
+            Err(FollowError::Lagged) => log::debug!("leasequery: the index lagged behind the journal; it is made anew"),
+            Err(FollowError::Journal(error)) => {
+                if !is_said {
+                    log::error!(
+                        "leasequery: {error}; queries other than by address are not answered until it can be read"
+                    );
+                }
+                is_said = true;
+                std::thread::sleep(RETRY_AFTER);
+            }
+        }
+    }
+}
+
+fn follow(
+    keeper: &mut Keeper<'_>,
+    index: &Index,
+    leases: &LeaseTable,
+    mut changes: impl Changes,
+    clock: Clock,
+    is_stopped: impl Fn() -> bool,
+) -> Result<(), FollowError> {
+    for slot in 0..leases.slots() {
+        look(keeper, leases, slot, clock);
+        if slot % 4096 == 0 && is_stopped() {
+            return Ok(());
+        }
+    }
+    let _whole = index.be_whole();
+    while !is_stopped() {
+        changes.next(LOOK_EVERY, |at| {
+            if let Some(slot) = leases.slot_of(at) {
+                look(keeper, leases, slot, clock);
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Enters what a slot's binding is found by; waits for who changes it.
+fn look(keeper: &mut Keeper<'_>, leases: &LeaseTable, slot: u32, clock: Clock) {
+    let binding = loop {
+        if let Ok(binding) = leases.binding_at(slot, clock.now_s()) {
+            break binding;
+        }
+    };
+    keeper.set(slot, binding.as_ref());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc, time::Instant};
+
+    use super::*;
+    use crate::{
+        config::Durability,
+        journal::{Journal, Lane},
+        lease::{Client, HwAddress, PoolRange},
+        leasequery::index::Value,
+        wake::Wake,
+    };
+
+    fn hw(n: u8) -> HwAddress {
+        HwAddress { htype: 1, hlen: 6, chaddr: [n; 16] }
+    }
+
+    /// A table and a journal behind it.
+    struct Site {
+        leases: Arc<LeaseTable>,
+        lane: Lane,
+        clock: Clock,
+    }
+
+    impl Site {
+        fn bind(&mut self, n: u8, address: Ipv4Addr) {
+            let now_s = self.clock.now_s();
+            let hw = hw(n);
+            let key = self.leases.key(0, &hw, b"");
+            let client = Client { key, subnet: 0, hw: &hw, client_id: b"", limits: &[], agent_info: &[] };
+            let bound = self.leases.bind(&client, address, now_s + 600, now_s).unwrap();
+            self.lane.submit(&bound.lease, &hw, b"").unwrap();
+        }
+
+        fn release(&mut self, n: u8, address: Ipv4Addr) {
+            let key = self.leases.key(0, &hw(n), b"");
+            let ended = self.leases.release(&key, address, self.clock.now_s()).unwrap();
+            self.lane.submit(&ended.lease, &hw(n), b"").unwrap();
+        }
+    }
+
+    fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn what_was_leased_before_it_starts_and_what_changes_afterwards_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let address = |n: u8| Ipv4Addr::new(192, 0, 2, n);
+        let pool = PoolRange { subnet: 0, first: address(1), last: address(9) };
+        let leases = Arc::new(LeaseTable::new(&[pool], [1, 2]));
+        let (journal, mut lanes) =
+            Journal::start(dir.path(), Durability::Sync, vec![Arc::new(Wake::new().unwrap())]).unwrap();
+        let mut site = Site { leases: Arc::clone(&leases), lane: lanes.pop().unwrap(), clock: Clock::start() };
+        site.bind(1, address(1));
+        let index = Index::new(leases.slots(), [3, 4]);
+        let slots = |n: u8| index.find(&Value::HwAddress(&hw(n))).unwrap_or_default().slots.to_vec();
+        let (followers, stop) = (journal.followers(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| keep(&index, &leases, &followers, Clock::start(), &stop));
+            until("it is whole", || index.is_whole());
+            assert_eq!(slots(1), [0]);
+            site.bind(2, address(5));
+            until("a new lease is found", || slots(2) == [4]);
+            // The address changes hands.
+            site.release(1, address(1));
+            site.bind(3, address(1));
+            until("its new client is found", || slots(3) == [0]);
+            until("and its former one is not", || slots(1).is_empty());
+            stop.store(true, Ordering::Relaxed);
+            thread.join().unwrap();
+        });
+        assert!(!index.is_whole(), "nobody keeps it any more");
+        journal.stop().unwrap();
+    }
+
+    #[test]
+    fn it_ends_with_the_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Ipv4Addr::new(192, 0, 2, 1);
+        let leases = LeaseTable::new(&[PoolRange { subnet: 0, first, last: first }], [1, 2]);
+        let (journal, lanes) =
+            Journal::start(dir.path(), Durability::Off, vec![Arc::new(Wake::new().unwrap())]).unwrap();
+        let (index, followers) = (Index::new(leases.slots(), [3, 4]), journal.followers());
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| keep(&index, &leases, &followers, Clock::start(), &AtomicBool::new(false)));
+            until("it is whole", || index.is_whole());
+            drop(lanes);
+            journal.stop().unwrap();
+            thread.join().unwrap();
+        });
+    }
+
+    /// Says nothing of what has changed, then that it has lagged, once.
+    struct Lagging<'a>(&'a AtomicBool);
+
+    impl Changes for Lagging<'_> {
+        fn next(&mut self, _: Duration, _: impl FnMut(SpacedAddress)) -> Result<(), FollowError> {
+            std::thread::sleep(Duration::from_millis(1));
+            if self.0.swap(false, Ordering::Relaxed) { Err(FollowError::Lagged) } else { Ok(()) }
+        }
+    }
+
+    #[test]
+    fn where_it_lags_behind_the_journal_it_looks_at_the_whole_table_anew() {
+        let first = Ipv4Addr::new(192, 0, 2, 1);
+        let leases = LeaseTable::new(&[PoolRange { subnet: 0, first, last: first }], [1, 2]);
+        let index = Index::new(leases.slots(), [3, 4]);
+        let (lags, stop, clock) = (AtomicBool::new(false), AtomicBool::new(false), Clock::start());
+        let found = || index.find(&Value::HwAddress(&hw(1))).unwrap_or_default().slots.to_vec();
+        std::thread::scope(|scope| {
+            scope.spawn(|| keep_by(&index, &leases, || Ok(Lagging(&lags)), clock, &stop));
+            until("it is whole", || index.is_whole());
+            let (hw, now_s) = (hw(1), clock.now_s());
+            let key = leases.key(0, &hw, b"");
+            let client = Client { key, subnet: 0, hw: &hw, client_id: b"", limits: &[], agent_info: &[] };
+            leases.bind(&client, first, now_s + 600, now_s).unwrap();
+            assert!(found().is_empty(), "nobody said so");
+            lags.store(true, Ordering::Relaxed);
+            until("it is found", || found() == [0]);
+            until("it is whole again", || index.is_whole());
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+}

@@ -1,0 +1,127 @@
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, SocketAddrV4, TcpStream},
+};
+
+use super::*;
+use crate::leasequery::tcp::{ListenError, Listening, Tcp};
+
+const LOCAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+
+fn listening(change: impl FnOnce(&mut Settings)) -> (Tcp, SocketAddr, Site) {
+    let mut settings = settings();
+    settings.listen = vec![LOCAL];
+    change(&mut settings);
+    let site = Site::new(50);
+    let listening = Listening::open(settings).unwrap();
+    let address = listening.addresses().next().unwrap();
+    (listening.serve(site.shared.world.clone()).unwrap(), address, site)
+}
+
+fn bulk(stream: &mut TcpStream) -> usize {
+    let query = message(BULK, 1, &[]);
+    stream.write_all(&(query.len() as u16).to_be_bytes()).unwrap();
+    stream.write_all(&query).unwrap();
+    let (mut reader, mut buffer, mut replies) = (StreamReader::default(), [0; 4096], 0);
+    loop {
+        while let Some(bytes) = reader.message().unwrap() {
+            let reply = Message::decode(&mut Decoder::new(bytes)).unwrap();
+            if u8::from(reply.opts().msg_type().unwrap()) == DONE {
+                return replies;
+            }
+            replies += 1;
+        }
+        let len = stream.read(&mut buffer).unwrap();
+        assert!(len > 0, "closed");
+        reader.push(&buffer[..len]);
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+fn is_closed_at_once(mut stream: TcpStream) -> bool {
+    // Either way, nothing is said.
+    stream.read(&mut [0; 1]).map_or(true, |len| len == 0)
+}
+
+#[test]
+fn it_serves_over_tcp_and_says_goodbye() {
+    let (tcp, address, _site) = listening(|_| {});
+    let mut stream = connect(address);
+    assert_eq!(bulk(&mut stream), 50);
+    assert_eq!(bulk(&mut stream), 50, "a connection is good for more than one query");
+    let idle = connect(address);
+    let start = std::time::Instant::now();
+    let stats = tcp.stop();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(is_closed_at_once(stream) && is_closed_at_once(idle));
+    assert_eq!((stats.connections, stats.bindings, stats.bulk_queries), (0, 100, 2));
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn connections_not_from_permitted_requestors_should_be_closed_immediately() {
+    let site = Site::new(50);
+    let mut config = config(50);
+    config.leasequery = Some(config::LeaseQuery::new(["192.0.2.0/24".parse().unwrap()], 1, Codes::default()));
+    let world = World { config: Arc::new(config), ..site.shared.world.clone() };
+    let listening = Listening::open(Settings { listen: vec![LOCAL], ..settings() }).unwrap();
+    let address = listening.addresses().next().unwrap();
+    let tcp = listening.serve(world).unwrap();
+    for _ in 0..3 {
+        assert!(is_closed_at_once(connect(address)));
+    }
+    let stats = tcp.stop();
+    assert_eq!((stats.refused_source, stats.accepted), (3, 0));
+}
+
+#[test]
+fn if_the_number_of_connections_is_over_the_most_they_should_be_closed_immediately() {
+    let (tcp, address, _site) = listening(|settings| settings.max_connections = 2);
+    let mut held: Vec<TcpStream> = (0..2).map(|_| connect(address)).collect();
+    for stream in &mut held {
+        assert_eq!(bulk(stream), 50);
+    }
+    for _ in 0..1000 {
+        assert!(is_closed_at_once(connect(address)));
+    }
+    assert_eq!(tcp.stats().connections, 2);
+    assert_eq!(bulk(&mut held[0]), 50, "who is served stays so");
+    drop(held.pop());
+    while tcp.stats().connections > 1 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(bulk(&mut connect(address)), 50, "and there is room again");
+    assert_eq!(tcp.stop().refused_full, 1000);
+}
+
+#[test]
+fn a_requestor_that_never_reads_does_not_hold_up_the_stop() {
+    let (tcp, address, _site) = listening(|settings| settings.max_queries = 100);
+    let mut stream = connect(address);
+    for xid in 0..100u32 {
+        let query = message(BULK, xid, &[]);
+        stream.write_all(&(query.len() as u16).to_be_bytes()).unwrap();
+        stream.write_all(&query).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let start = std::time::Instant::now();
+    tcp.stop();
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_port_that_is_taken_and_an_address_that_is_not_there_are_told_in_one_line() {
+    let (_tcp, taken, _site) = listening(|_| {});
+    let SocketAddr::V4(taken) = taken else { panic!() };
+    let open = |address| Listening::open(Settings { listen: vec![address], ..settings() }).unwrap_err();
+    let error = open(taken);
+    assert!(matches!(error, ListenError::InUse(_)) && error.to_string().contains(&taken.to_string()), "{error}");
+    let error = open("192.0.2.77:67".parse().unwrap());
+    assert!(matches!(error, ListenError::NoAddress(_)), "{error}");
+    assert!(error.to_string().contains("192.0.2.77:67") && !error.to_string().contains('\n'), "{error}");
+}
