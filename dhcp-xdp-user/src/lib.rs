@@ -8,6 +8,8 @@
 //!                                        ^                                             |
 //!                                        |     parked until durable                    v
 //!                                        +------------------------------------- journal (group commit)
+//!                                                                                      |
+//!                       history and hook (events), leasequery <- followers, behind it <-+
 //! ```
 //!
 //! The modules are rooms with one idea each; the first lines of each say who may call it.

@@ -2,7 +2,8 @@
 //!
 //! A message goes through the worker's own [`Processor`], whose recorder keeps what was decided in place of a journal. What is
 //! said of it is read from that decision, from the engine's own functions and from the configuration: there is no second set
-//! of rules here that could tell another story. Nothing is written anywhere; the lease table is one in memory.
+//! of rules here that could tell another story. Nothing is written anywhere; the lease table is one in memory. The command line alone
+//! calls it.
 
 mod reply;
 mod story;

@@ -1,7 +1,8 @@
 //! The journal: every binding's change on stable storage before its ACK leaves.
 //!
 //! A worker submits to its [`Lane`] and releases parked ACKs when the lane says that they are durable; the server recovers,
-//! starts and stops the [`Journal`]. Nobody else calls it. It knows bindings and bytes, never packets.
+//! starts and stops the [`Journal`]; `events` follows it ([`Followers`]), and the command line reads, imports and repairs one whose
+//! server may be stopped. Nobody else calls it. It knows bindings and bytes, never packets.
 //!
 //! Segments are append-only files of checksummed 64-byte [`record`]s. Records go to the disk in groups, one write and one
 //! `fdatasync` each; a group starts with a marker that says how many bytes of the segment were durable by then. That is how

@@ -1,7 +1,7 @@
 //! The lease table: which client has which address, shared by all workers, with no lock on the way.
 //!
-//! The engine decides with it, recovery fills it, control reads it; nobody else touches it. It knows nothing of packets,
-//! configuration or disks: times are parameters, and every change returns the [`Lease`] that the journal records.
+//! The engine decides with it, recovery fills it; control, events and leasequery read it; nobody else touches it. It knows nothing
+//! of packets, configuration or disks: times are parameters, and every change returns the [`Lease`] that the journal records.
 //! A slot's state word is changed by compare-and-swap only; its body is read under a version (seqlock made of atomics, so
 //! that there is no `unsafe` here).
 

@@ -7,11 +7,14 @@
 //! (a reply when it is crafted). `sent` and `parked` belong to the ring loop, as do drops that it decides on
 //! ([`DropReason::ParkingFull`], [`DropReason::TxFull`]): only it knows what reached a ring.
 
+mod recorder;
+
 use std::{net::Ipv4Addr, ops::Range, sync::Arc};
 
 use arrayvec::ArrayVec;
 use dhcp_xdp_ebpf::Role;
 
+pub use self::recorder::Recorder;
 use super::{
     counters::{Counters, DropReason, Message, Notice},
     port::{Port, SharedPort},
@@ -20,8 +23,8 @@ use crate::{
     class::{ClassSet, Packet},
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
-    journal::{Lane, LaneFull, Ticket},
-    lease::{AgentInfo, Bound, ClientKey, HwAddress, Kept, Lease, LeaseTable, LimitKey, Space, Stamp},
+    journal::{LaneFull, Ticket},
+    lease::{AgentInfo, Bound, ClientKey, Kept, Lease, LeaseTable, LimitKey, Space},
     leasequery::{
         answer::{Answerer, Question},
         index::Index,
@@ -89,62 +92,6 @@ pub enum Disposition {
     },
     /// The frame is free. Counted already.
     Drop(DropReason),
-}
-
-/// Where changes of bindings are recorded: a [`Lane`] of the journal, or a test's own.
-pub trait Recorder {
-    /// Hands over a change. It never waits.
-    ///
-    /// # Errors
-    /// There was no room; nothing was handed over.
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        kept: Kept<'_>,
-        freed: &[LimitKey],
-    ) -> Result<Ticket, LaneFull>;
-    /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
-    fn flush(&mut self) {}
-    /// Whether an ACK must wait for its ticket.
-    fn parks(&self) -> bool;
-    /// Whether the next [`submit`](Self::submit) will find room.
-    fn has_room(&self) -> bool;
-    /// What a slot remembers of a ticket.
-    fn stamp(&self, ticket: Ticket) -> Stamp;
-    /// Whether an ACK that needs no more than this record may leave.
-    fn is_settled(&self, stamp: Stamp) -> bool;
-    /// What was decided about a request, for who explains it; a lane does not look.
-    fn decided(&mut self, _place: &Place, _classes: &Classified, _decision: &Decision) {}
-}
-
-impl Recorder for Lane {
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        kept: Kept<'_>,
-        freed: &[LimitKey],
-    ) -> Result<Ticket, LaneFull> {
-        Lane::push_freeing(self, lease, hw, client_id, kept, freed)
-    }
-    fn flush(&mut self) {
-        Lane::ring(self);
-    }
-    fn parks(&self) -> bool {
-        Lane::parks(self)
-    }
-    fn has_room(&self) -> bool {
-        Lane::has_room(self)
-    }
-    fn stamp(&self, ticket: Ticket) -> Stamp {
-        Lane::stamp(self, ticket)
-    }
-    fn is_settled(&self, stamp: Stamp) -> bool {
-        Lane::is_settled(self, stamp)
-    }
 }
 
 /// One worker's way from frames to dispositions.
