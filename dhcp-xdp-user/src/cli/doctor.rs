@@ -61,6 +61,7 @@ impl Doctor {
             nix::sys::utsname::uname().map(|u| u.release().to_string_lossy().into_owned()).unwrap_or_default();
         let mut looks = vec![kernel(&release), af_xdp(), btf(), jit()];
         looks.extend(needed_capabilities(capabilities));
+        looks.push(low_port(capabilities));
         looks.push(memlock(capabilities));
         looks.push(cpus());
         if let Some(name) = &self.interface {
@@ -139,6 +140,18 @@ fn needed_capabilities(set: u64) -> Vec<Look> {
         }
     };
     capabilities::NEEDED.iter().map(look).collect()
+}
+
+/// Only leasequery over TCP listens on a port as other programs do.
+fn low_port(set: u64) -> Look {
+    let what = "TCP port 67";
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
+    let is_free = first.and_then(|text| text.trim().parse::<u16>().ok()).is_some_and(|first| first <= 67);
+    if has(set, capabilities::NET_BIND_SERVICE) || is_free {
+        good(what, "may be listened on, for leasequery over TCP")
+    } else {
+        note(what, "leasequery over TCP (`[leasequery.tcp]`) needs CAP_NET_BIND_SERVICE, or a `port` from 1024 on")
+    }
 }
 
 /// Packet memory counts as locked memory of its user unless CAP_IPC_LOCK is there.

@@ -1,6 +1,9 @@
 //! `[leasequery.tcp]`: bulk and active queries.
 
-use std::{net::SocketAddrV4, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 
 use toml::Spanned;
 
@@ -45,10 +48,21 @@ pub(super) fn tcp(
     let idle = seconds(given.active_idle_s.as_ref(), ACTIVE_IDLE_S);
     let send_timeout = seconds(given.active_send_timeout_s.as_ref(), ACTIVE_SEND_TIMEOUT_S);
 
-    let mut listen = Vec::new();
+    let mut listen: Vec<SocketAddrV4> = Vec::new();
     for text in &given.listen {
-        match text.get_ref().parse() {
-            Ok(address) => listen.push(SocketAddrV4::new(address, port)),
+        match text.get_ref().parse::<Ipv4Addr>() {
+            Ok(address) if address.is_multicast() || address.is_broadcast() => {
+                checker.error(text.span(), format!("found {address}, which no machine has for its own"));
+            }
+            Ok(address) => {
+                let is_same = |other: &&SocketAddrV4| {
+                    *other.ip() == address || other.ip().is_unspecified() || address.is_unspecified()
+                };
+                if let Some(other) = listen.iter().find(is_same) {
+                    checker.error(text.span(), format!("{} is listened on already", other.ip()));
+                }
+                listen.push(SocketAddrV4::new(address, port));
+            }
             Err(_) => checker.error(
                 text.span(),
                 format!("found `{}`; expected an address of this machine, as 192.0.2.1", text.get_ref()),
@@ -110,6 +124,22 @@ mod tests {
             active: None,
         };
         assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_listened_on_is_found_before_the_server_starts() {
+        let why = |listen: &str| read(&format!("[leasequery.tcp]\nlisten = [{listen}]")).unwrap_err();
+        for listen in ["\"192.0.2.1\", \"192.0.2.1\"", "\"192.0.2.1\", \"0.0.0.0\""] {
+            assert!(
+                why(listen).contains("error: leasequery.tcp.listen[1]: 192.0.2.1 is listened on already"),
+                "{listen}"
+            );
+        }
+        for listen in ["224.0.0.1", "255.255.255.255"] {
+            let why = why(&format!("\"{listen}\""));
+            assert!(why.contains(&format!("found {listen}, which no machine has for its own")), "{why}");
+        }
+        assert!(read("[leasequery.tcp]\nlisten = [\"0.0.0.0\"]").is_ok());
     }
 
     #[test]

@@ -192,7 +192,7 @@ impl Answerer {
             }
             Query::Value(value) => value,
         };
-        let Found { slots, .. } = self.index.find(value).map_err(contended)?;
+        let Found { slots, is_cut } = self.index.find(value).map_err(contended)?;
         // Who asks for much asks seldom.
         self.left.set(self.left.get().saturating_sub(slots.len() as u32 / LOOKS_A_QUERY));
         let mut latest: Option<Binding> = None;
@@ -207,6 +207,10 @@ impl Answerer {
             if latest.as_ref().is_none_or(|latest| when(latest) < when(&binding)) {
                 latest = Some(binding);
             }
+        }
+        // "Unknown" would be believed, and one may be among those that were not looked at.
+        if latest.is_none() && is_cut {
+            return Err(DropReason::LeaseQueryTooMany);
         }
         addresses.sort_unstable();
         Ok(latest.map_or(Told::Unknown, |binding| Told::Active(binding, addresses)))

@@ -209,6 +209,11 @@ impl<'i> Keeper<'i> {
         Self { index, entered: vec![[0; KINDS]; slots as usize].into_boxed_slice() }
     }
 
+    /// Whether a slot is found by anything.
+    pub fn has(&self, slot: u32) -> bool {
+        self.entered.get(slot as usize).is_some_and(|tags| *tags != [0; KINDS])
+    }
+
     /// Enters what a slot's binding is found by in place of what was entered for it before.
     pub fn set(&mut self, slot: u32, binding: Option<&Binding>) {
         let Some(before) = self.entered.get_mut(slot as usize) else { return };

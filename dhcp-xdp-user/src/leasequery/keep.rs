@@ -4,18 +4,20 @@
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::index::{Index, Keeper};
 use crate::{
     clock::Clock,
     journal::{FollowError, Follower, Followers, From},
-    lease::{Binding, LeaseTable, SpacedAddress},
+    lease::{Binding, BindingState, Lease, LeaseTable, SpacedAddress},
 };
 
 /// How long it sleeps at most until it looks whether it is to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long a round over the table takes, for leases that ran out: no record says so.
+const ROUND: Duration = Duration::from_secs(60);
 /// How long it waits after a journal that cannot be read.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -80,24 +82,62 @@ fn follow(
         }
     }
     let _whole = index.be_whole();
+    let mut round = Round::new(leases.slots());
     while !is_stopped() {
         changes.next(LOOK_EVERY, |at| {
             if let Some(slot) = leases.slot_of(at) {
                 look(keeper, leases, slot, clock);
             }
         })?;
+        for slot in round.due(Instant::now()) {
+            if keeper.has(slot) && leases.lease_at(slot, clock.now_s()).is_ok_and(|lease| !lease.is_some_and(is_bound))
+            {
+                look(keeper, leases, slot, clock);
+            }
+        }
     }
     Ok(())
 }
 
-/// Enters what a slot's binding is found by; waits for who changes it.
+fn is_bound(lease: Lease) -> bool {
+    lease.state == BindingState::Bound
+}
+
+/// Goes round all slots, each once a [`ROUND`], in steps of what is due.
+#[derive(Debug)]
+struct Round {
+    slots: u32,
+    next: u32,
+    began: Instant,
+}
+
+impl Round {
+    fn new(slots: u32) -> Self {
+        Self { slots, next: 0, began: Instant::now() }
+    }
+
+    /// The slots whose turn has come.
+    fn due(&mut self, now: Instant) -> std::ops::Range<u32> {
+        let share = now.saturating_duration_since(self.began).as_secs_f64() / ROUND.as_secs_f64();
+        let until = ((f64::from(self.slots) * share) as u32).min(self.slots);
+        let due = self.next..until.max(self.next);
+        self.next = due.end;
+        if self.next == self.slots {
+            (self.next, self.began) = (0, now);
+        }
+        due
+    }
+}
+
+/// Enters what a slot's lease is found by, as long as there is one (a former client's traces would crowd out what is to be
+/// found); waits for who changes it.
 fn look(keeper: &mut Keeper<'_>, leases: &LeaseTable, slot: u32, clock: Clock) {
     let binding = loop {
         if let Ok(binding) = leases.binding_at(slot, clock.now_s()) {
             break binding;
         }
     };
-    keeper.set(slot, binding.as_ref());
+    keeper.set(slot, binding.as_ref().filter(|binding| is_bound(binding.lease())));
 }
 
 #[cfg(test)]
@@ -195,6 +235,43 @@ mod tests {
             journal.stop().unwrap();
             thread.join().unwrap();
         });
+    }
+
+    #[test]
+    fn each_slot_has_its_turn_once_a_round() {
+        let mut round = Round::new(1000);
+        let start = round.began;
+        assert_eq!(round.due(start), 0..0);
+        assert_eq!(round.due(start + ROUND / 4), 0..250);
+        assert_eq!(round.due(start + ROUND / 2), 250..500);
+        assert_eq!(round.due(start + ROUND * 9), 500..1000, "late, but all of it");
+        assert_eq!(round.due(start + ROUND * 9), 0..0);
+        assert_eq!(round.due(start + ROUND * 19 / 2), 0..500);
+        assert_eq!(Round::new(0).due(start + ROUND), 0..0);
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_and_one_that_was_released_are_not_kept() {
+        let first = Ipv4Addr::new(192, 0, 2, 1);
+        let leases = LeaseTable::new(&[PoolRange { subnet: 0, first, last: first }], [1, 2]);
+        let index = Index::new(leases.slots(), [3, 4]);
+        let mut keeper = Keeper::new(&index, leases.slots());
+        let (hw, clock) = (hw(1), Clock::start());
+        let now_s = clock.now_s();
+        let key = leases.key(0, &hw, b"");
+        let client = Client { key, subnet: 0, hw: &hw, client_id: b"", limits: &[], agent_info: &[] };
+        leases.bind(&client, first, now_s - 1, now_s - 9).unwrap();
+        keeper.set(0, leases.binding_at(0, now_s - 5).unwrap().as_ref());
+        assert_eq!((index.len(), keeper.has(0)), (1, true));
+        assert!(leases.binding_at(0, now_s).unwrap().is_some(), "the table knows its last client still");
+        look(&mut keeper, &leases, 0, clock);
+        assert_eq!((index.len(), keeper.has(0)), (0, false));
+        leases.bind(&client, first, now_s + 600, now_s).unwrap();
+        look(&mut keeper, &leases, 0, clock);
+        assert_eq!(index.len(), 1);
+        leases.release(&key, first, now_s).unwrap();
+        look(&mut keeper, &leases, 0, clock);
+        assert!(index.is_empty());
     }
 
     /// Says nothing of what has changed, then that it has lagged, once.

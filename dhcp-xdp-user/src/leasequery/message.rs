@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 
 use crate::{
     engine::Request,
-    lease::{Binding, HwAddress},
+    lease::{Binding, BindingState, HwAddress},
     wire::{
         dhcp::{BOOTREPLY, HeaderMut, MessageType},
         options::{OptionWriter, code},
@@ -126,7 +126,7 @@ impl<'m, 'a> ReplyWriter<'m, 'a> {
 
     /// Adds what a binding itself says of the options that are asked for (RFC 4388 6.4.2): 61, 51, 58, 59, 82 and 91; and 92,
     /// asked for or not, when its client has several addresses. Times are from `now_s` on (or back), and those that are over are
-    /// not told; so is the lease time of what is not bound.
+    /// not told; so is the lease time of what has none.
     pub fn lease(&mut self, facts: &Facts<'a>, asks_for: impl Fn(u8) -> bool) {
         let Facts { binding, now_s, .. } = *facts;
         if let Some(data) = facts.relay_agent_info.filter(|_| asks_for(code::RELAY_AGENT_INFO)) {
@@ -136,11 +136,13 @@ impl<'m, 'a> ReplyWriter<'m, 'a> {
             self.option(code::CLIENT_ID, &binding.client_id);
         }
         let left = |until_s: u32| if until_s == u32::MAX { Some(until_s) } else { until_s.checked_sub(now_s) };
-        let is_bound = binding.state == crate::lease::BindingState::Bound;
+        let (is_bound, is_declined) = (binding.state == BindingState::Bound, binding.state == BindingState::Declined);
         let (t1_s, t2_s) = facts.renewal_s.unzip();
         let ends =
             [(code::LEASE_TIME, Some(binding.expires_s)), (code::RENEWAL_TIME, t1_s), (code::REBINDING_TIME, t2_s)];
-        for (code, until_s) in ends.into_iter().filter(|(code, _)| is_bound && asks_for(*code)) {
+        // "For any state that has a timeout value associated with it" (RFC 6926 8.3); over UDP all are bound.
+        let has_end = |code: u8| is_bound || (is_declined && code == code::LEASE_TIME);
+        for (code, until_s) in ends.into_iter().filter(|(code, _)| has_end(*code) && asks_for(*code)) {
             if let Some(left_s) = until_s.and_then(left).filter(|left_s| *left_s > 0) {
                 self.number(code, left_s);
             }
@@ -181,7 +183,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::lease::{BindingState, Lease, Space};
+    use crate::lease::{Lease, Space};
 
     const NOW_S: u32 = 1_900_000_000;
     const ALL: fn(u8) -> bool = |_| true;

@@ -658,6 +658,24 @@ fn before_the_index_is_whole_a_client_is_not_called_unknown() {
 }
 
 #[test]
+fn nobody_is_called_unknown_for_a_crowd_that_hides_him() {
+    let mut site = Site::new();
+    let address = site.bind_relayed(1, |msg| msg.option(code::RELAY_AGENT_INFO, &agent(2, b"a crowd")));
+    let binding = site.bed.leases.get(address, site.bed.now_s).unwrap();
+    let slot = site.bed.leases.slot_of(address).unwrap();
+    let index = Arc::clone(&site.index);
+    let mut keeper = Keeper::new(&index, 1000);
+    // Others, as leases of other VPNs are, and those that ran out a moment ago.
+    let enter = |keeper: &mut Keeper<'_>, slots: std::ops::Range<u32>| {
+        slots.filter(|one| *one != slot).for_each(|one| keeper.set(one, Some(&binding)));
+    };
+    enter(&mut keeper, 0..100);
+    assert_eq!(site.kind(&by_remote_id(b"a crowd")), Kind::LeaseUnknown, "all of them were looked at");
+    enter(&mut keeper, 100..1000);
+    assert_eq!(site.ask(&by_remote_id(b"a crowd")).unwrap_err(), DropReason::LeaseQueryTooMany);
+}
+
+#[test]
 fn queries_and_answers_are_counted_by_their_types() {
     let mut site = Site::new();
     let address = site.bed.bind(1);

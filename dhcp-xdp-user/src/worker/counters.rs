@@ -111,6 +111,9 @@ named! {
         LeaseQueryRate = "leasequery_rate",
         /// A leasequery by something else than an address, whose index is still being made; the requester asks again.
         LeaseQueryNotReady = "leasequery_not_ready",
+        /// A leasequery by something that more than 128 leases have, none of the first of which is in the VPN that is asked about,
+        /// or valid still.
+        LeaseQueryTooMany = "leasequery_too_many",
         // What stood in the way.
         /// The journal takes no more at the moment; the client asks again.
         JournalFull = "journal_full",

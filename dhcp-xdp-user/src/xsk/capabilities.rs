@@ -15,6 +15,8 @@ pub struct Capability {
     pub purpose: &'static str,
 }
 
+/// CAP_NET_BIND_SERVICE: may listen on a TCP port below 1024, for leasequery.
+pub const NET_BIND_SERVICE: u32 = 10;
 /// CAP_IPC_LOCK: packet memory is not counted against RLIMIT_MEMLOCK.
 pub const IPC_LOCK: u32 = 14;
 /// CAP_SYS_ADMIN.
@@ -75,6 +77,18 @@ fn reason_of(set: u64, needed: &[Capability]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_unit_in_the_examples_grants_all_of_them() {
+        let unit = include_str!("../../../examples/dhcp-xdp.service");
+        for key in ["AmbientCapabilities=", "CapabilityBoundingSet="] {
+            let granted: Vec<&str> = unit.lines().find_map(|line| line.strip_prefix(key)).unwrap().split(' ').collect();
+            let optional = ["CAP_IPC_LOCK", "CAP_NET_BIND_SERVICE"];
+            for name in NEEDED.iter().map(|one| one.name).chain(optional) {
+                assert!(granted.contains(&name), "{key} {name}");
+            }
+        }
+    }
 
     #[test]
     fn capabilities_are_read_from_the_effective_set() {

@@ -233,20 +233,13 @@ impl Connection<'_> {
                     self.is_hungry = true;
                     return;
                 }
-                Err(error) => {
-                    log::debug!("leasequery: {error}");
-                    self.ending = Some(End::Malformed);
-                    return;
-                }
+                Err(error) => return self.close(End::Malformed, &error.to_string()),
             };
             self.pay(QUERY, 0);
             self.idle_until = Instant::now() + self.shared.settings.data_timeout;
             match query {
                 Ok(query) => self.begin(query),
-                Err(Refusal::Close(why)) => {
-                    log::debug!("leasequery: a connection is closed: {why}");
-                    self.ending = Some(End::Malformed);
-                }
+                Err(Refusal::Close(why)) => self.close(End::Malformed, why),
                 Err(Refusal::Tell(origin, status, why)) => self.refuse(origin, status, why),
             }
         }
@@ -256,8 +249,7 @@ impl Connection<'_> {
         let is_running = |job: &Job| matches!(job, Job::Bulk(bulk) if bulk.replies.xid() == origin.xid);
         if self.jobs.iter().any(is_running) {
             // Its replies could not be told from the other one's.
-            self.ending = Some(End::Malformed);
-            return;
+            return self.close(End::Malformed, "a transaction identifier is used twice at a time");
         }
         match ask {
             Ask::Tls => {
@@ -283,8 +275,7 @@ impl Connection<'_> {
     fn begin_active(&mut self, origin: Origin, vpn: &Vpn, start_s: Option<u32>) {
         let Some(active) = &self.shared.settings.active else {
             // "A value that is not supported over a TCP connection": the server MUST close it (RFC 7724 8.1.1).
-            self.ending = Some(End::Malformed);
-            return;
+            return self.close(End::Malformed, "active queries are not configured");
         };
         if !self.jobs.is_empty() {
             return self.refuse(origin, Status::NotAllowed, "another query is under way on this connection");
@@ -317,7 +308,7 @@ impl Connection<'_> {
         self.said();
         if is_active {
             // "It SHOULD close the connection after this error is signaled" (RFC 7724 8.2).
-            self.ending = Some(End::Refused);
+            self.close(End::Refused, why);
         }
     }
 
@@ -396,20 +387,27 @@ impl Connection<'_> {
 
     /// "When a server is requested to shut down, it SHOULD send" what is outstanding its end (RFC 7724 7.4, RFC 6926 8.5).
     fn stop(&mut self) {
-        let ending = Ending::Failed("the server is stopping".into());
+        self.close(End::Stopped, "the server is stopping");
+        self.out.until = Some(Instant::now() + LAST_WORDS);
+    }
+
+    /// Ends it when all is said: each bulk query "MUST be terminated by sending a final DHCPLEASEQUERYDONE message if such a
+    /// message can be sent" (RFC 6926 8.2).
+    fn close(&mut self, end: End, why: &str) {
+        log::debug!("leasequery: a connection is closed: {why}");
         for job in self.jobs.drain(..) {
             match job {
                 Job::Bulk(mut bulk) => {
-                    bulk.replies.done(&mut self.out.bytes, Some((Status::QueryTerminated, "the server is stopping")));
+                    bulk.replies.done(&mut self.out.bytes, Some((Status::QueryTerminated, why)));
                 }
                 Job::Active(active) => {
                     self.shared.counters.active(-1);
-                    active.end(&ending, &mut self.out.bytes);
+                    active.end(&Ending::Failed(why.into()), &mut self.out.bytes);
                 }
             }
         }
-        self.ending = Some(End::Stopped);
-        self.out.until = Some(Instant::now() + LAST_WORDS);
+        self.ending = Some(end);
+        self.said();
     }
 
     fn drop_jobs(&mut self) {

@@ -168,6 +168,8 @@ impl Replies {
             }
             if has_client {
                 reply.lease(facts, |code| self.wanted.contains(code));
+            } else if binding.state == BindingState::Offered && self.wanted.contains(code::LEASE_TIME) {
+                reply.number(code::LEASE_TIME, binding.expires_s.saturating_sub(facts.now_s));
             }
             if is_active {
                 for blob in self.configured.iter().filter_map(|code| remembered?.option(*code)) {

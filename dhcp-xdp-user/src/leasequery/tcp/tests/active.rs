@@ -215,6 +215,8 @@ async fn every_active_leasequery_must_be_made_on_a_connection_where_there_is_no_
     requestor.ask(ACTIVE, 2, &[]).await;
     let (_, status) = next_status(&mut requestor).await;
     assert_eq!((status.status(), status.message.xid()), (Some(4), 2), "NotAllowed");
+    let (_, done) = requestor.all().await;
+    assert_eq!((done.status(), done.message.xid()), (Some(2), 1), "QueryTerminated: the connection goes with it");
     assert!(requestor.closes().await);
 
     let mut site = Site::new(9);
@@ -229,6 +231,8 @@ async fn every_active_leasequery_must_be_made_on_a_connection_where_there_is_no_
     requestor.ask(ACTIVE, 3, &[]).await;
     let (_, status) = next_status(&mut requestor).await;
     assert_eq!((status.status(), status.message.xid()), (Some(4), 3));
+    let (_, ended) = next_status(&mut requestor).await;
+    assert_eq!((ended.status(), ended.message.xid()), (Some(2), 1), "QueryTerminated");
     assert!(requestor.closes().await);
     assert_eq!((site.stats().active, site.ended("refused")), (0, 1));
 }

@@ -48,6 +48,9 @@ async fn every_configured_ip_address_must_be_returned_exactly_once() {
     assert!(active.number(51).unwrap().abs_diff(binding.expires_s - site.now_s()) <= 1);
     assert!(active.number(58).unwrap().abs_diff(1800 - 100) <= 1, "T1");
     assert!(active.number(59).unwrap().abs_diff(3150 - 100) <= 1, "T2");
+    // "A dhcp-lease-time option for any state that has a timeout value associated with it": an abandoned address has one.
+    assert!(replies[4].number(51).unwrap().abs_diff(600) <= 1);
+    assert!([0, 2, 3, 5].iter().all(|other| !replies[*other].has(51)));
     assert!(active.number(91).unwrap().abs_diff(100) <= 1, "client-last-transaction-time");
     assert!(active.number(153).unwrap().abs_diff(100) <= 1, "start-time-of-state");
     assert_eq!(
@@ -268,6 +271,7 @@ async fn an_address_that_is_offered_is_between_states_and_its_client_is_not_told
     requestor.ask(BULK, 1, &[]).await;
     let (replies, _) = requestor.all().await;
     assert_eq!((replies[0].kind, replies[0].state()), (LEASE_UNASSIGNED, 8));
+    assert!(replies[0].number(51).unwrap().abs_diff(30) <= 1, "the offer's end");
     assert!(replies[0].message.chaddr().iter().all(|byte| *byte == 0));
 }
 

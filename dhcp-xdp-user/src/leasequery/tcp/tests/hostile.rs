@@ -126,8 +126,44 @@ async fn a_transaction_identifier_that_is_in_use_closes_the_connection() {
     let mut requestor = site.connect();
     requestor.ask(BULK, 1, &[]).await;
     requestor.ask(BULK, 1, &[]).await;
-    while requestor.next().await.is_some() {}
+    assert_eq!(last_word(requestor).await, (15, Some(2)));
     assert_eq!(site.ended("malformed"), 1);
+}
+
+/// The type and the status of the last message before the end.
+async fn last_word(mut requestor: Requestor) -> (u8, Option<u8>) {
+    let mut last = None;
+    while let Some(reply) = requestor.next().await {
+        last = Some((reply.kind, reply.status()));
+    }
+    last.expect("something was said")
+}
+
+#[tokio::test]
+async fn every_bulk_leasequery_must_be_terminated_by_a_dhcpleasequerydone_if_such_a_message_can_be_sent() {
+    for (kind, ended) in [(16, "refused"), (1, "malformed")] {
+        let site = Site::with(5000, |settings| settings.bindings_per_s = Some(500));
+        let mut requestor = site.connect();
+        requestor.ask(BULK, 1, &[]).await;
+        requestor.ask(kind, 2, &[]).await;
+        assert_eq!(last_word(requestor).await, (15, Some(2)), "QueryTerminated");
+        assert_eq!(site.ended(ended), 1);
+    }
+    let site = Site::with(5000, |settings| settings.bindings_per_s = Some(500));
+    let mut requestor = site.connect();
+    requestor.ask(BULK, 1, &[]).await;
+    requestor.write(&[0, 3]).await;
+    assert_eq!(last_word(requestor).await, (15, Some(2)));
+}
+
+#[tokio::test]
+async fn an_active_query_that_another_one_ends_is_told_so() {
+    let site = Site::new(2);
+    let mut requestor = site.connect();
+    requestor.ask(16, 1, &[]).await;
+    requestor.ask(16, 2, &[]).await;
+    assert_eq!(last_word(requestor).await, (17, Some(2)), "QueryTerminated");
+    assert_eq!(site.stats().active, 0);
 }
 
 #[tokio::test]
