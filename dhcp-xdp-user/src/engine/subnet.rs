@@ -222,7 +222,9 @@ fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> R
         let ground = Ground::SubnetSelection(link);
         return subnets.index_of(SpacedAddress::new(space, link)).map(|index| (index, ground)).ok_or(ground);
     }
-    if !request.destination.is_broadcast() && !request.ciaddr.is_unspecified() {
+    // RFC 2131 table 5: a DHCPDISCOVER has none. One that did would have an address anywhere held for whoever sends it.
+    let has_one = !request.ciaddr.is_unspecified() && request.message_type != MessageType::Discover;
+    if !request.destination.is_broadcast() && has_one {
         match of_ciaddr(SpacedAddress::new(space, request.ciaddr), selected.is_some(), config) {
             Anywhere::In(index) => return Ok((index, Ground::Ciaddr(request.ciaddr))),
             Anywhere::Several => return Err(Ground::Ambiguous(request.ciaddr)),
