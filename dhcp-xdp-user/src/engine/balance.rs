@@ -57,6 +57,19 @@ mod tests {
     }
 
     #[test]
+    fn other_servers_find_the_same_buckets() {
+        // With the tables in the programs of ISC dhcpd 4.4.3 and Kea 2.2, which are alike.
+        assert_eq!(bucket(&[2, 0, 0, 0, 0, 1]), 133);
+        assert_eq!(bucket(&[0x00, 0x16, 0x3e, 0x12, 0x34, 0x56]), 113);
+        assert_eq!(bucket(&[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]), 237);
+        assert_eq!(bucket(b"client-0001"), 219);
+        // Each entry of the table, at its place.
+        let weighed =
+            |weight: fn(u32) -> u32| (0..=255).map(|n| weight(n) * u32::from(bucket(&[n as u8]))).sum::<u32>();
+        assert_eq!((weighed(|n| n), weighed(|n| n * n)), (4182466, 704208678));
+    }
+
+    #[test]
     fn clients_spread_evenly_over_the_buckets() {
         let mut counts = [0; 256];
         for n in 0..25_600u32 {

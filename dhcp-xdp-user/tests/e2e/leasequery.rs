@@ -114,7 +114,7 @@ impl Relay {
         let from_modem = |options: &[DhcpOption]| [options, &[agent(modem)]].concat();
         let id = DhcpOption::ClientIdentifier(vec![0, b'c', client]);
         let from = |kind, options: &[DhcpOption]| message(client, kind, &from_modem(options));
-        let offer = self.exchange(from(MessageType::Discover, &[id.clone()]))?.context("no OFFER")?;
+        let offer = self.exchange(from(MessageType::Discover, std::slice::from_ref(&id)))?.context("no OFFER")?;
         let chosen = [
             DhcpOption::ServerIdentifier(offer.server_id()?),
             DhcpOption::RequestedIpAddress(offer.message.yiaddr()),

@@ -633,7 +633,7 @@ fn options_are_checked() {
 #[test]
 fn a_subnet_overrides_the_defaults_one_by_one() {
     let text = format!(
-        "[defaults]\nlease_time_s = 100\nmax_lease_time_s = 1000\nauthoritative = false\n[defaults.options]\ndns-servers = \"192.0.2.53\"\ndomain-name = \"a\"\n{HEAD}pools = [\"192.0.2.9\"]\nlease_time_s = 200\n[subnet.options]\ndomain-name = \"b\"\n"
+        "[defaults]\nlease_time_s = 100\nmax_lease_time_s = 1000\nauthoritative = true\n[defaults.options]\ndns-servers = \"192.0.2.53\"\ndomain-name = \"a\"\n{HEAD}pools = [\"192.0.2.9\"]\nlease_time_s = 200\nauthoritative = false\n[subnet.options]\ndomain-name = \"b\"\n"
     );
     let subnet = &parse("f", &text, &Lab).unwrap().config.subnets[0];
     assert_eq!((subnet.lease.min_s, subnet.lease.default_s, subnet.lease.max_s), (200, 200, 1000));

@@ -62,6 +62,29 @@ fn a_subnet_for_known_clients_serves_no_other() {
 }
 
 #[test]
+fn a_class_may_ask_for_what_the_relay_agent_says_of_subscriber_relay_and_flags() {
+    // RFC 3993, RFC 6925 and RFC 5010.
+    let class = |name: &str, sub_option: &str| {
+        let expression = format!("{sub_option} and relay.exists");
+        format!("[[class]]\nname = \"{name}\"\nmatch = \"{expression}\"\noptions = {{ domain-name = \"{name}\" }}\n")
+    };
+    let classes = [
+        class("subscriber", "relay.subscriber-id == 'anna'"),
+        class("relay", "relay.relay-agent-identifier == 0x000178"),
+        class("unicast", "relay.flags == 0x80"),
+    ];
+    let mut bed = Bed::with(with_classes(&classes.concat()));
+    let mut domain = |info: &[u8]| {
+        let offer = bed.reply(&discover(1).option(55, &[15]).option(82, info).relayed());
+        offer.option(15).map(|data| String::from_utf8(data.to_vec()).unwrap())
+    };
+    assert_eq!(domain(b"\x06\x04anna").as_deref(), Some("subscriber"));
+    assert_eq!(domain(b"\x0c\x03\x00\x01x").as_deref(), Some("relay"));
+    assert_eq!(domain(b"\x0a\x01\x80").as_deref(), Some("unicast"));
+    assert_eq!(domain(b"\x06\x04berta"), domain(b"\x01\x01c"), "no class");
+}
+
+#[test]
 fn the_lease_time_is_the_classs_that_is_written_first() {
     let classes = "[[class]]\nname = \"short\"\nmatch = \"option[60] == 'phone'\"\nlease_time_s = 120\n\
                    [[class]]\nname = \"long\"\nmatch = \"option[60].exists\"\nlease_time_s = 9000\nmax_lease_time_s = 20000\n";

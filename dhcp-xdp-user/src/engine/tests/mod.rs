@@ -20,6 +20,7 @@ mod access;
 mod anything;
 mod classes;
 mod computed;
+mod configured;
 mod levels;
 mod long_options;
 mod networks;
