@@ -34,7 +34,7 @@ pub enum CaptureError {
     NoCapture(String),
     /// There is no client message in it.
     #[error(
-        "{file} has no DHCP client message in whole Ethernet frames ({packets} packets, {left_out} left out){damage}"
+        "{file} has no DHCP client message in whole Ethernet frames ({packets} packets, {left_out} left out, {not_ethernet} not of Ethernet){damage}"
     )]
     NoMessage {
         /// Its name.
@@ -43,6 +43,8 @@ pub enum CaptureError {
         packets: u64,
         /// Client messages that are cut off or too long.
         left_out: u64,
+        /// Packets of an interface that is no Ethernet, as of `tcpdump -i any`.
+        not_ethernet: u64,
         /// What is wrong with its end, behind a semicolon, or nothing.
         damage: String,
     },
@@ -104,8 +106,8 @@ impl Capture {
         capture.take_all(&mut *reader).map_err(|Full| CaptureError::TooLarge(name()))?;
         if capture.messages.is_empty() {
             let damage = capture.damage.as_ref().map(|damage| format!("; {damage}")).unwrap_or_default();
-            let Self { packets, left_out, .. } = capture;
-            return Err(CaptureError::NoMessage { file: name(), packets, left_out, damage });
+            let Self { packets, left_out, not_ethernet, .. } = capture;
+            return Err(CaptureError::NoMessage { file: name(), packets, left_out, not_ethernet, damage });
         }
         Ok(capture)
     }
@@ -309,7 +311,7 @@ mod tests {
         for (bytes, expected) in [
             (&text[..], "neither a pcap nor a pcapng file"),
             (&[], "neither a pcap nor a pcapng file"),
-            (&wrong_link, "no DHCP client message"),
+            (&wrong_link, "1 not of Ethernet"),
             (&pcap(1, &[(1, 0, vec![0; 60])]), "no DHCP client message"),
         ] {
             let error = read(bytes).unwrap_err().to_string();

@@ -4,9 +4,12 @@ use std::{net::Ipv4Addr, ops::Range};
 
 use arrayvec::ArrayVec;
 
-use crate::wire::{
-    dhcp::Header,
-    options::{Options, code},
+use crate::{
+    engine::is_past_relay_agents,
+    wire::{
+        dhcp::Header,
+        options::{Options, code},
+    },
 };
 
 /// A client's message and how it came.
@@ -116,8 +119,10 @@ impl<'a> Found<'a> {
             }
         }
         let relay = options.get_mut(usize::from(wanted.index[usize::from(code::RELAY_AGENT_INFO)]));
-        if let Some(relay) = relay.filter(|relay| relay.data.is_none()) {
-            relay.data = packet.recalled;
+        let is_past = is_past_relay_agents(packet.header.giaddr(), packet.destination);
+        if let Some(relay) = relay.filter(|relay| is_past || relay.data.is_none()) {
+            // What came past the relay agents may be its client's own invention.
+            *relay = Instance { data: packet.recalled, code: code::RELAY_AGENT_INFO, is_repeated: false };
         }
         Self { options }
     }

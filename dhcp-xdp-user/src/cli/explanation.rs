@@ -1,6 +1,7 @@
 //! `dhcp-xdp check FILE --explain CAPTURE`: what becomes of each client message, and why.
 
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
     path::{Path, PathBuf},
@@ -18,7 +19,7 @@ use dhcp_xdp::{
     worker::port::Port,
 };
 use dhcp_xdp_ebpf::{Role, Verdict};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     failure::{Done, Failure},
@@ -48,7 +49,8 @@ pub(super) struct Explanation {
 
 /// All that is said, for programs.
 #[derive(Serialize)]
-struct Report<'a> {
+#[serde(bound = "")]
+struct Report<'a, I: Iterator<Item = Told>> {
     schema: u32,
     configuration: String,
     capture: String,
@@ -59,7 +61,16 @@ struct Report<'a> {
     packets: u64,
     others: BTreeMap<&'static str, u64>,
     damage: Option<&'a str>,
-    messages: Vec<Told>,
+    messages: OneByOne<I>,
+}
+
+/// Stories that are told while they are written: those of a large capture would not fit into memory together.
+struct OneByOne<I>(Cell<Option<I>>);
+
+impl<I: Iterator<Item = Told>> Serialize for OneByOne<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.take().into_iter().flatten())
+    }
 }
 
 /// One message's story.
@@ -125,7 +136,7 @@ impl Explanation {
                 packets: capture.packets,
                 others,
                 damage: capture.damage.as_deref(),
-                messages: told.collect(),
+                messages: OneByOne(Cell::new(Some(told))),
             })?;
             return out.flush();
         }

@@ -34,8 +34,9 @@ impl Output {
 
     /// A value as JSON for people and scripts, with a line end.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(value).map_err(Failure::of)?;
-        self.line(text)
+        // As it is made: what is long is never in memory as a whole.
+        serde_json::to_writer_pretty(&mut self.to, value).map_err(|error| Failure::of_output(error.into()))?;
+        self.line("")
     }
 
     /// What was written so far goes out.

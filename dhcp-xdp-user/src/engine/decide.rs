@@ -6,11 +6,13 @@ use ipnet::Ipv4Net;
 
 use super::{
     Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom, locate, subnet::server_id,
+    virtual_subnet_echo,
 };
 use crate::{
     config::{Access, Config, LeaseTimes, Reservation, Subnet},
     lease::{
-        BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError, SpacedAddress,
+        BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError, Space,
+        SpacedAddress,
     },
     wire::{dhcp::MessageType, options::code},
 };
@@ -300,6 +302,12 @@ impl<'a> Case<'a> {
             return self.nak(NOTE_WRONG_ADDRESS);
         }
         match self.leases.try_find(&self.place.key, self.now_s) {
+            Ok(found)
+                if found.is_none_or(|lease| lease.state != BindingState::Bound)
+                    && self.is_from_outside_of_its_vpn() =>
+            {
+                Decision::Drop(DropReason::UnknownClient)
+            }
             Ok(Some(lease)) if lease.address == ciaddr => {
                 self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
             }
@@ -312,6 +320,21 @@ impl<'a> Case<'a> {
             Ok(_) => self.unknown(),
             Err(Contended) => Decision::Drop(DropReason::Contended),
         }
+    }
+
+    /// Whether nobody but the sender's `ciaddr` says that it is in the VPN of this subnet: whoever is somewhere else can write the
+    /// same. That is enough for the lease of a client that is known, and not for another one.
+    fn is_from_outside_of_its_vpn(&self) -> bool {
+        let space = self.subnet.space;
+        if space == Space::GLOBAL
+            || self.request.is_relayed()
+            || virtual_subnet_echo(self.request, self.config).is_some()
+        {
+            return false;
+        }
+        let subnets = &self.config.subnets;
+        let here = subnets.on_link(self.ingress.name, self.ingress.vlans);
+        here.and_then(|index| subnets.get(usize::from(index))).is_none_or(|here| here.space != space)
     }
 
     /// 4.3.3: the address is in use by somebody who is not its client. No reply.

@@ -30,7 +30,7 @@ pub use self::{
     layers::Origin,
     remembered::Remembered,
     reply::{DEFAULT_MESSAGE_SIZE, configured, envelope, envelope_to_relay, header_origin, origin, write_reply},
-    request::{Architectures, Request},
+    request::{Architectures, Request, is_past_relay_agents},
     subnet::{
         FlexId, Ground, Place, flex_id, ground, locate, named_reservation, recall, takes_out_vss_control,
         virtual_subnet_echo,

@@ -179,14 +179,21 @@ impl<'a> Request<'a> {
         Header::new_checked(self.message).ok().map(Options::new)
     }
 
-    /// The sub-options of option 82: of the one that came, else of the one that was recalled.
+    /// The sub-options of option 82 that count: of the one that came, if it is to be believed, else of the one that was
+    /// recalled.
     pub fn relay_agent(&self) -> Option<RelayAgentInfo<'a>> {
-        self.relay_agent_info.or(self.recalled).map(RelayAgentInfo::new)
+        self.believed_agent_info().or(self.recalled).map(RelayAgentInfo::new)
     }
 
     /// What a lease is to keep of option 82: its sub-options, as many of the first ones as fit into 255 bytes.
     pub fn agent_info(&self) -> &'a [u8] {
-        self.relay_agent_info.map_or(&[], |data| RelayAgentInfo::new(data).first(MAX_OPTION_DATA))
+        self.believed_agent_info().map_or(&[], |data| RelayAgentInfo::new(data).first(MAX_OPTION_DATA))
+    }
+
+    /// The option 82 that came, unless its client may have written it itself, as any that is routed to us can: then it would
+    /// be whoever it says it is. It is echoed all the same (RFC 3046 2.2).
+    fn believed_agent_info(&self) -> Option<&'a [u8]> {
+        self.relay_agent_info.filter(|_| !is_past_relay_agents(self.giaddr, self.destination))
     }
 
     /// The address that the client says it has or wants: `ciaddr`, else option 50.
@@ -323,6 +330,11 @@ impl<'a> Fields<'a> {
             _ => Some(()),
         }
     }
+}
+
+/// Whether a message came by unicast and through no relay agent: routers carry it, and nobody on the way looked at its option 82.
+pub fn is_past_relay_agents(giaddr: Ipv4Addr, destination: Ipv4Addr) -> bool {
+    giaddr.is_unspecified() && !destination.is_broadcast()
 }
 
 /// Sets a field that must not be set yet.

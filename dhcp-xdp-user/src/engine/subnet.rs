@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::{DropReason, Ingress, Request, balance, decide::is_host};
+use super::{DropReason, Ingress, Request, balance, decide::is_host, is_past_relay_agents};
 use crate::{
     class::{ClassSet, Packet},
     config::{Anywhere, Config, IdKind, Identified, Identity, Subnet},
@@ -83,7 +83,8 @@ fn client_of(
 
 /// Recalls option 82 for a message that the client of a lease sent past its relay agent, as RENEWING clients do (RFC 2131
 /// 4.3.2): what its lease keeps of it. Everything is decided by it as if it had come, so that the client stays in its
-/// classes, its reservation and its pool; but it is in no reply, because no relay agent would take it out.
+/// classes, its reservation and its pool; but it is in no reply, because no relay agent would take it out. An option 82 that
+/// did come with such a message may be its client's own invention, and decides nothing.
 ///
 /// The server identifier override (RFC 5107) in it is ours for this message too, and the reply has it: the client's next one
 /// goes to the relay agent again.
@@ -100,9 +101,8 @@ pub fn recall<'a>(
 ) -> Result<(), DropReason> {
     let is_of_a_lease = matches!(request.message_type, MessageType::Request | MessageType::Release)
         && !request.ciaddr.is_unspecified()
-        && !request.is_relayed()
-        && !request.destination.is_broadcast();
-    if !is_of_a_lease || request.relay_agent_info.is_some() || !leases.has_agent_info() {
+        && is_past_relay_agents(request.giaddr, request.destination);
+    if !is_of_a_lease || !leases.has_agent_info() {
         return Ok(());
     }
     // Whose it is not to be answered at all is found out later.
@@ -129,8 +129,8 @@ fn believed_reservation(
     leases: &LeaseTable,
 ) -> Option<u32> {
     let reservations = &config.reservations;
-    let Request { relay_agent_info: None, recalled: None, ciaddr, .. } = *request else { return None };
-    if ciaddr.is_unspecified() || !reservations.has_circuits(network) {
+    let ciaddr = request.ciaddr;
+    if request.relay_agent().is_some() || ciaddr.is_unspecified() || !reservations.has_circuits(network) {
         return None;
     }
     let number = reservations.of_address(SpacedAddress::new(space, ciaddr))?;
@@ -222,7 +222,9 @@ fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> R
         let ground = Ground::SubnetSelection(link);
         return subnets.index_of(SpacedAddress::new(space, link)).map(|index| (index, ground)).ok_or(ground);
     }
-    if !request.destination.is_broadcast() && !request.ciaddr.is_unspecified() {
+    // RFC 2131 table 5: a DHCPDISCOVER has none. One that did would have an address anywhere held for whoever sends it.
+    let has_one = !request.ciaddr.is_unspecified() && request.message_type != MessageType::Discover;
+    if !request.destination.is_broadcast() && has_one {
         match of_ciaddr(SpacedAddress::new(space, request.ciaddr), selected.is_some(), config) {
             Anywhere::In(index) => return Ok((index, Ground::Ciaddr(request.ciaddr))),
             Anywhere::Several => return Err(Ground::Ambiguous(request.ciaddr)),

@@ -32,6 +32,9 @@ const COMPLETE_EVERY: Duration = Duration::from_secs(10);
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// After an error it is tried again so much later.
 const RETRY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
+/// Why a gap is there.
+const LAGGED: &str = "the history was behind for too long, or its place in the journal is gone";
+const LOST: &str = "its last file was removed, moved away or cut off by others";
 /// How long a stopping server waits for it.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,8 @@ enum End {
     Done,
     /// What follows in the journal is gone.
     Lagged,
+    /// What was written is gone.
+    Lost,
 }
 
 impl Recorder {
@@ -77,7 +82,13 @@ impl Recorder {
     pub fn run(self) {
         // Without a checkpoint it begins; one without a place in the journal was made when it began.
         let Some(last) = self.checkpoint() else { return };
-        let mut is_gap = false;
+        let is_backed = self.patiently(|| match &last {
+            Some(last) => last.is_backed(&self.settings.dir).map_err(|error| error.to_string()),
+            None => Ok(true),
+        });
+        let Some(is_backed) = is_backed else { return };
+        let mut gap = (!is_backed).then(|| self.gap(LOST));
+        let last = last.filter(|_| is_backed);
         let mut goes_on = last.is_some();
         let oldest = Begin::Oldest { max_bytes: self.max_lag_bytes };
         let mut begin = match last.filter(|last| last.journal != Position::default()) {
@@ -95,19 +106,22 @@ impl Recorder {
             let end = match watch {
                 None => End::Done,
                 Some(None) => End::Lagged,
-                Some(Some(watch)) => self.record(watch, goes_on, is_gap),
+                Some(Some(watch)) => self.record(watch, goes_on, gap),
             };
-            match end {
+            let reason = match end {
                 End::Done => return,
-                End::Lagged => {
-                    self.change(|stats| stats.gaps += 1);
-                    log::error!(
-                        "history: it was behind for too long, and the journal no longer has what follows: there is a gap"
-                    );
-                    (begin, goes_on, is_gap) = (oldest, false, true);
-                }
-            }
+                End::Lagged => LAGGED,
+                End::Lost => LOST,
+            };
+            (begin, goes_on, gap) = (oldest, false, Some(self.gap(reason)));
         }
+    }
+
+    /// Says that there is a gap, and why.
+    fn gap(&self, reason: &'static str) -> &'static str {
+        self.change(|stats| stats.gaps += 1);
+        log::error!("history: {}: there is a gap: {reason}", self.settings.dir.display());
+        reason
     }
 
     /// `None` when the server stops before it can be read.
@@ -158,13 +172,12 @@ impl Recorder {
         }
     }
 
-    fn record(&self, mut watch: Watch, goes_on: bool, is_gap: bool) -> End {
+    fn record(&self, mut watch: Watch, goes_on: bool, gap: Option<&str>) -> End {
         let settings = || self.settings.clone();
         let opened = self.patiently(|| Writer::open(settings(), goes_on).map_err(|error| error.to_string()));
         let Some(mut writer) = opened else { return End::Done };
-        if is_gap {
-            let reason = "the history was behind for too long, or its place in the journal is gone".into();
-            writer.add(&GapLine { at: rfc3339(now_s()), event: GapLine::EVENT.into(), reason });
+        if let Some(reason) = gap {
+            writer.add(&GapLine { at: rfc3339(now_s()), event: GapLine::EVENT.into(), reason: reason.into() });
         }
         if !goes_on {
             // A start in the middle of what follows begins here once more.
@@ -224,6 +237,11 @@ impl Recorder {
                 }
             };
             if is_due || end.is_some() {
+                match self.patiently(|| writer.is_in_place().map_err(|error| error.to_string())) {
+                    Some(true) => {}
+                    Some(false) => return End::Lost,
+                    None => return End::Done,
+                }
                 let (position, expired_s) = (watch.position(), watch.expired_until_s());
                 let complete_s = watch.complete_until_s().unwrap_or_else(|| writer.complete_until_s());
                 let commit = || writer.commit(position, expired_s, complete_s).map_err(|error| error.to_string());

@@ -303,6 +303,37 @@ fn a_history_that_was_behind_for_too_long_says_that_there_is_a_gap() {
     assert_eq!((stats.gaps, lines(dir.path()).len()), (0, 2));
 }
 
+/// The history's files.
+fn names(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir.join(HISTORY_DIR)).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "jsonl")).collect()
+}
+
+#[test]
+fn a_file_that_is_removed_while_it_is_written_leaves_a_gap_and_what_is_bound_is_told_again() {
+    let mut world = World::start(TempDir::new().unwrap());
+    let now_s = now_s();
+    world.submit(1, Bound, 1, now_s, now_s + 1000);
+    until("written", || lines(world.dir.path()).len() == 1);
+    // As somebody's `logrotate` does.
+    let [file] = &names(world.dir.path())[..] else { panic!("one file") };
+    fs::rename(file, file.with_extension("jsonl.1")).unwrap();
+    world.submit(2, Bound, 1, now_s, now_s + 1000);
+    until("both in another file", || lines(world.dir.path()).len() == 2);
+    let (dir, stats) = world.stop();
+    assert_eq!(stats.gaps, 1);
+    // The same while no server runs.
+    for file in names(dir.path()) {
+        fs::remove_file(file).unwrap();
+    }
+    let world = World::start(dir);
+    until("both once more", || lines(world.dir.path()).len() == 2);
+    let (dir, stats) = world.stop();
+    assert_eq!(stats.gaps, 1);
+    let (dir, stats) = World::start(dir).stop();
+    assert_eq!((stats.gaps, lines(dir.path()).len()), (0, 2));
+}
+
 #[test]
 fn a_history_begins_with_what_is_bound() {
     let dir = TempDir::new().unwrap();

@@ -10,6 +10,8 @@ use std::{
 const PREFIX: &str = "history-";
 const LINES: &str = ".jsonl";
 const INDEX: &str = ".idx";
+/// Numbers from here on are none of ours; there is always a next one.
+const MAX_NUMBER: u64 = 1 << 62;
 
 /// `history-NUMBER-TIME.jsonl`: the time of the file's beginning, UTC.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +33,7 @@ impl FileName {
     pub fn parse(name: &str) -> Option<Self> {
         let (digits, begun) = name.strip_prefix(PREFIX)?.strip_suffix(LINES)?.split_once('-')?;
         let parsed = Self { number: digits.parse().ok()?, begun: begun.to_owned() };
-        (parsed.lines() == name && begun.len() == 16).then_some(parsed)
+        (parsed.lines() == name && begun.len() == 16 && parsed.number < MAX_NUMBER).then_some(parsed)
     }
 
     /// Its time, seconds since 1970.
@@ -75,7 +77,12 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
 pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     use io::Write as _;
     let unfinished = dir.join(format!("{name}.tmp"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&unfinished)?;
+    // Whatever has its name, a pipe that nobody reads or a link, is not written to.
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create(&unfinished)?;
     file.write_all(bytes)?;
     file.sync_data()?;
     fs::rename(&unfinished, dir.join(name))?;

@@ -378,6 +378,31 @@ fn an_old_file_is_closed_without_a_further_line() {
 }
 
 #[test]
+fn a_checkpoint_that_is_none_is_named_with_what_to_do_and_a_newer_one_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    for (text, expected) in [("{x", "is damaged"), ("{\"schema\":1}", "is damaged"), ("{\"schema\":99}", "newer than")]
+    {
+        fs::write(dir.path().join(writer::STATE), text).unwrap();
+        let error = Checkpoint::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("history.state") && error.contains(expected) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_pipe_or_link_in_place_of_an_unfinished_file_is_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let unfinished = dir.path().join("history.state.tmp");
+    nix::unistd::mkfifo(&unfinished, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    files::replace(dir.path(), writer::STATE, b"one").unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    fs::write(&elsewhere, "as it was").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &unfinished).unwrap();
+    files::replace(dir.path(), writer::STATE, b"two").unwrap();
+    assert_eq!(fs::read(dir.path().join(writer::STATE)).unwrap(), b"two");
+    assert_eq!(fs::read(elsewhere).unwrap(), b"as it was");
+}
+
+#[test]
 fn a_directory_without_a_history_is_said_to_have_none() {
     let dir = tempfile::tempdir().unwrap();
     let error = Search::open(dir.path()).unwrap_err().to_string();

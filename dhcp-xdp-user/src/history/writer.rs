@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -52,6 +52,12 @@ pub struct Checkpoint {
 /// Version of [`Checkpoint`].
 const SCHEMA: u32 = 1;
 
+/// What each version of it has.
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
+}
+
 impl Checkpoint {
     /// The one that a directory has, if any.
     ///
@@ -63,14 +69,29 @@ impl Checkpoint {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let checkpoint: Self = serde_json::from_slice(&bytes)?;
-        if checkpoint.schema > SCHEMA {
+        let damaged = |error: serde_json::Error| {
+            io::Error::other(format!("{STATE} is damaged ({error}): move it away, and the history begins anew"))
+        };
+        let Version { schema } = serde_json::from_slice(&bytes).map_err(damaged)?;
+        if schema > SCHEMA {
             return Err(io::Error::other(format!(
-                "{STATE} is of version {}, newer than this program's {SCHEMA}",
-                checkpoint.schema
+                "{STATE} is of version {schema}, newer than this program's {SCHEMA}"
             )));
         }
-        Ok(Some(checkpoint))
+        serde_json::from_slice(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// Whether the file that it names still has what counts of it.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn is_backed(&self, dir: &Path) -> io::Result<bool> {
+        let Some(file) = &self.file else { return Ok(true) };
+        match fs::metadata(dir.join(file)) {
+            Ok(found) => Ok(found.len() >= self.length),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -146,6 +167,21 @@ impl Writer {
     /// Until when it is complete, by its last checkpoint; 0: nobody knows.
     pub fn complete_until_s(&self) -> u32 {
         self.last.as_ref().map_or(0, |last| last.complete_until_s)
+    }
+
+    /// Whether the file that is being written is still where searches look for it: what goes into one that was removed or moved
+    /// away is lost to them.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub fn is_in_place(&self) -> io::Result<bool> {
+        let Some(open) = &self.open else { return Ok(true) };
+        let held = open.file.metadata()?;
+        match fs::symlink_metadata(self.settings.dir.join(open.name.lines())) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where it went on.

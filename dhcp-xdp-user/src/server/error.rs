@@ -81,6 +81,12 @@ pub enum StartError {
     /// The history's directory cannot be used.
     #[error("lease history: {0}")]
     History(Box<Self>),
+    /// Another server writes its history there.
+    #[error("lease history: {path}: in use by another process: give this server's a directory of its own")]
+    HistoryInUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Lease events cannot be dealt with.
     #[error(transparent)]
     Events(#[from] EventsError),

@@ -11,6 +11,7 @@ mod ping;
 mod state;
 
 use std::{
+    fs::File,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -86,6 +87,8 @@ pub struct Server {
     tcp: Option<Tcp>,
     pinging: Option<Pinging>,
     control: Option<(Lane, Arc<Wake>)>,
+    /// A lock on the history's directory: two servers would write over each other's lines.
+    _history: Option<File>,
 }
 
 impl Server {
@@ -120,10 +123,8 @@ impl Server {
         let mut wakes: Vec<_> = seats.iter().map(|seat| Arc::clone(&seat.wake)).collect();
         wakes.push(Arc::clone(&control_wake));
         let history = config.events.history.as_ref();
-        if let Some(history) = history {
-            let prepared = state::prepare_dir(&history.files(&config.state_dir).dir);
-            prepared.map_err(|error| StartError::History(Box::new(error)))?;
-        }
+        let history_dir = history.map(|history| history.files(&config.state_dir).dir);
+        let held = history_dir.map(|dir| state::hold_history(&dir, &config.state_dir)).transpose()?.flatten();
         let retain = history.map(|history| history.retain(&config.state_dir));
         let (durability, compaction) = (config.durability, config.compaction);
         let on_freed = leases.has_limits().then(|| {
@@ -158,6 +159,7 @@ impl Server {
             tcp: None,
             pinging,
             control,
+            _history: held,
         };
         // From here on an error drops the server, which stops what runs by then.
         server.run(seats, lanes, listening)?;

@@ -1,7 +1,7 @@
 //! The state directory, and what the journal in it says about leases.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, TryLockError},
     io::{self, Read as _},
     os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
     path::Path,
@@ -40,6 +40,24 @@ pub(super) fn prepare_dir(path: &Path) -> Result<(), StartError> {
         return Err(StartError::StateDirOpen { path: path.to_owned(), mode });
     }
     Ok(())
+}
+
+/// Makes the history's directory if it is not there, and holds it for this process.
+pub(super) fn hold_history(path: &Path, state_dir: &Path) -> Result<Option<File>, StartError> {
+    let failed = |error| StartError::History(Box::new(error));
+    prepare_dir(path).map_err(failed)?;
+    let fail = |action| move |source| failed(StartError::StateDir { path: path.to_owned(), action, source });
+    let real = |path: &Path| path.canonicalize().map_err(fail("look at it"));
+    if real(path)? == real(state_dir)? {
+        // The journal holds that one.
+        return Ok(None);
+    }
+    let dir = File::open(path).map_err(fail("open it"))?;
+    match dir.try_lock() {
+        Ok(()) => Ok(Some(dir)),
+        Err(TryLockError::WouldBlock) => Err(StartError::HistoryInUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(fail("lock it")(source)),
+    }
 }
 
 /// The clock, which goes on from what the journal knows; says so when that is not what the wall clock says.
@@ -221,6 +239,20 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         fs::set_permissions(base.path(), fs::Permissions::from_mode(0o777)).unwrap();
         assert!(matches!(prepare_dir(base.path()), Err(StartError::StateDirOpen { mode: 0o777, .. })));
+    }
+
+    #[test]
+    fn a_history_directory_is_one_servers_alone_and_may_be_the_state_directory() {
+        let base = tempfile::tempdir().unwrap();
+        let (dir, state) = (base.path().join("history"), base.path().join("state"));
+        prepare_dir(&state).unwrap();
+        let held = hold_history(&dir, &state).unwrap();
+        assert!(held.is_some());
+        let error = hold_history(&dir, &state).unwrap_err().to_string();
+        assert!(error.contains("in use by another process") && !error.contains('\n'), "{error}");
+        drop(held);
+        hold_history(&dir, &state).unwrap();
+        assert!(hold_history(&state, &state).unwrap().is_none());
     }
 
     #[test]

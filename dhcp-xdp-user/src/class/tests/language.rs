@@ -313,3 +313,17 @@ fn a_spawned_class_has_those_packets_that_have_a_value() {
     assert_eq!(faults[0].part, Part::Spawn);
     assert!(faults[0].fault.message.contains("`relay.exists` is a condition; expected bytes"), "{faults:#?}");
 }
+
+#[test]
+fn the_option_82_of_a_unicast_without_a_relay_agent_is_what_is_recalled_and_not_what_it_says() {
+    let payload = discover(1).option(82, b"\x01\x01a").payload();
+    let source = ClassSource { name: "it", condition: Some("relay.circuit-id == 'a'"), spawn: None };
+    let classes = compile_all(&[source]).unwrap();
+    let is_met =
+        |destination, recalled| classes.members(&Packet { destination, recalled, ..packet(&payload) }).contains(0);
+    let server = Ipv4Addr::new(192, 0, 2, 1);
+    assert!(is_met(Ipv4Addr::BROADCAST, None), "on its own link");
+    assert!(!is_met(server, None));
+    assert!(!is_met(server, Some(&b"\x01\x01b"[..])));
+    assert!(is_met(server, Some(&b"\x01\x01a"[..])));
+}

@@ -90,6 +90,10 @@ impl<'a> Walk<'a> {
     }
 
     fn option(&self, code: u8) -> Option<Vec<u8>> {
+        if code == 82 && self.packet.header.giaddr().is_unspecified() && !self.packet.destination.is_broadcast() {
+            // Past the relay agents: not the client's own word.
+            return self.packet.recalled.map(<[u8]>::to_vec);
+        }
         let parts = Options::new(self.packet.header).map_while(Result::ok).filter(|option| option.code == code);
         let parts: Vec<&[u8]> = parts.map(|option| option.data).collect();
         match parts[..] {

@@ -107,9 +107,35 @@ fn the_last_message_through_a_relay_agent_counts() {
     let address = bind(&mut bed, 1, LINE_A);
     assert!(address < far(30));
     assert_eq!(bed.reply(&renewal(1, address)).option(15), None);
-    // What comes with a message goes before what is known.
+}
+
+#[test]
+fn a_client_that_writes_option_82_itself_past_the_relay_agents_is_on_no_other_line_for_that() {
+    let mut bed = bed_of(&format!("{FAR}{RESERVED}{LIMIT}"));
+    let address = bind(&mut bed, 1, LINE_A);
+    // Not into another's class, and the lease keeps its line.
     let own = renewal(1, address).option(82, LINE_B);
-    assert_eq!(bed.reply(&own).option(15), Some(&b"business.example"[..]));
+    let ack = bed.reply(&own);
+    assert_eq!((ack.message_type(), ack.option(15), ack.option(12)), (Ack, None, None));
+    assert_eq!(ack.option(82), Some(LINE_B), "it is echoed (RFC 3046 2.2)");
+    assert_eq!(bed.leases.get(address, bed.now_s).unwrap().agent_info[..], *LINE_A);
+    // Not to the address that is reserved for another's circuit, be it its own client's lease or none.
+    for n in [1, 9] {
+        let theft = renewal(n, far(77)).option(82, LINE_C);
+        assert_eq!(bed.reply(&theft).message_type(), Nak, "client {n}");
+    }
+    // Nor with a DISCOVER that is sent so, and none of this takes the line's one place.
+    assert_eq!(bed.dropped(&discover(9).option(82, LINE_C).unicast(far(77))), DropReason::NoSubnet);
+    assert_eq!(bind(&mut bed, 3, LINE_C), far(77));
+}
+
+#[test]
+fn an_option_82_that_came_past_the_relay_agents_is_not_kept_where_nothing_is_known() {
+    let mut bed = bed_of(&format!("{FAR}{LIMIT}"));
+    let ack = bed.reply(&renewal(1, far(12)).option(82, LINE_A));
+    assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, far(12)), "nobody else has it");
+    assert_eq!(bed.leases.get(far(12), bed.now_s).unwrap().agent_info.len(), 0);
+    assert_eq!(bed.limits().last().unwrap().len(), 0, "it takes no place of that line");
 }
 
 #[test]

@@ -163,6 +163,20 @@ fn a_unicast_from_an_address_of_several_vpns_gets_silence_until_the_relay_agent_
 }
 
 #[test]
+fn a_unicast_that_names_no_vpn_gets_nobody_an_address_of_one_that_is_not_the_clients_already() {
+    let mut bed = bed_with(&[RED]);
+    assert_eq!(bind_within(&mut bed, "red", 1), far(10));
+    assert_eq!(bed.reply(&request(1).unicast(far(10))).message_type(), Ack, "its client is known");
+    assert_eq!(bed.dropped(&request(9).unicast(far(11))), DropReason::UnknownClient);
+    // Nor is one held for it, which it could then take.
+    bed.dropped(&discover(9).unicast(far(11)));
+    assert_eq!(bed.dropped(&request(9).unicast(far(11))), DropReason::UnknownClient);
+    let offered = bed.reply(&within("red", discover(9))).yiaddr();
+    assert_eq!(bed.dropped(&request(9).unicast(offered)), DropReason::UnknownClient, "an offer is no lease");
+    assert_eq!(lease_of(&bed, "red", far(11)), None);
+}
+
+#[test]
 fn a_unicast_on_an_interface_that_is_in_a_vpn_is_of_that_vpn() {
     let linked =
         "[[subnet]]\nprefix = \"192.0.2.0/24\"\nvrf = \"blue\"\ninterface = \"lan0\"\npools = [\"192.0.2.10\"]\n";
