@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use dhcp_xdp::config::{self, Checked, Config, Rejected, Subnet, ThisMachine};
+use dhcp_xdp::{
+    config::{self, Checked, Config, Rejected, Subnet, ThisMachine},
+    lease::Space,
+};
 
 use super::{
     explanation::Explanation,
@@ -26,8 +29,8 @@ pub(super) struct Check {
 }
 
 const EXAMPLE: &str =
-    "Exit codes: 0 the file is good, and each message of the capture is explained, answered or not; 1 the file has
-errors, or the capture cannot be read; 2 wrong usage.
+    "Exit codes: 0 the file is good, and each message of the capture is explained, answered or not; 1 the file has \
+     errors, or the capture cannot be read; 2 wrong usage.
 
 Example:
   dhcp-xdp check /etc/dhcp-xdp.toml
@@ -47,18 +50,23 @@ impl Check {
         }
         out.line(format!("{}: good: {}", file.display(), summary(&config)))?;
         for subnet in &config.subnets {
-            out.line(format!("  {}", described(subnet)))?;
+            out.line(format!("  {}", described(&config, subnet)))?;
         }
         out.flush()
     }
 }
 
 /// A subnet in a line.
-fn described(subnet: &Subnet) -> String {
+fn described(config: &Config, subnet: &Subnet) -> String {
     let through = subnet.interface.as_deref().unwrap_or("relay agents");
     let vlans = subnet.vlans.map_or_else(String::new, |vlans| format!(" VLAN {vlans}"));
     let network = subnet.network.as_ref().map_or_else(String::new, |name| format!(", network {name}"));
-    format!("{} through {through}{vlans}{network}: {} addresses", subnet.prefix, subnet.address_count())
+    let vpn = if subnet.space == Space::GLOBAL {
+        String::new()
+    } else {
+        format!(" of VPN {}", config.subnets.vrfs().name_of(subnet.space))
+    };
+    format!("{}{vpn} through {through}{vlans}{network}: {} addresses", subnet.prefix, subnet.address_count())
 }
 
 /// Prints findings to stderr; gives the configuration if there is one.

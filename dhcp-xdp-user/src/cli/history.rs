@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, path::PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use dhcp_xdp::{
     control::{parse_bytes, parse_text_or_hex, rfc3339},
     events::HISTORY_DIR,
@@ -16,8 +16,11 @@ use super::{
 
 /// Say who had which address when, from the lease history that `[history]` in the configuration keeps
 #[derive(Debug, Args)]
-#[command(after_help = "A time is RFC 3339, or without a zone in the local one, or seconds since 1970:
-2026-01-31T12:00:00Z, \"2026-01-31 12:00\", 2026-01-31, 1769860800. Exit code 0: found, 1: nobody, or the history cannot be read.
+#[command(group = ArgGroup::new("who").required(true).multiple(true).args(["address", "hw_address", "client_id", "circuit_id", "remote_id"]))]
+#[command(after_help = "A time is RFC 3339, or without a zone in the local one, or seconds since 1970: \
+2026-01-31T12:00:00Z, \"2026-01-31 12:00\", 2026-01-31, 1769860800.
+
+Exit codes: 0 found; 1 nobody, or the history cannot be read; 2 wrong usage.
 
 Example:
   dhcp-xdp history --address 192.0.2.10 --at 2026-01-31T12:00:00Z
@@ -26,7 +29,7 @@ Example:
   dhcp-xdp history --circuit-id olt1/0/7 --from 2026-01-01")]
 pub(super) struct History {
     /// Who had this address
-    #[arg(long, value_name = "IP", required_unless_present_any = ["hw_address", "client_id", "circuit_id", "remote_id"])]
+    #[arg(long, value_name = "IP")]
     address: Option<Ipv4Addr>,
     /// At this time
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with_all = ["from", "to"])]

@@ -39,7 +39,8 @@ struct Cli {
 }
 
 const EXAMPLE: &str = "Example:
-  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --pool 192.0.2.10-192.0.2.250 --router 192.0.2.1
+  dhcp-xdp check /etc/dhcp-xdp.toml
+  dhcp-xdp serve --config /etc/dhcp-xdp.toml
   dhcp-xdp leases list";
 
 #[derive(Debug, Subcommand)]
