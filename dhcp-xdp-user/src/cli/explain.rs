@@ -30,35 +30,21 @@ Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. Th
 - `declined`: a client, or the ping check, found it in use by somebody else; it is not offered for `decline_quarantine_s`.
 - `agent_info_left_out`: how often option 82 was not kept with a lease because its memory is used up; a renewal that goes past the
   relay agent is then decided without it.
-
-## Lease history (`events.history`; none without `[history]`)
-
-- `lines`: Lines written since the start.
-- `renewals_left_out`: Renewals that only move the end of a lease: they leave no line.
-- `gaps`: Times that changes were missed, because the history could not be written for longer than `max_lag_mib` allows.
-- `behind_bytes`: Bytes of the journal that are still to be read.
-- `failing`: Why nothing is written now; it is tried again, and caught up with.
-
-## Hook (`events.hook`; none without `[hook]`)
-
-- `done`: Times that the program ended with exit code 0.
-- `failed`: Times that it could not be started, or ended otherwise.
-- `timed_out`: Times that it took longer than `timeout_s` and was killed.
-- `dropped`: Events that it was not run for, because too many waited.
-- `waiting`: Events that wait for it.
 ";
 
-    /// The variants of an enum with their documentation, as they stand in a source.
+    /// The variants of an enum, or the fields of a struct, with their documentation, as they stand in a source.
     fn documented(source: &str, name: &str) -> Vec<(String, String)> {
         let body = source.split_once(&format!("{name} {{\n")).expect(name).1;
         let mut docs = String::new();
         let mut found = Vec::new();
         for line in body.lines().map(str::trim).take_while(|line| *line != "}") {
+            let of_struct = line.strip_prefix("pub ");
             if let Some(doc) = line.strip_prefix("///") {
                 docs.push_str(doc);
-            } else if line.starts_with(|c: char| c.is_ascii_uppercase()) {
-                let variant = line.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-                found.push((variant.to_owned(), std::mem::take(&mut docs).trim().to_owned()));
+            } else if of_struct.is_some() || line.starts_with(|c: char| c.is_ascii_uppercase()) {
+                let is_end = |c: char| !(c.is_alphanumeric() || c == '_');
+                let name = of_struct.unwrap_or(line).split(is_end).next().unwrap_or_default();
+                found.push((name.to_owned(), std::mem::take(&mut docs).trim().to_owned()));
             }
         }
         found
@@ -82,9 +68,30 @@ Made from the sources; a test compares. `dhcp-xdp stats --explain` prints it. Th
         }
     }
 
+    fn fields(text: &mut String, title: &str, source: &str, name: &str) {
+        write!(text, "\n## {title}\n\n").unwrap();
+        let documented = documented(source, &format!("pub struct {name}"));
+        assert!(!documented.is_empty() && documented.iter().all(|(_, docs)| !docs.is_empty()), "{name}");
+        for (field, docs) in documented {
+            writeln!(text, "- `{field}`: {docs}").unwrap();
+        }
+    }
+
     #[test]
     fn the_explanations_are_those_of_the_sources() {
         let mut text = String::from(HEAD);
+        let title = "Lease history (`events.history`; none without `[history]`)";
+        fields(&mut text, title, include_str!("../events/recorder.rs"), "HistoryStats");
+        fields(
+            &mut text,
+            "Hook (`events.hook`; none without `[hook]`)",
+            include_str!("../events/hook.rs"),
+            "HookStats",
+        );
+        let title = "Ping check (`ping_check`; none without it)";
+        fields(&mut text, title, include_str!("../ping/prober.rs"), "PingStats");
+        let title = "Leasequery over TCP (`leasequery_tcp`; none without `[leasequery.tcp]`)";
+        fields(&mut text, title, include_str!("../leasequery/tcp/counters.rs"), "TcpStats");
         section(&mut text, "What XDP did with each frame (`xdp`)", ABI, &Verdict::ALL, Verdict::name);
         section(&mut text, "Messages (`messages`)", COUNTERS, Message::ALL, Message::name);
         let title = "Why a redirected frame got no reply (`drops`)";
