@@ -39,7 +39,7 @@ const EXPRESSIONS: &[(&str, &str)] = &[
     ("UNKNOWN", "it is `not known` here, without member()"),
     ("addrtotext", "it is `dotted` here"),
     ("hexstring", "it is `hex` here, without a separator"),
-    ("ifelse", "write `(a and b == 'x') or (not a and b == 'y')`"),
+    ("ifelse", "write `(a and x == v) or (not a and y == v)` for ifelse(a, x, y) == v"),
     ("lcase", "it is `lower` here"),
     ("pkt", "its parts are `interface` and `message_length` here"),
     ("pkt4", "its parts are `hw_address`, `giaddr`, `message_type`, `xid` and others here, by themselves"),
@@ -75,4 +75,26 @@ pub(super) fn json(text: &str) -> Option<usize> {
         at += line.len();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_of_keas_is_in_the_document() {
+        let document = include_str!("../../../docs/coming-from-kea.md");
+        for (kea, _) in SETTINGS {
+            assert!(document.contains(&format!("`{kea}`")), "{kea}");
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_document_is_good() {
+        let document = include_str!("../../../docs/coming-from-kea.md");
+        let toml = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        crate::config::parse("coming-from-kea.md", toml, &crate::config::ThisMachine).unwrap();
+        let json = document.split("```json\n").nth(1).unwrap();
+        assert_eq!(super::json(json), Some(0));
+    }
 }
