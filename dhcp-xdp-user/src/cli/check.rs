@@ -99,3 +99,17 @@ pub(super) fn summary(config: &Config) -> String {
         config.address_count()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_of_a_vpn_is_named_with_it() {
+        let text = include_str!("../../../examples/vpn.toml");
+        let config = config::parse("vpn.toml", text, &ThisMachine).unwrap().config;
+        let lines: Vec<String> = config.subnets.iter().map(|subnet| described(&config, subnet)).collect();
+        assert!(lines[0].starts_with("10.0.0.0/24 of VPN customer-red through relay agents"), "{lines:#?}");
+        assert!(lines[1].contains("of VPN customer-blue") && !lines[3].contains("VPN"), "{lines:#?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! `dhcp-xdp history`
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{array, iter, net::Ipv4Addr, path::PathBuf};
 
 use clap::{ArgGroup, Args};
 use dhcp_xdp::{
@@ -126,9 +126,8 @@ impl History {
         if self.json {
             out.json(&found.holds)?;
         } else if !found.holds.is_empty() {
-            out.line(row(["ADDRESS", "FROM", "TO", "ENDED BY", "HW ADDRESS", "CIRCUIT ID", "CLIENT ID"]))?;
-            for hold in &found.holds {
-                out.line(line(hold))?;
+            for line in table(&found.holds) {
+                out.line(line)?;
             }
         }
         out.flush()?;
@@ -168,33 +167,50 @@ impl History {
     }
 }
 
-fn line(hold: &Hold) -> String {
-    let address = hold.lease.place();
+/// The lines of the table, with their heading.
+fn table(holds: &[Hold]) -> Vec<String> {
+    let heading = ["ADDRESS", "FROM", "TO", "ENDED BY", "HW ADDRESS", "CIRCUIT ID", "CLIENT ID"].map(str::to_owned);
+    aligned(&iter::once(heading).chain(holds.iter().map(cells)).collect::<Vec<_>>())
+}
+
+/// Lines with columns as wide as the widest cell in them, without spaces at the ends.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let widths: [usize; N] =
+        array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn cells(hold: &Hold) -> [String; 7] {
     let from = if hold.from_is_known { hold.from.clone() } else { format!("{} or before", hold.from) };
     let expires = hold.lease.expires_at.as_deref().unwrap_or("never");
     let to = hold.to.clone().unwrap_or_else(|| format!("(lease until {expires} or later)"));
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
-    row([
-        &address,
-        &from,
-        &to,
-        &or_none(&hold.ended_by),
-        &or_none(&hold.lease.hw_address),
-        &or_none(&hold.lease.circuit_id),
-        &or_none(&hold.lease.client_id),
-    ])
-}
-
-/// A line of the table, without spaces at its end.
-fn row([address, from, to, by, hw_address, circuit_id, client_id]: [&str; 7]) -> String {
-    format!("{address:<15}  {from:<20}  {to:<20}  {by:<8}  {hw_address:<17}  {circuit_id:<16}  {client_id}")
-        .trim_end()
-        .to_owned()
+    [
+        hold.lease.place(),
+        from,
+        to,
+        or_none(&hold.ended_by),
+        or_none(&hold.lease.hw_address),
+        or_none(&hold.lease.circuit_id),
+        or_none(&hold.lease.client_id),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_in_them() {
+        let rows =
+            [["TO", "BY"], ["(lease until noon or later)", "-"], ["noon", "expired"]].map(|row| row.map(str::to_owned));
+        let lines = aligned(&rows);
+        assert!(lines.iter().zip(["BY", "-", "expired"]).all(|(line, by)| line.find(by) == Some(29)), "{lines:#?}");
+    }
 
     #[test]
     fn a_time_is_rfc_3339_or_local_or_seconds() {

@@ -139,6 +139,15 @@ mod tests {
     }
 
     #[test]
+    fn history_without_anybody_to_look_for_names_all_that_it_could_be() {
+        let error = Cli::try_parse_from(["dhcp-xdp", "history"]).map(|_| ()).unwrap_err().to_string();
+        for flag in ["--address", "--hw-address", "--client-id", "--circuit-id", "--remote-id"] {
+            assert!(error.contains(flag), "{flag}: {error}");
+        }
+        Cli::try_parse_from(["dhcp-xdp", "history", "--address", "192.0.2.7", "--circuit-id", "x"]).unwrap();
+    }
+
+    #[test]
     fn every_flag_and_command_is_explained() {
         each_command(&Cli::command(), "dhcp-xdp", &mut |command, path| {
             assert!(command.get_about().is_some(), "{path}");
