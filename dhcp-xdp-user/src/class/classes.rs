@@ -13,7 +13,7 @@ use super::{
     program::{Machine, Program},
     set::{ClassId, ClassSet, MAX_CLASSES},
 };
-use crate::config::nearest;
+use crate::config::{kea, nearest};
 
 /// A class as it is written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -251,9 +251,10 @@ fn find(name: &str, names: &HashMap<&str, ClassId>, sources: &[ClassSource<'_>])
         return Ok(*class);
     }
     let known = || sources.iter().map(|source| source.name);
-    Err(match nearest(name, known(), '-') {
-        Some(near) => format!("no [[class]] has the name `{name}`; did you mean `{near}`?"),
-        None => {
+    Err(match (kea::expression(name), nearest(name, known(), '-')) {
+        (Some(advice), _) => format!("no [[class]] has the name `{name}`; {advice}"),
+        (None, Some(near)) => format!("no [[class]] has the name `{name}`; did you mean `{near}`?"),
+        (None, None) => {
             format!("no [[class]] has the name `{name}`; there are {}", known().take(10).collect::<Vec<_>>().join(", "))
         }
     })

@@ -10,7 +10,10 @@ use super::{
     program::{Field, Instruction, MAX_INSTRUCTIONS, MAX_STACK, Program, Stretch},
     set::ClassId,
 };
-use crate::{config::nearest, wire::options::code};
+use crate::{
+    config::{kea, nearest},
+    wire::options::code,
+};
 
 /// A program and what it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -228,6 +231,9 @@ impl Compiler<'_> {
                 Some(Type::Number)
             }
             (_, None) => self.field(node, name),
+            (_, Some(_)) if let Some(advice) = kea::expression(name) => {
+                self.fault(&node.span, format!("there is no `{name}`; {advice}"))
+            }
             (_, Some(key)) => self.fault(
                 &node.span,
                 format!("`{name}` takes no [{key}]; only option, relay, vendor and vendor-class do"),
@@ -246,9 +252,12 @@ impl Compiler<'_> {
         let functions = FUNCTIONS.iter().map(|(name, _)| *name);
         let all: Vec<&str> =
             known.chain(ROOTS.iter().copied()).chain(NUMBERS.iter().map(|n| n.0)).chain(functions).collect();
-        let advice = match nearest(name, all.iter().copied(), '_') {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "a text is written in quotes; fields and functions are listed in docs/classes.md".to_owned(),
+        let advice = match (kea::expression(name), nearest(name, all.iter().copied(), '_')) {
+            (Some(advice), _) => advice.to_owned(),
+            (None, Some(near)) => format!("did you mean `{near}`?"),
+            (None, None) => {
+                "a text is written in quotes; fields and functions are listed in docs/classes.md".to_owned()
+            }
         };
         self.fault(&node.span, format!("there is no `{name}`; {advice}"))
     }
@@ -371,9 +380,10 @@ impl Compiler<'_> {
     fn call(&mut self, node: &Node, name: &str, arguments: &[Node]) -> Found {
         let Some((_, usage)) = FUNCTIONS.iter().find(|(known, _)| *known == name) else {
             let known = || FUNCTIONS.iter().map(|(name, _)| *name);
-            let advice = match nearest(name, known(), '_') {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are {}", known().collect::<Vec<_>>().join(", ")),
+            let advice = match (kea::expression(name), nearest(name, known(), '_')) {
+                (Some(advice), _) => advice.to_owned(),
+                (None, Some(near)) => format!("did you mean `{near}`?"),
+                (None, None) => format!("there are {}", known().collect::<Vec<_>>().join(", ")),
             };
             return self.fault(&node.span, format!("there is no function `{name}`; {advice}"));
         };

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use dhcp_xdp::config::{self, Checked, Config, Rejected, Subnet, ThisMachine};
+use dhcp_xdp::{
+    config::{self, Checked, Config, Rejected, Subnet, ThisMachine},
+    lease::Space,
+};
 
 use super::{
     explanation::Explanation,
@@ -26,8 +29,8 @@ pub(super) struct Check {
 }
 
 const EXAMPLE: &str =
-    "Exit codes: 0 the file is good, and each message of the capture is explained, answered or not; 1 the file has
-errors, or the capture cannot be read; 2 wrong usage.
+    "Exit codes: 0 the file is good, and each message of the capture is explained, answered or not; 1 the file has \
+     errors, or the capture cannot be read; 2 wrong usage.
 
 Example:
   dhcp-xdp check /etc/dhcp-xdp.toml
@@ -47,18 +50,23 @@ impl Check {
         }
         out.line(format!("{}: good: {}", file.display(), summary(&config)))?;
         for subnet in &config.subnets {
-            out.line(format!("  {}", described(subnet)))?;
+            out.line(format!("  {}", described(&config, subnet)))?;
         }
         out.flush()
     }
 }
 
 /// A subnet in a line.
-fn described(subnet: &Subnet) -> String {
+fn described(config: &Config, subnet: &Subnet) -> String {
     let through = subnet.interface.as_deref().unwrap_or("relay agents");
     let vlans = subnet.vlans.map_or_else(String::new, |vlans| format!(" VLAN {vlans}"));
     let network = subnet.network.as_ref().map_or_else(String::new, |name| format!(", network {name}"));
-    format!("{} through {through}{vlans}{network}: {} addresses", subnet.prefix, subnet.address_count())
+    let vpn = if subnet.space == Space::GLOBAL {
+        String::new()
+    } else {
+        format!(" of VPN {}", config.subnets.vrfs().name_of(subnet.space))
+    };
+    format!("{}{vpn} through {through}{vlans}{network}: {} addresses", subnet.prefix, subnet.address_count())
 }
 
 /// Prints findings to stderr; gives the configuration if there is one.
@@ -90,4 +98,18 @@ pub(super) fn summary(config: &Config) -> String {
         some(config.subnets.len(), "subnet"),
         config.address_count()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subnet_of_a_vpn_is_named_with_it() {
+        let text = include_str!("../../../examples/vpn.toml");
+        let config = config::parse("vpn.toml", text, &ThisMachine).unwrap().config;
+        let lines: Vec<String> = config.subnets.iter().map(|subnet| described(&config, subnet)).collect();
+        assert!(lines[0].starts_with("10.0.0.0/24 of VPN customer-red through relay agents"), "{lines:#?}");
+        assert!(lines[1].contains("of VPN customer-blue") && !lines[3].contains("VPN"), "{lines:#?}");
+    }
 }

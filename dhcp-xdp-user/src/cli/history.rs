@@ -1,8 +1,8 @@
 //! `dhcp-xdp history`
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{array, iter, net::Ipv4Addr, path::PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use dhcp_xdp::{
     control::rfc3339,
     events::HISTORY_DIR,
@@ -17,8 +17,11 @@ use super::{
 
 /// Say who had which address when, from the lease history that `[history]` in the configuration keeps
 #[derive(Debug, Args)]
-#[command(after_help = "A time is RFC 3339, or without a zone in the local one, or seconds since 1970:
-2026-01-31T12:00:00Z, \"2026-01-31 12:00\", 2026-01-31, 1769860800. Exit code 0: found, 1: nobody, or the history cannot be read.
+#[command(group = ArgGroup::new("who").required(true).multiple(true).args(["address", "hw_address", "client_id", "circuit_id", "remote_id"]))]
+#[command(after_help = "A time is RFC 3339, or without a zone in the local one, or seconds since 1970: \
+2026-01-31T12:00:00Z, \"2026-01-31 12:00\", 2026-01-31, 1769860800.
+
+Exit codes: 0 found; 1 nobody, or the history cannot be read; 2 wrong usage.
 
 Example:
   dhcp-xdp history --address 192.0.2.10 --at 2026-01-31T12:00:00Z
@@ -27,7 +30,7 @@ Example:
   dhcp-xdp history --circuit-id olt1/0/7 --from 2026-01-01")]
 pub(super) struct History {
     /// Who had this address
-    #[arg(long, value_name = "IP", required_unless_present_any = ["hw_address", "client_id", "circuit_id", "remote_id"])]
+    #[arg(long, value_name = "IP")]
     address: Option<Ipv4Addr>,
     /// At this time
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with_all = ["from", "to"])]
@@ -112,9 +115,8 @@ impl History {
         if self.json {
             out.json(&found.holds)?;
         } else if !found.holds.is_empty() {
-            out.line(row(["ADDRESS", "FROM", "TO", "ENDED BY", "HW ADDRESS", "CIRCUIT ID", "CLIENT ID"]))?;
-            for hold in &found.holds {
-                out.line(line(hold))?;
+            for line in table(&found.holds) {
+                out.line(line)?;
             }
         }
         out.flush()?;
@@ -154,33 +156,50 @@ impl History {
     }
 }
 
-fn line(hold: &Hold) -> String {
-    let address = hold.lease.place();
+/// The lines of the table, with their heading.
+fn table(holds: &[Hold]) -> Vec<String> {
+    let heading = ["ADDRESS", "FROM", "TO", "ENDED BY", "HW ADDRESS", "CIRCUIT ID", "CLIENT ID"].map(str::to_owned);
+    aligned(&iter::once(heading).chain(holds.iter().map(cells)).collect::<Vec<_>>())
+}
+
+/// Lines with columns as wide as the widest cell in them, without spaces at the ends.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> Vec<String> {
+    let widths: [usize; N] =
+        array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default());
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+fn cells(hold: &Hold) -> [String; 7] {
     let from = if hold.from_is_known { hold.from.clone() } else { format!("{} or before", hold.from) };
     let expires = hold.lease.expires_at.as_deref().unwrap_or("never");
     let to = hold.to.clone().unwrap_or_else(|| format!("(lease until {expires} or later)"));
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
-    row([
-        &address,
-        &from,
-        &to,
-        &or_none(&hold.ended_by),
-        &or_none(&hold.lease.hw_address),
-        &or_none(&hold.lease.circuit_id),
-        &or_none(&hold.lease.client_id),
-    ])
-}
-
-/// A line of the table, without spaces at its end.
-fn row([address, from, to, by, hw_address, circuit_id, client_id]: [&str; 7]) -> String {
-    format!("{address:<15}  {from:<20}  {to:<20}  {by:<8}  {hw_address:<17}  {circuit_id:<16}  {client_id}")
-        .trim_end()
-        .to_owned()
+    [
+        hold.lease.place(),
+        from,
+        to,
+        or_none(&hold.ended_by),
+        or_none(&hold.lease.hw_address),
+        or_none(&hold.lease.circuit_id),
+        or_none(&hold.lease.client_id),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_what_is_in_them() {
+        let rows =
+            [["TO", "BY"], ["(lease until noon or later)", "-"], ["noon", "expired"]].map(|row| row.map(str::to_owned));
+        let lines = aligned(&rows);
+        assert!(lines.iter().zip(["BY", "-", "expired"]).all(|(line, by)| line.find(by) == Some(29)), "{lines:#?}");
+    }
 
     #[test]
     fn a_time_is_rfc_3339_or_local_or_seconds() {

@@ -39,7 +39,8 @@ struct Cli {
 }
 
 const EXAMPLE: &str = "Example:
-  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --pool 192.0.2.10-192.0.2.250 --router 192.0.2.1
+  dhcp-xdp check /etc/dhcp-xdp.toml
+  dhcp-xdp serve --config /etc/dhcp-xdp.toml
   dhcp-xdp leases list";
 
 #[derive(Debug, Subcommand)]
@@ -135,6 +136,15 @@ mod tests {
             let words = command.split_whitespace().take_while(|word| *word != "#");
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{command}: {error}"));
         }
+    }
+
+    #[test]
+    fn history_without_anybody_to_look_for_names_all_that_it_could_be() {
+        let error = Cli::try_parse_from(["dhcp-xdp", "history"]).map(|_| ()).unwrap_err().to_string();
+        for flag in ["--address", "--hw-address", "--client-id", "--circuit-id", "--remote-id"] {
+            assert!(error.contains(flag), "{flag}: {error}");
+        }
+        Cli::try_parse_from(["dhcp-xdp", "history", "--address", "192.0.2.7", "--circuit-id", "x"]).unwrap();
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::{
 
 use clap::Args;
 use dhcp_xdp::{
-    config::{self, Config, QuickFlags, ThisMachine},
+    config::{self, Config, QuickFlags, Subnet, ThisMachine},
     control::{Control, SOCKET_NAME, ServerBackend},
+    lease::Space,
     server::Server,
     stats::{InterfaceStats, Stats},
 };
@@ -28,7 +29,7 @@ const WATCH: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   dhcp-xdp serve --config /etc/dhcp-xdp.toml
-  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --pool 192.0.2.10-192.0.2.250 --router 192.0.2.1 --dns 192.0.2.53")]
+  dhcp-xdp serve --interface eth1 --subnet 192.0.2.0/24 --router 192.0.2.1")]
 pub(super) struct Serve {
     /// Configuration file; `dhcp-xdp check` checks one
     #[arg(long, value_name = "FILE", conflicts_with_all = QUICK)]
@@ -162,7 +163,7 @@ fn watch(server: &Server, stop: &Stop, trouble: &OnceLock<String>) -> Done {
 fn ready_line(config: &Config, stats: &Stats) -> String {
     let needs_address = config.subnets.iter().any(|subnet| subnet.server_id.is_none());
     let interfaces: Vec<String> = stats.interfaces.iter().map(|one| describe(one, needs_address)).collect();
-    let subnets: Vec<String> = config.subnets.iter().take(4).map(|subnet| subnet.prefix.to_string()).collect();
+    let subnets: Vec<String> = config.subnets.iter().take(4).map(|subnet| place(config, subnet)).collect();
     let more = config.subnets.len().saturating_sub(subnets.len());
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     format!(
@@ -175,6 +176,14 @@ fn ready_line(config: &Config, stats: &Stats) -> String {
         config.state_dir.display(),
         std::process::id()
     )
+}
+
+/// A subnet as its prefix, with the VPN that it is in as listings have it: `10.0.0.0/24%red`.
+fn place(config: &Config, subnet: &Subnet) -> String {
+    match subnet.space {
+        Space::GLOBAL => subnet.prefix.to_string(),
+        space => format!("{}%{}", subnet.prefix, config.subnets.vrfs().name_of(space)),
+    }
 }
 
 /// An interface with how it is served, as `eth1 (native, zero-copy, 4 queues, 8 workers)`; or that it cannot be, for want of an

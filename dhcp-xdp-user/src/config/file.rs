@@ -11,6 +11,7 @@ use toml::{Spanned, Value, de::DeTable};
 
 use super::{
     check::{self, Checked},
+    kea,
     machine::Machine,
     schema,
     source::{Finding, Place, Rejected, Severity, Source},
@@ -422,6 +423,10 @@ pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, R
     let source = Source::file(name, text, &tree);
     let finding = |span, message| source.finding(Severity::Error, span, message);
     let of_reader = |error: &toml::de::Error| finding(error.span().unwrap_or(0..0), one_line(error.message()));
+    if let Some(at) = kea::json(text) {
+        let message = "this is JSON, as Kea's configuration is; expected TOML, as in examples/dhcp-xdp.toml".to_owned();
+        return Err(Rejected { findings: vec![finding(at..at + 1, message)] });
+    }
     if !syntax_errors.is_empty() {
         let mut findings: Vec<Finding> = syntax_errors.iter().take(check::MOST_FINDINGS).map(of_reader).collect();
         // What the reader makes of the rest of a broken line is no news.

@@ -13,6 +13,7 @@ mod events;
 mod file;
 mod index;
 mod json_schema;
+pub(crate) mod kea;
 mod leasequery;
 mod leasequery_tcp;
 mod levels;

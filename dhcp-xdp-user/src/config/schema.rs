@@ -10,7 +10,7 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
-use super::options::nearest;
+use super::{kea, options::nearest};
 
 /// What a value is.
 #[derive(Clone, Copy, Debug)]
@@ -243,9 +243,10 @@ pub(super) fn weed(table: &mut DeTable<'_>, lists: &[Keys], complaints: &mut Vec
             continue;
         }
         let known: Vec<&str> = known().map(|(name, _)| *name).collect();
-        let advice = match nearest(name, known.iter().copied(), '_') {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("known here are {}", known.join(", ")),
+        let advice = match (kea::setting(name), nearest(name, known.iter().copied(), '_')) {
+            (Some(advice), _) => advice.to_owned(),
+            (None, Some(near)) => format!("did you mean `{near}`?"),
+            (None, None) => format!("known here are {}", known.join(", ")),
         };
         complaints.push((key.span(), format!("there is no setting `{name}`; {advice}")));
     }

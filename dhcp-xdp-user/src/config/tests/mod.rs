@@ -641,3 +641,27 @@ fn a_subnet_overrides_the_defaults_one_by_one() {
     assert_eq!(subnet.options.get(15).unwrap().data, b"b");
     assert_eq!(subnet.options.get(6).unwrap().data, [192, 0, 2, 53]);
 }
+
+#[test]
+fn what_kea_calls_otherwise_is_told_by_its_name_here() {
+    let text = format!(
+        "{HEAD}pools = [\"192.0.2.9\"]\nvalid-lifetime = 4000\noption-data = []\n[[reservation]]\nhw-address = \"02:00:00:00:00:01\"\nip-address = \"192.0.2.9\"\n[[class]]\nname = \"a\"\nmatch = \"relay4[1].hex == 'eth7' or hexstring(hw_address, ':') == 'x'\"\n"
+    );
+    let told = errors(&text).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    for advice in ["`lease_time_s`", "`options`", "did you mean `hw_address`?", "`address` here", "`relay` here"] {
+        assert!(told.contains(advice), "{advice}: {told}");
+    }
+    let member = format!("{HEAD}pools = [\"192.0.2.9\"]\n[[class]]\nname = \"a\"\nmatch = \"member('KNOWN')\"\n");
+    assert!(errors(&member)[0].to_string().contains("`known` here"), "{}", errors(&member)[0]);
+}
+
+#[test]
+fn a_configuration_of_keas_is_told_in_one_line() {
+    let told = errors("// Kea\n{\n  \"Dhcp4\": { \"valid-lifetime\": 4000 }\n}\n");
+    assert_eq!(told.len(), 1);
+    assert!(
+        told[0].to_string().starts_with("dhcp.toml:2:1: error: this is JSON, as Kea's configuration is"),
+        "{}",
+        told[0]
+    );
+}
