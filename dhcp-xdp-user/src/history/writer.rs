@@ -179,7 +179,8 @@ impl Writer {
         let held = open.file.metadata()?;
         match fs::symlink_metadata(self.settings.dir.join(open.name.lines())) {
             Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // Without its directory nothing is lost yet: it may come back with the file in it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::metadata(&self.settings.dir).map(|_| false),
             Err(error) => Err(error),
         }
     }

@@ -18,7 +18,7 @@ use arrayvec::ArrayVec;
 use super::{
     Disk, JournalError,
     chain::{self, End, Link},
-    record::{Bytes, MAX_RECORDS, MAX_TAIL, RECORD, Record},
+    record::{self, Bytes, MAX_RECORDS, MAX_TAIL, RECORD, Record},
     segment::Carried,
     snapshot::Assembly,
 };
@@ -267,13 +267,14 @@ impl Parts {
         }
     }
 
-    /// The whole tail of a base record that holds its start; `None` when parts are missing.
+    /// The whole tail of a base record that holds its start; `None` when parts are missing, or too many.
     pub fn complete(&mut self, of: (SpacedAddress, u32), start: &[u8], len: usize) -> Option<ArrayVec<u8, MAX_TAIL>> {
         let mut tail = ArrayVec::new();
         tail.try_extend_from_slice(start).ok()?;
         let missing = len.saturating_sub(start.len());
         if missing > 0 {
-            let rest = self.bytes.get(..missing).filter(|_| self.of == Some(of))?;
+            let is_whole = self.of == Some(of) && usize::from(self.count) + 1 == record::records_of(len);
+            let rest = self.bytes.get(..missing).filter(|_| is_whole)?;
             tail.try_extend_from_slice(rest).ok()?;
         }
         self.of = None;
