@@ -227,8 +227,8 @@ impl Link {
                 }
                 offset += RECORD as u64;
             }
-            if filled < wanted {
-                // It is shorter than it was.
+            if filled < wanted || wanted < RECORD {
+                // It is shorter than it was, or a header says that it ends within a record.
                 return Err(damaged(disk, &self.name, offset));
             }
         }
