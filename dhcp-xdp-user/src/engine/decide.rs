@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{
-    Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom, locate, subnet::server_id,
+    Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom, subnet::server_id,
     virtual_subnet_echo,
 };
 use crate::{
@@ -25,20 +25,6 @@ const NOTE_WRONG_ADDRESS: &str = "requested address is not the client's";
 const NOTE_UNAVAILABLE: &str = "requested address is not available";
 const NOTE_LIMITED: &str = "as many leases as allowed here are in use";
 const NOTE_UNKNOWN: &str = "client is unknown";
-
-/// The decision about a request: [`locate`] and [`decide_at`].
-pub fn decide(
-    request: &Request<'_>,
-    ingress: &Ingress<'_>,
-    now_s: u32,
-    config: &Config,
-    leases: &LeaseTable,
-) -> Decision {
-    match locate(request, ingress, now_s, config, leases) {
-        Ok(place) => decide_at(&place, request, &Classified::default(), ingress, now_s, config, leases),
-        Err(reason) => Decision::Drop(reason),
-    }
-}
 
 /// The decision about a request whose place is known. A function of its parameters and the table alone; what it changes in
 /// the table is in the decision that it returns, except an offer's hold, which is never journaled.

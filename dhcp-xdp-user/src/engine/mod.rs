@@ -1,9 +1,9 @@
 //! The engine: RFC 2131 as a function. A request, the time, the configuration and the leases go in, a decision comes out.
 //!
-//! `worker::batch` calls it, once a frame: [`Request::parse`] reads the message, [`recall`] adds what the client's lease keeps
-//! of its relay agent, [`locate`] finds its subnet and client,
-//! [`decide_at`] decides ([`decide`] is the two together), [`write_reply`] writes the reply's message and [`envelope`]
-//! addresses it. It does no I/O, reads no clock, allocates nothing.
+//! `worker::batch` calls it, once a frame: [`Request::parse`] reads the message and [`client_of`] finds its subnet and client, before
+//! any lease is looked at; [`locate`] adds what the client's lease keeps of its relay agent and what is reserved for it,
+//! [`decide_at`] decides, [`write_reply`] writes the reply's message and [`envelope`] addresses it. It does no I/O, reads no
+//! clock, allocates nothing.
 
 mod balance;
 mod classes;
@@ -26,13 +26,13 @@ use arrayvec::ArrayVec;
 pub use self::{
     classes::Classified,
     computed::{Computed, MAX_COMPUTED, compute},
-    decide::{decide, decide_at},
+    decide::decide_at,
     layers::Origin,
     remembered::Remembered,
     reply::{DEFAULT_MESSAGE_SIZE, configured, envelope, envelope_to_relay, header_origin, origin, write_reply},
     request::{Architectures, Request, is_past_relay_agents},
     subnet::{
-        FlexId, Ground, Place, flex_id, ground, locate, named_reservation, recall, takes_out_vss_control,
+        ClientAt, FlexId, Ground, Place, client_of, flex_id, ground, locate, named_reservation, takes_out_vss_control,
         virtual_subnet_echo,
     },
 };

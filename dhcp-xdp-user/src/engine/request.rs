@@ -53,7 +53,7 @@ pub struct Request<'a> {
     pub parameter_request_list: &'a [u8],
     /// Relay agent information (option 82), whole; its sub-options by [`relay_agent`](Self::relay_agent).
     pub relay_agent_info: Option<&'a [u8]>,
-    /// What the client's lease keeps of it, where the message came past the relay agent: see [`recall`](super::recall).
+    /// What the client's lease keeps of it, where the message came past the relay agent: see [`locate`](super::locate).
     pub recalled: Option<&'a [u8]>,
     /// What a relay agent's option 82 says of where the request belongs and the reply goes; nothing unless it was relayed, but
     /// the server identifier, which is recalled too.

@@ -32,28 +32,59 @@ pub struct Place {
     pub source: Ipv4Addr,
 }
 
-/// Finds a request's subnet, key and server identifier, if it is for this server at all.
+/// A request's client and where it is: what is known before its lease is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAt {
+    /// See [`Place::subnet`].
+    pub subnet: u16,
+    /// See [`Place::key`].
+    pub key: ClientKey,
+}
+
+/// Finds a request's subnet and its client's key there, if it is for this server at all.
 ///
 /// # Errors
-/// [`DropReason::TooManyHops`], [`DropReason::OtherServersBucket`], [`DropReason::NoSubnet`], [`DropReason::NoServerId`] and
+/// [`DropReason::TooManyHops`], [`DropReason::OtherServersBucket`], [`DropReason::NoSubnet`] and
 /// [`DropReason::NoClientIdentity`].
-pub fn locate(
+pub fn client_of(
     request: &Request<'_>,
     ingress: &Ingress<'_>,
-    now_s: u32,
     config: &Config,
     leases: &LeaseTable,
-) -> Result<Place, DropReason> {
+) -> Result<ClientAt, DropReason> {
     if request.hops > config.max_hops {
         return Err(DropReason::TooManyHops);
     }
     if config.load_balance.as_ref().is_some_and(|balance| !balance::is_ours(request, balance)) {
         return Err(DropReason::OtherServersBucket);
     }
-    let (subnet, key) = client_of(request, ingress, config, leases)?;
+    let (subnet, _) = subnet_of(request, ingress, config).map_err(|_| DropReason::NoSubnet)?;
+    let subnet = claimed_of_network(subnet, request, config);
+    let identity = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?.identity;
+    if identity == Identity::HwAddress && request.hw.hlen == 0 {
+        return Err(DropReason::NoClientIdentity);
+    }
+    Ok(ClientAt { subnet, key: leases.key(subnet, &request.hw, request.identifier(identity)) })
+}
+
+/// Finds what is reserved for a request's client, and the server identifier that it is to see; puts down in the request what
+/// is [recalled](Request::recalled) of its relay agent, in `memory`.
+///
+/// # Errors
+/// [`DropReason::NoServerId`]; [`DropReason::Contended`]: another thread is changing the lease.
+pub fn locate<'a>(
+    request: &mut Request<'a>,
+    ClientAt { subnet, key }: ClientAt,
+    ingress: &Ingress<'_>,
+    now_s: u32,
+    config: &Config,
+    leases: &LeaseTable,
+    memory: &mut Scratch<'a>,
+) -> Result<Place, DropReason> {
     let found = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?;
     let source = server_id(found, ingress).ok_or(DropReason::NoServerId)?;
     let (identity, space) = (found.identity, found.space);
+    recall(request, &key, space, now_s, leases, memory)?;
     let network = config.subnets.network_of(subnet);
     let found = named_reservation(network, request, ingress, config);
     let reservation = found.or_else(|| believed_reservation(network, space, &key, request, now_s, config, leases));
@@ -63,22 +94,6 @@ pub fn locate(
 /// What is reserved in a network for the client that a message names.
 pub fn named_reservation(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Option<u32> {
     config.reservations.find(network, &Named { request, flex_id: flex_id(network, request, ingress, config) })
-}
-
-/// A request's subnet, and its client's key there.
-fn client_of(
-    request: &Request<'_>,
-    ingress: &Ingress<'_>,
-    config: &Config,
-    leases: &LeaseTable,
-) -> Result<(u16, ClientKey), DropReason> {
-    let (subnet, _) = subnet_of(request, ingress, config).map_err(|_| DropReason::NoSubnet)?;
-    let subnet = claimed_of_network(subnet, request, config);
-    let identity = config.subnets.get(usize::from(subnet)).ok_or(DropReason::NoSubnet)?.identity;
-    if identity == Identity::HwAddress && request.hw.hlen == 0 {
-        return Err(DropReason::NoClientIdentity);
-    }
-    Ok((subnet, leases.key(subnet, &request.hw, request.identifier(identity))))
 }
 
 /// Recalls option 82 for a message that the client of a lease sent past its relay agent, as RENEWING clients do (RFC 2131
@@ -91,11 +106,11 @@ fn client_of(
 ///
 /// # Errors
 /// [`DropReason::Contended`]: another thread is changing the lease.
-pub fn recall<'a>(
+fn recall<'a>(
     request: &mut Request<'a>,
-    ingress: &Ingress<'_>,
+    key: &ClientKey,
+    space: Space,
     now_s: u32,
-    config: &Config,
     leases: &LeaseTable,
     memory: &mut Scratch<'a>,
 ) -> Result<(), DropReason> {
@@ -105,11 +120,8 @@ pub fn recall<'a>(
     if !is_of_a_lease || !leases.has_agent_info() {
         return Ok(());
     }
-    // Whose it is not to be answered at all is found out later.
-    let Ok((subnet, key)) = client_of(request, ingress, config, leases) else { return Ok(()) };
-    let space = config.subnets.get(usize::from(subnet)).map_or(Space::GLOBAL, |subnet| subnet.space);
     let at = SpacedAddress::new(space, request.ciaddr);
-    let known = leases.agent_info_of(&key, at, now_s).map_err(|Contended| DropReason::Contended)?;
+    let known = leases.agent_info_of(key, at, now_s).map_err(|Contended| DropReason::Contended)?;
     let Some(known) = known.filter(|known| !known.is_empty()) else { return Ok(()) };
     request.recalled = memory.keep(&known);
     request.routing.server_id = request.relay_agent().and_then(|info| info.routing().server_id);

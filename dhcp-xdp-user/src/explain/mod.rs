@@ -126,23 +126,22 @@ impl Explainer {
             .and_then(|datagram| {
                 let mut request = Request::parse(datagram.payload(frame), datagram.destination, &mut scratch)?;
                 let (ingress, config, leases) = (self.ingress(datagram.vlans(frame)), &*self.config, &*self.leases);
-                engine::recall(&mut request, &ingress, now_s, config, leases, &mut scratch)?;
-                Ok((datagram, request))
+                let client = engine::client_of(&request, &ingress, config, leases).ok();
+                let place = client.and_then(|client| {
+                    engine::locate(&mut request, client, &ingress, now_s, config, leases, &mut scratch).ok()
+                });
+                Ok((datagram, request, place))
             });
-        let located = read.as_ref().ok().map(|(datagram, request)| {
-            let ingress = self.ingress(datagram.vlans(frame));
-            let place = engine::locate(request, &ingress, now_s, &self.config, &self.leases).ok();
-            (place, place.and_then(|place| self.leases.find(&place.key, now_s)))
-        });
+        let place = read.as_ref().ok().and_then(|(.., place)| *place);
+        let had = place.and_then(|place| self.leases.find(&place.key, now_s));
         let (disposition, buffer) = self.process(now_s, frame);
         let Seen { decided, records, freed } = std::mem::take(&mut *self.seen.borrow_mut());
         self.leases.free(&freed);
-        let Ok((datagram, request)) = &read else {
+        let Ok((datagram, request, _)) = &read else {
             // What cannot be read is dropped; nothing is known of it.
             let reason = if let Disposition::Drop(reason) = disposition { reason } else { DropReason::BadOption };
             return Story { dropped: Some(Dropped::new(reason, None)), ..Story::default() };
         };
-        let (place, had) = located.unwrap_or_default();
         let (place, classes, decision) = match decided {
             Some((place, classes, decision)) => (Some(place), classes, Some(decision)),
             None => (place, Classified::default(), None),

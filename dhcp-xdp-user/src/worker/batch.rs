@@ -22,7 +22,7 @@ use super::{
 use crate::{
     class::{ClassSet, Packet},
     config::Config,
-    engine::{self, Classified, Decision, Ingress, Place, Reply, Request},
+    engine::{self, Classified, ClientAt, Decision, Ingress, Place, Reply, Request},
     journal::{LaneFull, Ticket},
     lease::{AgentInfo, Bound, ClientKey, Kept, Lease, LeaseTable, LimitKey, Space},
     leasequery::{
@@ -126,10 +126,18 @@ enum Read<'a> {
     Query(Datagram, Request<'a>),
 }
 
-/// A client's request, its subnet and its classes.
+/// A client's request, before its lease is looked at.
 struct Parsed<'a> {
     datagram: Datagram,
     request: Request<'a>,
+    client: ClientAt,
+    vlans: [Option<u16>; 2],
+}
+
+/// A client's request with all that its decision is made from.
+struct Located<'r, 'a> {
+    datagram: &'r Datagram,
+    request: &'r Request<'a>,
     place: Place,
     vlans: [Option<u16>; 2],
     classes: Classified,
@@ -271,17 +279,17 @@ impl<R: Recorder> Processor<R> {
     ) {
         // Lent to the requests, which live as long as this call.
         let mut memory = [std::mem::take(&mut self.scratch), std::mem::take(&mut self.recalled)];
-        let mut scratch = memory.each_mut().map(|memory| Scratch::new(memory));
+        let [mut scratch, mut recalled] = memory.each_mut().map(|memory| Scratch::new(memory));
         let mut parsed: ArrayVec<Result<Read<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
-            parsed.push(self.parse(now_s, frame, &mut scratch));
+            parsed.push(self.parse(frame, &mut scratch));
         }
         self.leases.prefetch(parsed.iter().flatten().filter_map(Read::key));
         self.echoes.clear();
         self.computed.clear();
         for read in parsed {
             answers.push(read.and_then(|read| match read {
-                Read::Client(parsed) => self.decide(now_s, &parsed),
+                Read::Client(mut parsed) => self.decide(now_s, &mut parsed, &mut recalled),
                 Read::Query(datagram, request) => self.admit(now_s, &datagram, &request),
             }));
         }
@@ -289,15 +297,10 @@ impl<R: Recorder> Processor<R> {
         [self.scratch, self.recalled] = memory;
     }
 
-    fn parse<'f>(
-        &self,
-        now_s: u32,
-        frame: &'f Frame<'_>,
-        [scratch, recalled]: &mut [Scratch<'f>; 2],
-    ) -> Result<Read<'f>, DropReason> {
+    fn parse<'f>(&self, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Read<'f>, DropReason> {
         let bytes = frame.buffer.get(..frame.len).ok_or(DropReason::Truncated)?;
         let datagram = Datagram::new_checked(bytes, Role::Server, self.config.verify_udp_checksum)?;
-        let mut request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
+        let request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
         self.counters.message(match request.message_type {
             MessageType::Discover => Message::Discover,
             MessageType::Request => Message::Request,
@@ -317,11 +320,8 @@ impl<R: Recorder> Processor<R> {
             return Ok(Read::Query(datagram, request));
         }
         let vlans = datagram.vlans(bytes);
-        let ingress = ingress(&self.port, vlans);
-        engine::recall(&mut request, &ingress, now_s, &self.config, &self.leases, recalled)?;
-        let place = engine::locate(&request, &ingress, now_s, &self.config, &self.leases)?;
-        let classes = self.classify(&request, vlans, &place);
-        Ok(Read::Client(Parsed { datagram, request, place, vlans, classes }))
+        let client = engine::client_of(&request, &ingress(&self.port, vlans), &self.config, &self.leases)?;
+        Ok(Read::Client(Parsed { datagram, request, client, vlans }))
     }
 
     /// The classes of a message, where the configuration has any.
@@ -339,8 +339,18 @@ impl<R: Recorder> Processor<R> {
 
     /// Decides and journals. A message that may change a binding is refused while the journal has no room: the table must
     /// not run ahead of it.
-    fn decide(&mut self, now_s: u32, read: &Parsed<'_>) -> Result<Answer, DropReason> {
-        let Parsed { datagram, request, place, vlans, classes } = read;
+    fn decide<'f>(
+        &mut self,
+        now_s: u32,
+        parsed: &mut Parsed<'f>,
+        recalled: &mut Scratch<'f>,
+    ) -> Result<Answer, DropReason> {
+        let Parsed { datagram, request, client, vlans } = parsed;
+        let ingress = ingress(&self.port, *vlans);
+        let place = engine::locate(request, *client, &ingress, now_s, &self.config, &self.leases, recalled)?;
+        let classes = self.classify(request, *vlans, &place);
+        let read = &Located { datagram, request, place, vlans: *vlans, classes };
+        let Located { datagram, request, place, classes, .. } = read;
         let changes_nothing = match request.message_type {
             MessageType::Discover => !request.rapid_commit || !self.commits_rapidly(place.subnet),
             message_type => message_type == MessageType::Inform,
@@ -349,7 +359,6 @@ impl<R: Recorder> Processor<R> {
             return Err(DropReason::JournalFull);
         }
         self.expect_room(request)?;
-        let ingress = ingress(&self.port, *vlans);
         let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
         self.recorder.decided(place, classes, &decision);
         let (reply, wait) = match decision {
@@ -409,11 +418,11 @@ impl<R: Recorder> Processor<R> {
     }
 
     /// Computes the options of a reply that are computed, where the configuration has any.
-    fn compute(&mut self, read: &Parsed<'_>, reply: &Reply) -> Range<usize> {
+    fn compute(&mut self, read: &Located<'_, '_>, reply: &Reply) -> Range<usize> {
         let start = self.computed.len();
         // Each reply has its room.
         if self.computed.capacity() - start >= engine::MAX_COMPUTED {
-            let Parsed { request, place, vlans, classes, .. } = read;
+            let Located { request, place, vlans, classes, .. } = read;
             let known = place.reservation.is_some();
             if let Some(packet) = packet_of(request, &self.port, *vlans, known) {
                 engine::compute(request, reply, &packet, &classes.members, &self.config, &mut self.computed);
@@ -439,7 +448,7 @@ impl<R: Recorder> Processor<R> {
 
     /// Journals what a binding changed, unless it changed nothing and the record that covers it is on the disk; the ticket to
     /// wait for.
-    fn commit(&mut self, bound: &Bound, read: &Parsed<'_>) -> Result<Option<Ticket>, DropReason> {
+    fn commit(&mut self, bound: &Bound, read: &Located<'_, '_>) -> Result<Option<Ticket>, DropReason> {
         if !bound.must_record && self.recorder.is_settled(bound.stamp) {
             return Ok(None);
         }
@@ -459,7 +468,7 @@ impl<R: Recorder> Processor<R> {
     fn record(
         &mut self,
         lease: &Lease,
-        read: &Parsed<'_>,
+        read: &Located<'_, '_>,
         limits: &[LimitKey],
         freed: &[LimitKey],
     ) -> Result<Ticket, DropReason> {
@@ -584,7 +593,7 @@ impl Read<'_> {
     /// Whose lease a decision will look at.
     fn key(&self) -> Option<&ClientKey> {
         match self {
-            Self::Client(parsed) => Some(&parsed.place.key),
+            Self::Client(parsed) => Some(&parsed.client.key),
             Self::Query(..) => None,
         }
     }
