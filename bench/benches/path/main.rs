@@ -1,13 +1,17 @@
 //! What a frame costs from its first byte to its reply's last, without sockets and disk: `cargo xtask bench path`.
 //!
 //! Batches of 64 frames go through `Processor::process` as the ring loop hands them over. Each figure is the median of several
-//! rounds, and the kinds take turns, so that a neighbour on the machine slows all alike. Instructions are steadier than time:
-//! `valgrind --tool=callgrind --toggle-collect='*Processor*process*' PROGRAM --only KIND --rounds 1`, divided by the frames
-//! that it prints.
+//! rounds, and the kinds take turns, so that a neighbour on the machine slows all alike. Instructions (`--instructions`) are
+//! steadier than time.
 
 #![allow(missing_docs, reason = "a program")]
 
-use std::{net::Ipv4Addr, sync::Arc, time::Instant};
+use std::{
+    net::Ipv4Addr,
+    process::{Command, ExitCode},
+    sync::Arc,
+    time::Instant,
+};
 
 use arrayvec::ArrayVec;
 use clap::Parser;
@@ -25,7 +29,9 @@ use etherparse::PacketBuilder;
 
 /// Measures the way of a frame.
 #[derive(Parser)]
-#[command(after_help = "Examples:\n  cargo xtask bench path\n  cargo xtask bench path -- --only plain --rounds 1")]
+#[command(
+    after_help = "Examples:\n  cargo xtask bench path\n  cargo xtask bench path -- --only plain --rounds 1\n  cargo xtask bench path -- --instructions"
+)]
 struct Args {
     /// Rounds of each figure.
     #[arg(long, default_value_t = 9)]
@@ -33,9 +39,12 @@ struct Args {
     /// Batches of a round.
     #[arg(long, default_value_t = 500)]
     batches: u32,
-    /// Only this kind of message: plain, list, relayed, parts.
+    /// Only this kind of message: plain, list, relayed, parts, renewal, recalled.
     #[arg(long)]
     only: Option<String>,
+    /// Instructions a frame, counted by valgrind's callgrind, in place of time: what a busy machine does not change.
+    #[arg(long)]
+    instructions: bool,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -107,7 +116,7 @@ fn frame(kind: &str, message_type: u8, n: u16, requested: Option<Ipv4Addr>) -> V
     if kind != "plain" {
         message.extend([55, 8, 1, 3, 6, 15, 28, 42, 119, 121]);
     }
-    let relayed = kind == "relayed";
+    let relayed = matches!(kind, "relayed" | "recalled");
     if relayed {
         message[24..28].copy_from_slice(&[10, 0, 0, 2]);
         message.extend(b"\x52\x12\x01\x06port-1\x02\x08remote01");
@@ -122,7 +131,33 @@ fn frame(kind: &str, message_type: u8, n: u16, requested: Option<Ipv4Addr>) -> V
     bytes
 }
 
-/// Clients that discover and request, batch after batch; nanoseconds a frame.
+/// A renewal of client `n`, past all relay agents.
+fn renewal(kind: &str, n: u16, address: Ipv4Addr) -> Vec<u8> {
+    let mut bytes = frame(if kind == "recalled" { "list" } else { kind }, 3, n, None);
+    // From its address to the server; the checksum of UDP is optional.
+    bytes[14 + 12..14 + 16].copy_from_slice(&address.octets());
+    bytes[14 + 16..14 + 20].copy_from_slice(&SERVER);
+    bytes[14 + 10..14 + 12].fill(0);
+    let sum = bytes[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum::<u32>();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    bytes[14 + 10..14 + 12].copy_from_slice(&sum.to_be_bytes());
+    bytes[34 + 6..34 + 8].fill(0);
+    bytes[42 + 12..42 + 16].copy_from_slice(&address.octets());
+    bytes
+}
+
+/// What is measured: one frame, for callgrind to count from here on.
+#[inline(never)]
+fn process(
+    processor: &mut Processor<Nothing>,
+    now_s: u32,
+    batch: &mut [Frame<'_>],
+    out: &mut ArrayVec<Disposition, BATCH>,
+) {
+    processor.process(now_s, batch, out);
+}
+
+/// Clients that discover and request, or renew, batch after batch; nanoseconds a frame.
 fn run(kind: &str, batches: u32) -> f64 {
     let config = parse("bench", CONFIG, &AnyMachine).expect("the configuration above").config;
     let pool = &config.subnets[0].pools[0];
@@ -133,16 +168,20 @@ fn run(kind: &str, batches: u32) -> f64 {
     let mut processor = Processor::new(Arc::new(config), Arc::new(leases), Nothing, port, counters);
     let mut chunks = vec![[0u8; CHUNK]; BATCH];
     let mut spent_ns = 0;
-    let mut batch_of = |frames: &[Vec<u8>]| {
+    let mut batch_of = |frames: &[Vec<u8>], counts: bool| {
         let mut batch: ArrayVec<Frame<'_>, BATCH> = ArrayVec::new();
         for (chunk, frame) in chunks.iter_mut().zip(frames) {
             chunk[..frame.len()].copy_from_slice(frame);
             batch.push(Frame { buffer: chunk, len: frame.len() });
         }
         let mut out: ArrayVec<Disposition, BATCH> = ArrayVec::new();
-        let start = Instant::now();
-        processor.process(NOW_S, &mut batch, &mut out);
-        spent_ns += start.elapsed().as_nanos();
+        if counts {
+            let start = Instant::now();
+            process(&mut processor, NOW_S, &mut batch, &mut out);
+            spent_ns += start.elapsed().as_nanos();
+        } else {
+            processor.process(NOW_S, &mut batch, &mut out);
+        }
         drop(batch);
         assert!(out.iter().all(|disposition| matches!(disposition, Disposition::Send { .. })), "{kind}: {out:?}");
         let yiaddr = |chunk: &[u8; CHUNK]| Ipv4Addr::from([chunk[58], chunk[59], chunk[60], chunk[61]]);
@@ -152,19 +191,64 @@ fn run(kind: &str, batches: u32) -> f64 {
         // Some 64,000 clients in turn: most come back.
         let client = |at: u16| (round % 1000) as u16 * 64 + at;
         let discovers: Vec<_> = (0..BATCH as u16).map(|at| frame(kind, 1, client(at), None)).collect();
-        let offered = batch_of(&discovers);
+        let offered = batch_of(&discovers, !renews(kind));
         let requests = (0..BATCH as u16).zip(&offered).map(|(at, ip)| frame(kind, 3, client(at), Some(*ip)));
         let requests: Vec<_> = requests.collect();
-        batch_of(&requests);
+        batch_of(&requests, !renews(kind));
+        if renews(kind) {
+            let renewals = (0..BATCH as u16).zip(&offered).map(|(at, ip)| renewal(kind, client(at), *ip));
+            let renewals: Vec<_> = renewals.collect();
+            batch_of(&renewals, true);
+            batch_of(&renewals, true);
+        }
     }
-    spent_ns as f64 / f64::from(batches * 2 * BATCH as u32)
+    spent_ns as f64 / frames(batches)
 }
 
-fn main() {
+/// Whether only renewals count.
+fn renews(kind: &str) -> bool {
+    matches!(kind, "renewal" | "recalled")
+}
+
+/// Frames that count in so many batches: two batches each.
+fn frames(batches: u32) -> f64 {
+    f64::from(batches * 2 * BATCH as u32)
+}
+
+/// Instructions a frame: this program under callgrind, which counts within [`process`] alone.
+fn instructions(kind: &str, batches: u32) -> Result<f64, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut valgrind = Command::new("valgrind");
+    valgrind
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*path*process*"])
+        .arg(program);
+    valgrind.args(["--only", kind, "--rounds", "1", "--batches", &batches.to_string()]);
+    let output = valgrind.output().map_err(|error| format!("valgrind: {error}: apt-get install valgrind"))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let collected = text.lines().find_map(|line| line.split_once("Collected : ")).map(|(_, count)| count.trim());
+    match collected.and_then(|count| count.parse::<f64>().ok()).filter(|count| *count > 0.0) {
+        Some(count) => Ok(count / frames(batches)),
+        None => Err(format!("valgrind counted nothing: {}", text.lines().last().unwrap_or_default())),
+    }
+}
+
+fn main() -> ExitCode {
     let args = Args::parse();
-    let kinds = ["plain", "list", "relayed", "parts"];
+    let kinds = ["plain", "list", "relayed", "parts", "renewal", "recalled"];
     let kinds: Vec<&str> =
         kinds.into_iter().filter(|kind| args.only.as_deref().is_none_or(|only| only == *kind)).collect();
+    if args.instructions {
+        for kind in kinds {
+            match instructions(kind, args.batches.min(20)) {
+                Ok(count) => println!("  {kind:<8} {count:>7.0} instructions a frame"),
+                Err(error) => {
+                    eprintln!("error: {error}");
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+        return ExitCode::SUCCESS;
+    }
     let mut seen = vec![Vec::new(); kinds.len()];
     for _ in 0..args.rounds.max(1) {
         for (kind, seen) in kinds.iter().zip(&mut seen) {
@@ -176,4 +260,5 @@ fn main() {
         seen.sort_by(f64::total_cmp);
         println!("  {kind:<8} {:>7.0} ns a frame (least {:.0})", seen[seen.len() / 2], seen[0]);
     }
+    ExitCode::SUCCESS
 }

@@ -279,7 +279,18 @@ impl<R: Recorder> Processor<R> {
     ) {
         // Lent to the requests, which live as long as this call.
         let mut memory = [std::mem::take(&mut self.scratch), std::mem::take(&mut self.recalled)];
-        let [mut scratch, mut recalled] = memory.each_mut().map(|memory| Scratch::new(memory));
+        self.decide_in(memory.each_mut().map(|memory| Scratch::new(memory)), now_s, frames, answers);
+        self.recorder.flush();
+        [self.scratch, self.recalled] = memory;
+    }
+
+    fn decide_in<'f>(
+        &mut self,
+        [mut scratch, mut recalled]: [Scratch<'f>; 2],
+        now_s: u32,
+        frames: &'f [Frame<'_>],
+        answers: &mut ArrayVec<Result<Answer, DropReason>, BATCH>,
+    ) {
         let mut parsed: ArrayVec<Result<Read<'_>, DropReason>, BATCH> = ArrayVec::new();
         for frame in frames {
             parsed.push(self.parse(frame, &mut scratch));
@@ -287,14 +298,14 @@ impl<R: Recorder> Processor<R> {
         self.leases.prefetch(parsed.iter().flatten().filter_map(Read::key));
         self.echoes.clear();
         self.computed.clear();
-        for read in parsed {
-            answers.push(read.and_then(|read| match read {
-                Read::Client(mut parsed) => self.decide(now_s, &mut parsed, &mut recalled),
-                Read::Query(datagram, request) => self.admit(now_s, &datagram, &request),
-            }));
+        // In their places: a request is too large to be moved about.
+        for read in &mut parsed {
+            answers.push(match read {
+                Ok(Read::Client(parsed)) => self.decide(now_s, parsed, &mut recalled),
+                Ok(Read::Query(datagram, request)) => self.admit(now_s, datagram, request),
+                Err(reason) => Err(*reason),
+            });
         }
-        self.recorder.flush();
-        [self.scratch, self.recalled] = memory;
     }
 
     fn parse<'f>(&self, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Read<'f>, DropReason> {
