@@ -411,6 +411,7 @@ impl<R: Recorder> Processor<R> {
     }
 
     /// A reply to craft: what it echoes of its request is kept. The caller has seen that there is room.
+    #[inline(always)] // Out of line, it is moved once more.
     fn answer(&mut self, datagram: &Datagram, request: &Request<'_>, told: Told) -> Answer {
         let virtual_subnet = match told {
             Told::Client { .. } => engine::virtual_subnet_echo(request, &self.config),
@@ -550,6 +551,7 @@ impl<R: Recorder> Processor<R> {
     }
 
     /// The request of an answer, with what was kept of it.
+    #[inline(always)] // Out of line, it is copied once more.
     fn request_of(&self, answer: &Answer) -> Request<'_> {
         Request {
             client_id: answer.client_id.clone().map(|range| &self.echoes[range]),
