@@ -19,7 +19,7 @@ use dhcp_xdp::{
     clock::Clock,
     config::Durability,
     journal::{CompactionPolicy, Journal, Lane, Options, Recovery, Ticket},
-    lease::{Client, HwAddress, Lease, LeaseTable, PoolRange, Space},
+    lease::{Client, HwAddress, Kept, Lease, LeaseTable, PoolRange, Space},
     wake::Wake,
 };
 use hdrhistogram::Histogram;
@@ -126,7 +126,7 @@ impl Engine {
         }
         let bound =
             self.table.bind(&client, address, self.now_s + 3600, self.now_s).expect("the address is this client's");
-        lane.push(&bound.lease, &hw, &id).expect("there was room")
+        lane.push(&bound.lease, &hw, &id, Kept::default()).expect("there was room")
     }
 }
 
@@ -370,7 +370,7 @@ fn write_journal(dir: &Path, leases: u32) -> Result<()> {
                 lane.ring();
                 sleep_until(&wake, &lane, Ticket(last.0 - 8000));
             }
-            last = lane.push(&lease, &hw(client), &client_id(client)).context("room")?;
+            last = lane.push(&lease, &hw(client), &client_id(client), Kept::default()).context("room")?;
         }
         lane.ring();
         sleep_until(&wake, &lane, last);

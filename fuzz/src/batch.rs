@@ -15,7 +15,7 @@ use dhcp_xdp::{
     config::{self, AnyMachine, Config, IdKind},
     engine::Request,
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{HwAddress, Kept, Lease, LeaseTable, Stamp},
     wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
@@ -85,7 +85,7 @@ struct Memory {
 }
 
 impl Recorder for Memory {
-    fn submit(&mut self, _: &Lease, _: &HwAddress, _: &[u8], _: Kept<'_>, _: &[LimitKey]) -> Result<Ticket, LaneFull> {
+    fn submit(&mut self, _: &Lease, _: &HwAddress, _: &[u8], _: Kept<'_>) -> Result<Ticket, LaneFull> {
         if self.full {
             return Err(LaneFull);
         }

@@ -21,6 +21,9 @@ mod ast;
 #[path = "../../dhcp-xdp-user/src/class/fault.rs"]
 mod fault;
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "as above")]
+#[path = "../../dhcp-xdp-user/src/class/field.rs"]
+mod field;
+#[allow(dead_code, missing_docs, unreachable_pub, reason = "as above")]
 #[path = "../../dhcp-xdp-user/src/class/lex.rs"]
 mod lex;
 #[allow(dead_code, missing_docs, unreachable_pub, reason = "as above")]
@@ -32,28 +35,6 @@ mod parse;
 #[allow(missing_docs, unreachable_pub, reason = "as above")]
 #[path = "../../dhcp-xdp-user/src/class/tests/walk.rs"]
 mod walk;
-
-/// What `names` knows of the machine.
-mod program {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) enum Field {
-        HwAddress,
-        Htype,
-        Hlen,
-        Hops,
-        Xid,
-        Secs,
-        Broadcast,
-        Ciaddr,
-        Giaddr,
-        MessageLength,
-        Interface,
-        Destination,
-        OuterVlan,
-        InnerVlan,
-        Known,
-    }
-}
 
 /// Options of an expression, by name.
 fn option_named(name: &str) -> Result<u8, String> {

@@ -63,7 +63,7 @@ fn binding(n: u8, id_len: usize) -> Binding {
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) {
-    let ticket = lane.submit_with(&binding.lease(), &binding.hw, &binding.client_id, binding.kept());
+    let ticket = lane.submit(&binding.lease(), &binding.hw, &binding.client_id, binding.kept());
     let ticket = ticket.expect("room in a lane");
     let start = Instant::now();
     while lane.durable() < ticket {

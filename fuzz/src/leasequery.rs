@@ -13,7 +13,7 @@ use dhcp_xdp::{
     config::{self, AnyMachine, Config},
     engine::Request,
     journal::{LaneFull, Ticket},
-    lease::{Binding, BindingState, Client, HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{Binding, BindingState, Client, HwAddress, Kept, Lease, LeaseTable, Stamp},
     leasequery::index::{Index, Keeper},
     wire::{dhcp::MessageType, options::Scratch},
     worker::{
@@ -65,14 +65,7 @@ hostname = "two"
 struct Never;
 
 impl Recorder for Never {
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        _: &HwAddress,
-        _: &[u8],
-        _: Kept<'_>,
-        _: &[LimitKey],
-    ) -> Result<Ticket, LaneFull> {
+    fn submit(&mut self, lease: &Lease, _: &HwAddress, _: &[u8], _: Kept<'_>) -> Result<Ticket, LaneFull> {
         panic!("a query changed {lease:?}");
     }
     fn parks(&self) -> bool {

@@ -18,7 +18,7 @@ use clap::Parser;
 use dhcp_xdp::{
     config::{AnyMachine, parse},
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Kept, Lease, LeaseTable, LimitKey, PoolRange, Stamp},
+    lease::{HwAddress, Kept, Lease, LeaseTable, PoolRange, Stamp},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
         counters::Counters,
@@ -72,7 +72,7 @@ const NOW_S: u32 = 1_900_000_000;
 struct Nothing;
 
 impl Recorder for Nothing {
-    fn submit(&mut self, _: &Lease, _: &HwAddress, _: &[u8], _: Kept<'_>, _: &[LimitKey]) -> Result<Ticket, LaneFull> {
+    fn submit(&mut self, _: &Lease, _: &HwAddress, _: &[u8], _: Kept<'_>) -> Result<Ticket, LaneFull> {
         Ok(Ticket(0))
     }
     fn parks(&self) -> bool {

@@ -5,9 +5,10 @@ use std::ops::Range;
 use super::{
     ast::{Key, Kind, Node},
     fault::Fault,
+    field::Field,
     names::{ATTRIBUTES, FIELDS, FUNCTIONS, NUMBERS, RELAY_SUB_OPTIONS, ROOTS, Type, YOUR_ADDRESS},
     packet::{MAX_CODES, Wanted},
-    program::{Field, Instruction, MAX_INSTRUCTIONS, MAX_STACK, Program, Stretch},
+    program::{Instruction, MAX_INSTRUCTIONS, MAX_STACK, Program, Stretch},
     set::ClassId,
 };
 use crate::{

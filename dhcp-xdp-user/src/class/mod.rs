@@ -14,6 +14,7 @@ mod compare;
 mod compile;
 mod expression;
 mod fault;
+mod field;
 mod lex;
 mod names;
 mod operands;

@@ -1,6 +1,6 @@
 //! The names of the language, and what each means.
 
-use super::program::Field;
+use super::field::Field;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

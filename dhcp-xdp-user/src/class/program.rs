@@ -12,6 +12,7 @@ use std::{
 use arrayvec::ArrayVec;
 
 use super::{
+    field::Field,
     packet::{self, Found, Lookup, Packet},
     set::{ClassId, ClassSet},
 };
@@ -36,26 +37,6 @@ impl Stretch {
         let start = usize::from(self.start);
         all.get(start..start + usize::from(self.len)).unwrap_or(&[])
     }
-}
-
-/// A value that every packet has, or may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
-    HwAddress,
-    Htype,
-    Hlen,
-    Hops,
-    Xid,
-    Secs,
-    Broadcast,
-    Ciaddr,
-    Giaddr,
-    MessageLength,
-    Interface,
-    Destination,
-    OuterVlan,
-    InnerVlan,
-    Known,
 }
 
 /// How two numbers are compared.

@@ -162,7 +162,9 @@ mod tests {
         let wake = std::sync::Arc::new(dhcp_xdp::wake::Wake::new().unwrap());
         let (journal, mut lanes) = Journal::start(dir.path(), dhcp_xdp::config::Durability::Sync, vec![wake]).unwrap();
         for binding in bindings {
-            lanes[0].submit(&binding.lease(), &binding.hw, &binding.client_id).unwrap();
+            lanes[0]
+                .submit(&binding.lease(), &binding.hw, &binding.client_id, dhcp_xdp::lease::Kept::default())
+                .unwrap();
         }
         drop(lanes);
         journal.stop().unwrap();

@@ -104,8 +104,8 @@ impl ServerBackend {
     /// Hands a change over and waits until it is durable.
     fn commit(&self, lane: &mut Lane, ended: &Ended, binding: &Binding, deadline: Instant) -> bool {
         // Released, it counts against nothing.
-        let kept = Kept { limits: &[], agent_info: &binding.agent_info };
-        let pushed = lane.push_freeing(&ended.lease, &binding.hw, &binding.client_id, kept, &ended.freed);
+        let kept = Kept { limits: &[], agent_info: &binding.agent_info, freed: &ended.freed };
+        let pushed = lane.push(&ended.lease, &binding.hw, &binding.client_id, kept);
         let Ok(ticket) = pushed else { return false };
         lane.ring();
         !lane.parks() || self.wait_durable(lane, ticket, deadline)

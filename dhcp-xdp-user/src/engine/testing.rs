@@ -135,19 +135,12 @@ pub(crate) struct FakeLane {
 }
 
 impl Recorder for FakeLane {
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        kept: Kept<'_>,
-        freed: &[LimitKey],
-    ) -> Result<Ticket, LaneFull> {
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
         if self.full {
             return Err(LaneFull);
         }
         self.limits.push(kept.limits.to_vec());
-        self.freed.push(freed.to_vec());
+        self.freed.push(kept.freed.to_vec());
         self.agent_info.push(kept.agent_info.to_vec());
         self.records.push((*lease, *hw, client_id.to_vec()));
         Ok(Ticket(self.records.len() as u64))

@@ -20,7 +20,7 @@ use crate::{
     config::Durability,
     history::{Line, Query, Search},
     journal::{self, CompactionPolicy, Journal, Lane, Recovery},
-    lease::{BindingState, HwAddress, Lease, PoolRange},
+    lease::{BindingState, HwAddress, Kept, Lease, PoolRange},
     wake::Wake,
 };
 
@@ -91,7 +91,7 @@ impl World {
         let address = Ipv4Addr::from(0x0a00_0000 + number);
         let lease = Lease { space: crate::lease::Space::GLOBAL, address, state, generation, started_s, expires_s };
         until("room", || self.lane.has_room());
-        self.lane.submit(&lease, &hw, b"").unwrap();
+        self.lane.submit(&lease, &hw, b"", Kept::default()).unwrap();
     }
 
     fn stop(mut self) -> (TempDir, HistoryStats) {

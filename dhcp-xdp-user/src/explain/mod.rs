@@ -53,17 +53,10 @@ struct Seen {
 struct Watch(Rc<RefCell<Seen>>);
 
 impl Recorder for Watch {
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        _: &HwAddress,
-        _: &[u8],
-        _: Kept<'_>,
-        freed: &[LimitKey],
-    ) -> Result<Ticket, LaneFull> {
+    fn submit(&mut self, lease: &Lease, _: &HwAddress, _: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
         let mut seen = self.0.borrow_mut();
         seen.records.push(*lease);
-        seen.freed.extend_from_slice(freed);
+        seen.freed.extend_from_slice(kept.freed);
         Ok(Ticket::default())
     }
     fn parks(&self) -> bool {

@@ -430,7 +430,7 @@ fn leases_of_a_state_directory_count_and_are_left_alone() {
     let lease = Lease { space: Space::GLOBAL, address, state, generation: 1, started_s, expires_s };
     let mut chaddr = [0; 16];
     chaddr[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
-    lanes[0].submit(&lease, &HwAddress { htype: 1, hlen: 6, chaddr }, b"").unwrap();
+    lanes[0].submit(&lease, &HwAddress { htype: 1, hlen: 6, chaddr }, b"", Kept::default()).unwrap();
     drop(lanes);
     journal.stop().unwrap();
     let files = || {

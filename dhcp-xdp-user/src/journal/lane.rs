@@ -20,7 +20,7 @@ use super::{
     record::{self, Bytes, MAX_RECORDS},
     status::Shared,
 };
-use crate::lease::{HwAddress, Kept, Lease, LimitKey, Stamp};
+use crate::lease::{HwAddress, Kept, Lease, Stamp};
 
 /// Records of one lane on their way at a time: at most what a worker can have parked with the usual number of frames.
 const LANE_CAPACITY: u64 = 16_384;
@@ -95,22 +95,14 @@ impl Lane {
     ///
     /// # Errors
     /// The lane has no room; nothing was handed over.
-    pub fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        self.submit_with(lease, hw, client_id, Kept::default())
-    }
-
-    /// As [`submit`](Self::submit), with what else is kept of the lease.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    pub fn submit_with(
+    pub fn submit(
         &mut self,
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
         kept: Kept<'_>,
     ) -> Result<Ticket, LaneFull> {
-        let ticket = self.push_with(lease, hw, client_id, kept)?;
+        let ticket = self.push(lease, hw, client_id, kept)?;
         self.ring();
         Ok(ticket)
     }
@@ -119,35 +111,12 @@ impl Lane {
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
-    pub fn push(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8]) -> Result<Ticket, LaneFull> {
-        self.push_with(lease, hw, client_id, Kept::default())
-    }
-
-    /// As [`push`](Self::push), with what else is kept of the lease.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    pub fn push_with(
+    pub fn push(
         &mut self,
         lease: &Lease,
         hw: &HwAddress,
         client_id: &[u8],
         kept: Kept<'_>,
-    ) -> Result<Ticket, LaneFull> {
-        self.push_freeing(lease, hw, client_id, kept, &[])
-    }
-
-    /// As [`push_with`](Self::push_with), with places under lease limits that become free once the change is durable.
-    ///
-    /// # Errors
-    /// As [`submit`](Self::submit).
-    pub fn push_freeing(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        kept: Kept<'_>,
-        freed: &[LimitKey],
     ) -> Result<Ticket, LaneFull> {
         let count = record::records_of(record::tail_len(client_id.len(), &kept));
         // Without its reader, nothing becomes durable any more.
@@ -155,8 +124,8 @@ impl Lane {
             return Err(LaneFull);
         }
         // Before the record, so that they are there when it is durable.
-        if let Some(waiting) = self.freed.as_mut().filter(|_| !freed.is_empty())
-            && !waiting.send(self.submitted + 1, freed)
+        if let Some(waiting) = self.freed.as_mut().filter(|_| !kept.freed.is_empty())
+            && !waiting.send(self.submitted + 1, kept.freed)
         {
             return Err(LaneFull);
         }

@@ -104,13 +104,15 @@ pub struct Binding {
     pub agent_info: AgentInfo,
 }
 
-/// What the journal keeps of a lease beside its client.
+/// What goes to the journal with a lease, beside its client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept<'a> {
     /// See [`Binding::limits`].
     pub limits: &'a [LimitKey],
     /// See [`Binding::agent_info`]; at most 255 bytes.
     pub agent_info: &'a [u8],
+    /// Places under lease limits that become free once the change is durable. They are in no record: see [`Ended::freed`](super::Ended).
+    pub freed: &'a [LimitKey],
 }
 
 impl Lease {
@@ -153,7 +155,7 @@ impl Binding {
 
     /// What else the journal keeps of it.
     pub fn kept(&self) -> Kept<'_> {
-        Kept { limits: &self.limits, agent_info: &self.agent_info }
+        Kept { limits: &self.limits, agent_info: &self.agent_info, freed: &[] }
     }
 }
 

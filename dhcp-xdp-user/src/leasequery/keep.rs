@@ -148,7 +148,7 @@ mod tests {
     use crate::{
         config::Durability,
         journal::{Journal, Lane},
-        lease::{Client, HwAddress, PoolRange},
+        lease::{Client, HwAddress, Kept, PoolRange},
         leasequery::index::Value,
         wake::Wake,
     };
@@ -171,13 +171,13 @@ mod tests {
             let key = self.leases.key(0, &hw, b"");
             let client = Client { key, subnet: 0, hw: &hw, client_id: b"", limits: &[], agent_info: &[] };
             let bound = self.leases.bind(&client, address, now_s + 600, now_s).unwrap();
-            self.lane.submit(&bound.lease, &hw, b"").unwrap();
+            self.lane.submit(&bound.lease, &hw, b"", Kept::default()).unwrap();
         }
 
         fn release(&mut self, n: u8, address: Ipv4Addr) {
             let key = self.leases.key(0, &hw(n), b"");
             let ended = self.leases.release(&key, address, self.clock.now_s()).unwrap();
-            self.lane.submit(&ended.lease, &hw(n), b"").unwrap();
+            self.lane.submit(&ended.lease, &hw(n), b"", Kept::default()).unwrap();
         }
     }
 

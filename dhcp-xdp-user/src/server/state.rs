@@ -268,7 +268,7 @@ mod tests {
         use crate::{
             config::{AnyMachine, Durability},
             journal::Journal,
-            lease::{BindingState, Client, HwAddress},
+            lease::{BindingState, Client, HwAddress, Kept},
         };
         const FILE: &str = "[[interface]]\nname = \"eth1\"\n\
             [[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10-192.0.2.19\"]\n";
@@ -292,14 +292,14 @@ mod tests {
             while !lanes[0].has_room() {
                 std::thread::yield_now();
             }
-            lanes[0].submit(&bound.lease, &hw, b"").unwrap();
+            lanes[0].submit(&bound.lease, &hw, b"", Kept::default()).unwrap();
             for ended in bound.released.into_iter().chain(
                 (number % 7 == 0)
                     .then(|| live.release(&client.key, offer.address, at))
                     .flatten()
                     .map(|ended| ended.lease),
             ) {
-                lanes[0].submit(&ended, &hw, b"").unwrap();
+                lanes[0].submit(&ended, &hw, b"", Kept::default()).unwrap();
             }
         }
         journal.stop().unwrap();
@@ -324,7 +324,7 @@ mod tests {
         use crate::{
             config::{AnyMachine, Durability},
             journal::Journal,
-            lease::{BindingState, HwAddress, Lease},
+            lease::{BindingState, HwAddress, Kept, Lease},
         };
         let subnet = |vrf: &str| {
             format!("[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10-192.0.2.19\"]\nvrf = \"{vrf}\"\n")
@@ -343,7 +343,7 @@ mod tests {
             let (address, state) = ([192, 0, 2, last].into(), BindingState::Bound);
             let lease = Lease { space, address, state, generation, started_s: now_s, expires_s: now_s + 600 };
             let hw = HwAddress { htype: 1, hlen: 6, chaddr: [client; 16] };
-            lanes[0].submit(&lease, &hw, b"").unwrap();
+            lanes[0].submit(&lease, &hw, b"", Kept::default()).unwrap();
         };
         record(Space::GLOBAL, 10, 1, 1);
         record(Space::GLOBAL, 10, 2, 2);

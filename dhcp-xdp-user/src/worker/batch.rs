@@ -225,8 +225,8 @@ impl<R: Recorder> Processor<R> {
         let declined = self.leases.decline_offered(address, until_s, now_s);
         // Else it is bound meanwhile, by the client that answered; or free, and probed for the next one.
         if let (Some(ended), Some(offered)) = (declined, offered) {
-            let kept = Kept { limits: &[], agent_info: &offered.agent_info };
-            let submitted = self.recorder.submit(&ended.lease, &offered.hw, &offered.client_id, kept, &ended.freed);
+            let kept = Kept { limits: &[], agent_info: &offered.agent_info, freed: &ended.freed };
+            let submitted = self.recorder.submit(&ended.lease, &offered.hw, &offered.client_id, kept);
             self.recorder.flush();
             if submitted.is_err() {
                 return DropReason::JournalFull;
@@ -487,8 +487,8 @@ impl<R: Recorder> Processor<R> {
         let identifier = read.request.identifier(read.place.identity);
         let known = if self.leases.has_agent_info() { self.leases.agent_info(lease) } else { Some(AgentInfo::new()) };
         let agent_info = known.as_deref().unwrap_or_else(|| read.request.agent_info());
-        let kept = Kept { limits, agent_info };
-        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept, freed);
+        let kept = Kept { limits, agent_info, freed };
+        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept);
         submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 

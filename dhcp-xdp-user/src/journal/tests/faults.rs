@@ -16,7 +16,10 @@ fn a_lane_is_full_when_the_disk_stalls_and_refuses_whole_changes_only() {
         submitted += 1;
     }
     assert!(submitted > 1000);
-    while lane.submit(&lease(&binding(submitted, 1, 255)), &binding(submitted, 1, 255).hw, &[7; 255]).is_ok() {
+    while lane
+        .submit(&lease(&binding(submitted, 1, 255)), &binding(submitted, 1, 255).hw, &[7; 255], Kept::default())
+        .is_ok()
+    {
         submitted += 1;
     }
     assert_eq!(lane.durable(), Ticket(0), "nothing is durable while the disk fails");

@@ -16,7 +16,7 @@ use super::{
     segment::Header,
     *,
 };
-use crate::lease::{BindingState, HwAddress, Lease, Space, SpacedAddress};
+use crate::lease::{BindingState, HwAddress, Kept, Lease, Space, SpacedAddress};
 use disk::{Fault, FaultyDisk};
 
 mod compaction;
@@ -50,7 +50,7 @@ fn lease(binding: &Binding) -> Lease {
 }
 
 fn submit(lane: &mut Lane, binding: &Binding) -> Ticket {
-    let ticket = lane.push_with(&lease(binding), &binding.hw, &binding.client_id, binding.kept()).unwrap();
+    let ticket = lane.push(&lease(binding), &binding.hw, &binding.client_id, binding.kept()).unwrap();
     lane.ring();
     ticket
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::lease::LimitKey;
+use crate::lease::{Kept, LimitKey};
 
 type Freed = Arc<Mutex<Vec<LimitKey>>>;
 
@@ -24,7 +24,8 @@ fn start_counting(dir: &TempDir, durability: Durability, lanes: usize) -> (Journ
 
 fn submit_freeing(lane: &mut Lane, number: u32, freed: &[LimitKey]) -> Ticket {
     let binding = binding(number, 1, 100);
-    let ticket = lane.push_freeing(&lease(&binding), &binding.hw, &binding.client_id, binding.kept(), freed).unwrap();
+    let ticket =
+        lane.push(&lease(&binding), &binding.hw, &binding.client_id, Kept { freed, ..binding.kept() }).unwrap();
     lane.ring();
     ticket
 }
@@ -73,7 +74,7 @@ fn a_full_lane_has_room_for_what_each_of_its_records_frees_and_refuses_both_toge
     faults.set(Some(Fault::Sync));
     let (mut submitted, one) = (0u64, binding(1, 1, 0));
     let lane = &mut lanes[0];
-    let mut push = |key| lane.push_freeing(&lease(&one), &one.hw, &one.client_id, one.kept(), &[key]);
+    let mut push = |key| lane.push(&lease(&one), &one.hw, &one.client_id, Kept { freed: &[key], ..one.kept() });
     while push(key(submitted)).is_ok() {
         submitted += 1;
     }

@@ -14,7 +14,7 @@ use crate::{
     config::{Durability, Subnets},
     engine::testing::{Answer, Bed, Msg, SERVER, discover, lan, message, request, selecting},
     journal::Journal,
-    lease::{BindingState, Client, HwAddress, Lease, LeaseTable, PoolRange, Space},
+    lease::{BindingState, Client, HwAddress, Kept, Lease, LeaseTable, PoolRange, Space},
     wake::Wake,
     wire::{dhcp::MessageType, options::code},
     worker::{batch::Recorder, counters::DropReason},
@@ -190,7 +190,7 @@ fn a_record_of_one_lane_is_settled_for_all_once_it_is_durable_and_not_before() {
         expires_s: bed.now_s,
     };
     for _ in 0..200 {
-        let ticket = lanes[0].submit(&lease, &HwAddress::default(), &[]).unwrap();
+        let ticket = lanes[0].submit(&lease, &HwAddress::default(), &[], Kept::default()).unwrap();
         let stamp = Recorder::stamp(&lanes[0], ticket);
         let start = Instant::now();
         loop {

@@ -3,7 +3,7 @@
 use crate::{
     engine::{Classified, Decision, Place},
     journal::{Lane, LaneFull, Ticket},
-    lease::{HwAddress, Kept, Lease, LimitKey, Stamp},
+    lease::{HwAddress, Kept, Lease, Stamp},
 };
 
 /// Where changes of bindings are recorded: a [`Lane`] of the journal, or a test's own.
@@ -12,14 +12,7 @@ pub trait Recorder {
     ///
     /// # Errors
     /// There was no room; nothing was handed over.
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        kept: Kept<'_>,
-        freed: &[LimitKey],
-    ) -> Result<Ticket, LaneFull>;
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull>;
     /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
     fn flush(&mut self) {}
     /// Whether an ACK must wait for its ticket.
@@ -35,15 +28,8 @@ pub trait Recorder {
 }
 
 impl Recorder for Lane {
-    fn submit(
-        &mut self,
-        lease: &Lease,
-        hw: &HwAddress,
-        client_id: &[u8],
-        kept: Kept<'_>,
-        freed: &[LimitKey],
-    ) -> Result<Ticket, LaneFull> {
-        Lane::push_freeing(self, lease, hw, client_id, kept, freed)
+    fn submit(&mut self, lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept<'_>) -> Result<Ticket, LaneFull> {
+        Lane::push(self, lease, hw, client_id, kept)
     }
     fn flush(&mut self) {
         Lane::ring(self);

@@ -23,7 +23,7 @@ use super::super::{
 use crate::{
     clock::{Clock, Moment},
     lease::{
-        AgentInfo, BindError, BindingState, Bound, Client, HwAddress, Lease, LeaseTable, Limit, LimitKey, Plan,
+        AgentInfo, BindError, BindingState, Bound, Client, HwAddress, Kept, Lease, LeaseTable, Limit, LimitKey, Plan,
         PoolRange, RestoreError, Space, SpacedAddress, Stamp,
     },
 };
@@ -303,7 +303,7 @@ impl World {
         let binding = Binding { limits, agent_info, ..lease.of(hw, id) };
         let record = record_of(&binding);
         self.submitted.insert(record.clone());
-        let ticket = life.lanes[lane].push_freeing(lease, hw, id, binding.kept(), freed).unwrap();
+        let ticket = life.lanes[lane].push(lease, hw, id, Kept { freed, ..binding.kept() }).unwrap();
         self.stats.freed += freed.len() as u64;
         self.history.submitted(lane, ticket, record);
         life.lanes[lane].ring();

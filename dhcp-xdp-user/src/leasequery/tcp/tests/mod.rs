@@ -162,7 +162,7 @@ impl Site {
 
     fn record(&mut self, binding: &Binding) {
         let (lease, kept) = (binding.lease(), binding.kept());
-        let ticket = self.lane.submit_with(&lease, &binding.hw, &binding.client_id, kept).unwrap();
+        let ticket = self.lane.submit(&lease, &binding.hw, &binding.client_id, kept).unwrap();
         while self.lane.durable() < ticket {
             std::thread::sleep(Duration::from_micros(200));
         }
