@@ -27,6 +27,7 @@ pub mod journal;
 pub mod lease;
 pub mod leasequery;
 pub mod ping;
+pub mod room;
 pub mod server;
 pub mod stats;
 pub mod wake;

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use dhcp_xdp::{
     control::rfc3339,
     events::HISTORY_DIR,
-    history::{Found, Hold, Query, Search},
+    history::{Found, Hold, Missing, Query, Search},
 };
 
 use super::{
@@ -142,6 +142,10 @@ impl History {
 
     /// What the history cannot know.
     fn warn(&self, found: &Found, span_s: Option<(u32, u32)>) {
+        for Missing { from_s, to_s, reason } in &found.missing {
+            let from = if *from_s == 0 { "some time".to_owned() } else { rfc3339(*from_s) };
+            eprintln!("dhcp-xdp: changes from {from} to {} are missing: {reason}", rfc3339(*to_s));
+        }
         let Some((from, to)) = span_s else { return };
         if found.begins_s.is_none_or(|begins_s| from < begins_s) {
             let begins = found.begins_s.map_or("has nothing yet".to_owned(), |at| format!("begins at {}", rfc3339(at)));

@@ -147,6 +147,12 @@ fn journal(text: &mut String, stats: &Stats) {
     if journal.compacting {
         let _ = writeln!(text, "  compacting");
     }
+    if journal.held_back_bytes > 0 {
+        let _ = writeln!(text, "  kept for a history that is behind: {} MiB", journal.held_back_bytes >> 20);
+    }
+    if journal.followers_dropped > 0 {
+        let _ = writeln!(text, "  no longer kept, it was too much: {} times", journal.followers_dropped);
+    }
     if let Some(why) = &journal.compaction_failing {
         let _ = writeln!(text, "  not compacted, tried again: {why}");
     }
@@ -162,6 +168,8 @@ fn events(text: &mut String, stats: &Stats) {
             ("renewals left out", history.renewals_left_out),
             ("bytes of journal to read", history.behind_bytes),
             ("gaps", history.gaps),
+            ("times held back", history.held_back),
+            ("files removed early", history.removed_early),
         ];
         section(text, "lease history", rows);
         if let Some(why) = &history.failing {
@@ -173,6 +181,7 @@ fn events(text: &mut String, stats: &Stats) {
             ("run", hook.done),
             ("failed", hook.failed),
             ("took too long", hook.timed_out),
+            ("left something running", hook.left_running),
             ("dropped, too many waited", hook.dropped),
             ("waiting", hook.waiting),
         ];
@@ -216,6 +225,7 @@ pub(super) fn duration(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use dhcp_xdp::{
+        events::{EventStats, HistoryStats},
         journal::JournalStatus,
         ping::PingStats,
         stats::{FrameStats, LeaseStats, Ledger, QueueStats, SCHEMA},
@@ -249,17 +259,28 @@ mod tests {
             uptime_s: 3661,
             ledger: Ledger::of(&interfaces),
             interfaces,
-            journal: JournalStatus { failing: Some("no space".into()), ..JournalStatus::default() },
+            journal: JournalStatus {
+                failing: Some("no space".into()),
+                held_back_bytes: 130 << 20,
+                followers_dropped: 2,
+                ..JournalStatus::default()
+            },
             leases: LeaseStats { total: 10, bound: 1, ..LeaseStats::default() },
             leasequery_tcp: None,
             ping_check: Some(PingStats { sent: 5, answered: 1, ..PingStats::default() }),
-            events: Default::default(),
+            events: EventStats {
+                history: Some(HistoryStats { held_back: 7, ..HistoryStats::default() }),
+                ..EventStats::default()
+            },
         });
         for part in [
             "serving for 1 h 1 min",
             "no_subnet",
             "addresses that answered",
             "FAILING: no space",
+            "kept for a history that is behind: 130 MiB",
+            "no longer kept, it was too much: 2 times",
+            "times held back                          7",
             "eth1: XDP native, sockets copy",
             "ack",
         ] {

@@ -8,12 +8,17 @@ use super::{
     check::Checker,
     file::{HistoryForm, HookForm, Text},
 };
-use crate::events::{EventKind, HistorySettings, Hook, Settings};
+use crate::{
+    events::{EventKind, HistorySettings, Hook, Settings},
+    room::Reserve,
+};
 
 /// A day, in seconds.
 const DAY_S: u64 = 24 * 3600;
 /// Offsets within a file of the history have 32 bits.
 const MOST_ROTATE_MIB: i64 = 4000;
+/// A tebibyte.
+const MOST_MIB: i64 = 1 << 20;
 
 pub(super) fn settings(
     checker: &mut Checker<'_>,
@@ -28,14 +33,30 @@ pub(super) fn settings(
 
 fn history(checker: &mut Checker<'_>, form: &HistoryForm) -> HistorySettings {
     let mib = |mib: i64| mib.unsigned_abs() << 20;
+    let rotate_mib = checker.number(form.rotate_mib.as_ref(), 1..=MOST_ROTATE_MIB, 64, " MiB");
+    let max_mib = checker.number(form.max_mib.as_ref(), 0..=MOST_MIB, 0, " MiB");
+    if let Some(given) = form.max_mib.as_ref().filter(|_| max_mib > 0 && max_mib < 2 * rotate_mib) {
+        let least = 2 * rotate_mib;
+        checker.error(
+            given.span(),
+            format!("found {max_mib}; expected at least {least} MiB, which is two files of rotate_mib, or 0: no limit"),
+        );
+    }
+    let percent = checker.number(form.keep_free_percent.as_ref(), 0..=90, 10, " percent");
+    let keep_free = Reserve {
+        percent: u8::try_from(percent).unwrap_or(0),
+        most_bytes: mib(checker.number(form.keep_free_mib.as_ref(), 0..=MOST_MIB, 4096, " MiB")),
+    };
     let keep_days = checker.number(form.keep_days.as_ref(), 0..=36_500, 180, " days").unsigned_abs();
     let rotate_h = checker.number(form.rotate_h.as_ref(), 1..=24 * 366, 24, " hours").unsigned_abs();
     HistorySettings {
         directory: form.directory.as_ref().and_then(|text| absolute(checker, text, "a directory as /var/log/dhcp-xdp")),
-        rotate_bytes: mib(checker.number(form.rotate_mib.as_ref(), 1..=MOST_ROTATE_MIB, 64, " MiB")),
+        rotate_bytes: mib(rotate_mib),
         rotate_after: Duration::from_secs(rotate_h * 3600),
         keep: (keep_days > 0).then(|| Duration::from_secs(keep_days * DAY_S)),
-        max_lag_bytes: mib(checker.number(form.max_lag_mib.as_ref(), 64..=1 << 20, 1024, " MiB")),
+        max_bytes: (max_mib > 0).then(|| mib(max_mib)),
+        max_lag_bytes: mib(checker.number(form.max_lag_mib.as_ref(), 64..=MOST_MIB, 1024, " MiB")),
+        keep_free,
     }
 }
 
@@ -114,17 +135,21 @@ mod tests {
         let hook = settings.hook.unwrap();
         assert_eq!((hook.rate_per_s, hook.timeout, hook.queue), (50, Duration::from_secs(10), 1000));
         assert!(!hook.events.contains(&EventKind::Renewed) && hook.events.len() == 4);
-        assert_eq!(read("[history]\nkeep_days = 0\n", &AnyMachine).unwrap().history.unwrap().keep, None);
+        let none = read("[history]\nkeep_days = 0\nmax_mib = 0\n", &AnyMachine).unwrap().history.unwrap();
+        assert_eq!((none.keep, none.max_bytes, history.max_bytes), (None, None, None));
+        assert_eq!(history.keep_free, Reserve { percent: 10, most_bytes: 4 << 30 });
     }
 
     #[test]
     fn all_that_is_wrong_is_said_at_once_with_its_line() {
-        let text = "[history]\ndirectory = \"here\"\nrotate_mib = 0\nkeep_days = -1\n[hook]\nevents = [\"bound\", \"offered\"]\nrate_per_s = 5000\n";
+        let text = "[history]\ndirectory = \"here\"\nrotate_mib = 0\nkeep_days = -1\nmax_mib = 100\nkeep_free_percent = 91\n[hook]\nevents = [\"bound\", \"offered\"]\nrate_per_s = 5000\n";
         let errors = read(text, &AnyMachine).unwrap_err();
         for expected in [
             "f:7:13: error: history.directory: found `here`; expected the absolute path of a directory",
             "f:8:14: error: history.rotate_mib: found 0; expected 1 to 4000 MiB",
             "f:9:13: error: history.keep_days: found -1; expected 0 to 36500 days",
+            "f:10:11: error: history.max_mib: found 100; expected at least 128 MiB, which is two files of rotate_mib, or 0",
+            "f:11:21: error: history.keep_free_percent: found 91; expected 0 to 90 percent",
             "`command` is missing",
             "found `offered`; expected one of bound, renewed, released, expired, declined",
             "found 5000; expected 1 to 1000 a second",

@@ -286,7 +286,10 @@ pub(super) struct HistoryForm {
     pub rotate_mib: Option<Number>,
     pub rotate_h: Option<Number>,
     pub keep_days: Option<Number>,
+    pub max_mib: Option<Number>,
     pub max_lag_mib: Option<Number>,
+    pub keep_free_percent: Option<Number>,
+    pub keep_free_mib: Option<Number>,
 }
 
 /// `[hook]`.

@@ -137,7 +137,10 @@ const HISTORY: Keys = &[
     ("rotate_mib", Integer),
     ("rotate_h", Integer),
     ("keep_days", Integer),
+    ("max_mib", Integer),
     ("max_lag_mib", Integer),
+    ("keep_free_percent", Integer),
+    ("keep_free_mib", Integer),
 ];
 const HOOK: Keys =
     &[("command", Text), ("events", Texts), ("rate_per_s", Integer), ("timeout_s", Integer), ("queue", Integer)];

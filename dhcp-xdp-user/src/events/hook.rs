@@ -2,10 +2,11 @@
 //! is dropped and counted.
 
 use std::{
+    collections::VecDeque,
     io,
     os::unix::process::CommandExt as _,
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,6 +16,7 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 use nix::{
+    errno::Errno,
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
@@ -32,6 +34,11 @@ use crate::{
     lease::LeaseTable,
 };
 
+/// What was left running is looked at so often.
+const LOOK: Duration = Duration::from_millis(100);
+/// Programs of which something may be left running; beyond that the oldest is ended before its time.
+const MOST_LEFT: usize = 500;
+
 /// What is run, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
@@ -41,7 +48,7 @@ pub struct Hook {
     pub events: Vec<EventKind>,
     /// It is run no oftener than this a second.
     pub rate_per_s: u32,
-    /// It and all that it started are killed when it takes longer.
+    /// It and all that it started are killed when that takes longer, also what it leaves running when it ends.
     pub timeout: Duration,
     /// Events that may wait for it.
     pub queue: usize,
@@ -56,6 +63,9 @@ pub struct HookStats {
     pub failed: u64,
     /// Times that it took too long and was killed.
     pub timed_out: u64,
+    /// Times that it ended and left something running for too long, which was killed.
+    #[serde(default)]
+    pub left_running: u64,
     /// Events that it was not run for, because too many waited.
     pub dropped: u64,
     /// Events that wait.
@@ -67,6 +77,7 @@ pub(super) struct Counters {
     done: AtomicU64,
     failed: AtomicU64,
     timed_out: AtomicU64,
+    left_running: AtomicU64,
     dropped: AtomicU64,
     waiting: AtomicU64,
 }
@@ -78,6 +89,7 @@ impl Counters {
             done: of(&self.done),
             failed: of(&self.failed),
             timed_out: of(&self.timed_out),
+            left_running: of(&self.left_running),
             dropped: of(&self.dropped),
             waiting: of(&self.waiting),
         }
@@ -145,10 +157,19 @@ impl Feeder {
 
 /// The thread that runs the program.
 pub(super) struct Runner {
-    pub hook: Hook,
-    pub counters: Arc<Counters>,
-    pub queue: Receiver<Line>,
-    pub stopping: Arc<AtomicBool>,
+    hook: Hook,
+    counters: Arc<Counters>,
+    queue: Receiver<Line>,
+    stopping: Arc<AtomicBool>,
+    left: VecDeque<Left>,
+    looked: Instant,
+}
+
+/// A group of processes whose program has ended, and not all that it started.
+struct Left {
+    group: Pid,
+    /// When the time of what is left is over.
+    end: Instant,
 }
 
 /// What became of a program.
@@ -158,25 +179,37 @@ enum Ended {
 }
 
 impl Runner {
+    pub fn new(hook: Hook, counters: Arc<Counters>, queue: Receiver<Line>, stopping: Arc<AtomicBool>) -> Self {
+        Self { hook, counters, queue, stopping, left: VecDeque::new(), looked: Instant::now() }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Until nobody feeds it.
-    pub fn run(self) {
+    pub fn run(mut self) {
         let apart = Duration::from_secs(1) / self.hook.rate_per_s.max(1);
         let mut next = Instant::now();
         let mut is_failing = false;
         loop {
-            let line = match self.queue.recv_timeout(Duration::from_millis(200)) {
+            self.look_at_left();
+            let line = match self.queue.recv_timeout(LOOK) {
                 Ok(line) => line,
-                Err(RecvTimeoutError::Timeout) if !self.stopping.load(Ordering::Relaxed) => continue,
-                Err(_) => return,
+                Err(RecvTimeoutError::Timeout) if !self.is_stopping() => continue,
+                Err(_) => break,
             };
             self.counters.waiting.fetch_sub(1, Ordering::Relaxed);
-            if self.stopping.load(Ordering::Relaxed) {
+            while !self.is_stopping() && Instant::now() < next {
+                std::thread::sleep(next.saturating_duration_since(Instant::now()).min(LOOK));
+                self.look_at_left();
+            }
+            if self.is_stopping() {
                 add(&self.counters.dropped, 1);
                 continue;
             }
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
             next = next.max(Instant::now()) + apart;
-            let command = self.hook.command.display();
+            let command = self.hook.command.display().to_string();
             let trouble = match self.once(&line) {
                 Ok(Ended::By(status)) if status.success() => {
                     add(&self.counters.done, 1);
@@ -203,9 +236,10 @@ impl Runner {
             }
             is_failing = trouble.is_some();
         }
+        self.left.drain(..).for_each(|left| kill(left.group));
     }
 
-    fn once(&self, line: &Line) -> io::Result<Ended> {
+    fn once(&mut self, line: &Line) -> io::Result<Ended> {
         let mut command = Command::new(&self.hook.command);
         command.env_clear().envs(variables(line)).current_dir("/");
         if let Some(path) = std::env::var_os("PATH") {
@@ -214,28 +248,67 @@ impl Runner {
         // A group of its own, so that nothing that it starts outlives its time.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
         let mut child = command.spawn()?;
+        let group = Pid::from_raw(child.id().cast_signed());
         let end = Instant::now() + self.hook.timeout;
         let mut pause = Duration::from_micros(500);
         loop {
             if let Some(status) = child.try_wait()? {
+                if is_there(group) {
+                    self.keep_left(Left { group, end });
+                }
                 return Ok(Ended::By(status));
             }
-            if Instant::now() >= end || self.stopping.load(Ordering::Relaxed) {
-                kill(&mut child);
+            if Instant::now() >= end || self.is_stopping() {
+                kill(group);
+                child.wait()?;
                 return Ok(Ended::TimedOut);
             }
+            self.look_at_left();
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
     }
+
+    fn keep_left(&mut self, left: Left) {
+        self.left.push_back(left);
+        if self.left.len() > MOST_LEFT {
+            self.end_oldest();
+        }
+    }
+
+    /// Ends what was left running and whose time is over, and forgets what has ended.
+    fn look_at_left(&mut self) {
+        if self.looked.elapsed() < LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        // While somebody is in a group nobody else gets its number, and once nobody is, not until all others were given out. That takes
+        // longer than from one look to the next.
+        self.left.retain(|left| is_there(left.group));
+        while self.left.front().is_some_and(|left| left.end <= self.looked) {
+            self.end_oldest();
+        }
+    }
+
+    fn end_oldest(&mut self) {
+        let Some(Left { group, .. }) = self.left.pop_front() else { return };
+        kill(group);
+        if self.counters.left_running.fetch_add(1, Ordering::Relaxed) == 0 {
+            log::warn!(
+                "hook: {} ended and left something running, which was killed when its time (timeout_s) was over; said once",
+                self.hook.command.display()
+            );
+        }
+    }
 }
 
-fn kill(child: &mut Child) {
-    if let Ok(pid) = i32::try_from(child.id()) {
-        // It may have ended by itself.
-        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-    }
-    let _ = child.wait();
+fn is_there(group: Pid) -> bool {
+    killpg(group, None) != Err(Errno::ESRCH)
+}
+
+fn kill(group: Pid) {
+    // It may have ended by itself.
+    let _ = killpg(group, Signal::SIGKILL);
 }
 
 /// `DHCP_XDP_ADDRESS` and so on: each field of the history's line under its name; what is not known is not set.

@@ -4,6 +4,7 @@
 //! sink: the [history](crate::history), which must have each of them, or the [`hook`], which may miss some.
 
 mod hook;
+mod keeper;
 mod recorder;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,9 @@ use crate::{
     history::{self, Line},
     journal::{Followers, Retain},
     lease::{Binding, LeaseTable},
+    room::Reserve,
 };
+use keeper::Keeper;
 use recorder::Recorder;
 
 /// What happened to an address.
@@ -102,8 +105,12 @@ pub struct HistorySettings {
     pub rotate_after: Duration,
     /// See [`history::Settings::keep`].
     pub keep: Option<Duration>,
+    /// See [`history::Settings::max_bytes`].
+    pub max_bytes: Option<u64>,
     /// Bytes of closed segments that the journal leaves for it.
     pub max_lag_bytes: u64,
+    /// What it leaves free of its file system, and what the journal has for itself of its own.
+    pub keep_free: Reserve,
 }
 
 /// Name of the history's directory in the state directory.
@@ -112,18 +119,22 @@ pub const HISTORY_DIR: &str = "history";
 impl HistorySettings {
     /// Its files, of a server with this state directory.
     pub fn files(&self, state_dir: &Path) -> history::Settings {
-        let Self { directory, rotate_bytes, rotate_after, keep, .. } = self.clone();
         history::Settings {
-            dir: directory.unwrap_or_else(|| state_dir.join(HISTORY_DIR)),
-            rotate_bytes,
-            rotate_after,
-            keep,
+            dir: self.directory.clone().unwrap_or_else(|| state_dir.join(HISTORY_DIR)),
+            rotate_bytes: self.rotate_bytes,
+            rotate_after: self.rotate_after,
+            keep: self.keep,
+            max_bytes: self.max_bytes,
         }
     }
 
     /// What the journal is to keep for it from its start on.
     pub fn retain(&self, state_dir: &Path) -> Retain {
-        Retain { from: recorder::position_in(&self.files(state_dir).dir), max_bytes: self.max_lag_bytes }
+        Retain {
+            from: recorder::position_in(&self.files(state_dir).dir),
+            max_bytes: self.max_lag_bytes,
+            reserve: self.keep_free,
+        }
     }
 }
 
@@ -195,8 +206,10 @@ impl Events {
         let Surroundings { followers, table, clock, .. } = around;
         if let Some(history) = &settings.history {
             let stats = Arc::new(Mutex::new(HistoryStats::default()));
+            let files = history.files(&around.config.state_dir);
             let recorder = Recorder {
-                settings: history.files(&around.config.state_dir),
+                keeper: Keeper::new(files.dir.clone(), history.keep_free),
+                settings: files,
                 max_lag_bytes: history.max_lag_bytes,
                 followers: followers.clone(),
                 table: Arc::clone(table),
@@ -210,12 +223,8 @@ impl Events {
         if let Some(hook) = &settings.hook {
             let counters = Arc::new(hook::Counters::default());
             let (sender, queue) = hook::queue(hook);
-            let runner = hook::Runner {
-                hook: hook.clone(),
-                counters: Arc::clone(&counters),
-                queue,
-                stopping: Arc::clone(&events.stopping),
-            };
+            let runner =
+                hook::Runner::new(hook.clone(), Arc::clone(&counters), queue, Arc::clone(&events.stopping));
             let feeder = hook::Feeder {
                 hook: hook.clone(),
                 followers: followers.clone(),

@@ -1,4 +1,5 @@
-//! The thread that writes the history. It waits for a disk that is full or fails as long as it takes, and nobody waits for it.
+//! The thread that writes the history. It waits for a disk that is full or fails as long as it takes, and nobody waits for it: what it
+//! has not read stays in the journal, as far as that may keep it.
 
 use std::{
     path::Path,
@@ -13,12 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     MakeLine,
+    keeper::Keeper,
     watch::{Begin, Watch, with_client},
 };
 use crate::{
     clock::Clock,
     control::{now_s, rfc3339},
-    history::{Checkpoint, GapLine, Settings, Writer},
+    history::{Checkpoint, FileName, GapLine, Settings, Writer},
     journal::{FollowError, Followers, Position},
     lease::LeaseTable,
 };
@@ -45,12 +47,19 @@ pub struct HistoryStats {
     pub lines: u64,
     /// Renewals that only move the end of a lease, and leave no line.
     pub renewals_left_out: u64,
-    /// Times that changes were missed: the disk of the history failed for longer than the journal could wait.
+    /// Times that changes were missed: the history was behind for longer than the journal could wait, or others removed the file that
+    /// was being written.
     pub gaps: u64,
     /// Bytes of the journal's records that are still to be read.
     pub behind_bytes: u64,
-    /// Why nothing is written now; it is tried again, and all is caught up with.
+    /// Why nothing is written now; it is tried again, and caught up with as far as the journal has it.
     pub failing: Option<String>,
+    /// Times that it was held back: its file system had less room than is left for the journal.
+    #[serde(default)]
+    pub held_back: u64,
+    /// Files that were removed before their time, to stay within `max_mib`.
+    #[serde(default)]
+    pub removed_early: u64,
 }
 
 /// What the thread needs.
@@ -62,6 +71,7 @@ pub(super) struct Recorder {
     pub table: Arc<LeaseTable>,
     pub clock: Clock,
     pub line: MakeLine,
+    pub keeper: Keeper,
     pub stats: Arc<Mutex<HistoryStats>>,
     /// Nothing is waited for any more: what cannot be written at once is left to the next start.
     pub stopping: Arc<AtomicBool>,
@@ -71,23 +81,42 @@ pub(super) struct Recorder {
 enum End {
     /// All is written, or what is not is left to the next start.
     Done,
-    /// What follows in the journal is gone.
-    Lagged,
-    /// What was written is gone.
-    Lost,
+    /// What follows in the journal, or what was written, is gone.
+    Gap(Gap),
+}
+
+/// What is missing.
+struct Gap {
+    reason: &'static str,
+    /// Since when, seconds since 1970; `None`: nobody knows.
+    since_s: Option<u32>,
+}
+
+/// Why nothing was written.
+enum NotNow {
+    HeldBack(String),
+    Failed(String),
+}
+
+impl std::convert::From<std::io::Error> for NotNow {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
 impl Recorder {
     /// Until the journal has ended.
-    pub fn run(self) {
+    pub fn run(mut self) {
         // Without a checkpoint it begins; one without a place in the journal was made when it began.
-        let Some(last) = self.checkpoint() else { return };
-        let is_backed = self.patiently(|| match &last {
-            Some(last) => last.is_backed(&self.settings.dir).map_err(|error| error.to_string()),
-            None => Ok(true),
-        });
+        let dir = self.settings.dir.clone();
+        let Some(last) = self.patiently(|_| Ok(Checkpoint::read(&dir)?)) else { return };
+        let is_backed = self.patiently(|_| Ok(last.as_ref().map_or(Ok(true), |last| last.is_backed(&dir))?));
         let Some(is_backed) = is_backed else { return };
-        let mut gap = (!is_backed).then(|| self.gap(LOST));
+        let mut complete_s = last.as_ref().map(|last| last.complete_until_s);
+        let mut gap = (!is_backed).then(|| {
+            let file = last.as_ref().and_then(|last| FileName::parse(last.file.as_deref()?));
+            self.gap(Gap { reason: LOST, since_s: file.map(|file| file.begun_s()) })
+        });
         let last = last.filter(|_| is_backed);
         let mut goes_on = last.is_some();
         let oldest = Begin::Oldest { max_bytes: self.max_lag_bytes };
@@ -98,35 +127,28 @@ impl Recorder {
             None => oldest,
         };
         loop {
-            let watch = self.patiently(|| match Watch::begin(&self.followers, self.clock, begin) {
+            let watch = self.patiently(|this| match Watch::begin(&this.followers, this.clock, begin) {
                 Ok(watch) => Ok(Some(watch)),
                 Err(FollowError::Lagged) => Ok(None),
-                Err(error) => Err(error.to_string()),
+                Err(error) => Err(NotNow::Failed(error.to_string())),
             });
             let end = match watch {
                 None => End::Done,
-                Some(None) => End::Lagged,
-                Some(Some(watch)) => self.record(watch, goes_on, gap),
+                // One that nobody could write down yet goes on.
+                Some(None) => End::Gap(gap.take().unwrap_or(Gap { reason: LAGGED, since_s: complete_s })),
+                Some(Some(watch)) => self.record(watch, goes_on, gap.take()),
             };
-            let reason = match end {
-                End::Done => return,
-                End::Lagged => LAGGED,
-                End::Lost => LOST,
-            };
-            (begin, goes_on, gap) = (oldest, false, Some(self.gap(reason)));
+            let End::Gap(found) = end else { return };
+            complete_s = found.since_s;
+            (begin, goes_on, gap) = (oldest, false, Some(self.gap(found)));
         }
     }
 
     /// Says that there is a gap, and why.
-    fn gap(&self, reason: &'static str) -> &'static str {
+    fn gap(&self, gap: Gap) -> Gap {
         self.change(|stats| stats.gaps += 1);
-        log::error!("history: {}: there is a gap: {reason}", self.settings.dir.display());
-        reason
-    }
-
-    /// `None` when the server stops before it can be read.
-    fn checkpoint(&self) -> Option<Option<Checkpoint>> {
-        self.patiently(|| Checkpoint::read(&self.settings.dir).map_err(|error| error.to_string()))
+        log::error!("history: {}: there is a gap: {}", self.settings.dir.display(), gap.reason);
+        gap
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut HistoryStats) -> T) -> T {
@@ -138,23 +160,31 @@ impl Recorder {
     }
 
     /// Tries until it works; `None` when the server stops before that. Told once.
-    fn patiently<T>(&self, mut attempt: impl FnMut() -> Result<T, String>) -> Option<T> {
+    fn patiently<T>(&mut self, mut attempt: impl FnMut(&mut Self) -> Result<T, NotNow>) -> Option<T> {
         let mut stopping_since = None;
+        let mut is_held_back = false;
         loop {
-            match attempt() {
+            let is_stopping = self.is_stopping();
+            let error = match attempt(self) {
                 Ok(done) => {
                     self.works();
                     return Some(done);
                 }
-                Err(error) => {
-                    self.fails(&error);
-                    if self.is_stopping() && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_PATIENCE
-                    {
-                        return None;
+                Err(NotNow::Failed(error)) => error,
+                // Room does not come of waiting: it is left to the next start.
+                Err(NotNow::HeldBack(_)) if is_stopping => return None,
+                Err(NotNow::HeldBack(why)) => {
+                    if !std::mem::replace(&mut is_held_back, true) {
+                        self.change(|stats| stats.held_back += 1);
                     }
-                    std::thread::sleep(RETRY);
+                    why
                 }
+            };
+            self.fails(&error);
+            if self.is_stopping() && stopping_since.get_or_insert_with(Instant::now).elapsed() >= STOP_PATIENCE {
+                return None;
             }
+            std::thread::sleep(RETRY);
         }
     }
 
@@ -168,22 +198,36 @@ impl Recorder {
     fn fails(&self, error: &str) {
         let reason = format!("{}: {error}", self.settings.dir.display());
         if self.change(|stats| stats.failing.replace(reason.clone())).is_none() {
-            log::error!("history: {reason}; clients are served, and it catches up when it can be written");
+            log::error!(
+                "history: {reason}; clients are served, and it catches up when it can be written, with what the journal keeps till then \
+                 (max_lag_mib)"
+            );
         }
     }
 
-    fn record(&self, mut watch: Watch, goes_on: bool, gap: Option<&str>) -> End {
-        let settings = || self.settings.clone();
-        let opened = self.patiently(|| Writer::open(settings(), goes_on).map_err(|error| error.to_string()));
-        let Some(mut writer) = opened else { return End::Done };
-        if let Some(reason) = gap {
-            writer.add(&GapLine { at: rfc3339(now_s()), event: GapLine::EVENT.into(), reason: reason.into() });
+    /// Makes durable what the writer has, where there is room for it.
+    fn commit(&mut self, writer: &mut Writer, journal: Position, expired_s: u32, complete_s: u32) -> Result<(), NotNow> {
+        let allowed = self.keeper.allow(writer)?;
+        self.change(|stats| stats.removed_early += writer.take_removed_early());
+        allowed.map_err(NotNow::HeldBack)?;
+        let lines = writer.commit(journal, expired_s, complete_s)?;
+        self.change(|stats| stats.lines += lines);
+        Ok(())
+    }
+
+    fn record(&mut self, mut watch: Watch, goes_on: bool, gap: Option<Gap>) -> End {
+        let Some(mut writer) = self.patiently(|this| Ok(Writer::open(this.settings.clone(), goes_on)?)) else {
+            return End::Done;
+        };
+        if let Some(Gap { reason, since_s }) = gap {
+            let since = since_s.filter(|since_s| *since_s > 0).map(rfc3339);
+            let (at, event) = (rfc3339(now_s()), GapLine::EVENT.into());
+            writer.add(&GapLine { at, event, since, reason: reason.into() });
         }
         if !goes_on {
             // A start in the middle of what follows begins here once more.
             let complete_s = writer.complete_until_s();
-            let begun = || writer.commit(Position::default(), 0, complete_s).map_err(|error| error.to_string());
-            if self.patiently(begun).is_none() {
+            if self.patiently(|this| this.commit(&mut writer, Position::default(), 0, complete_s)).is_none() {
                 return End::Done;
             }
         }
@@ -191,7 +235,6 @@ impl Recorder {
         let mut is_unreadable = false;
         let (mut committed, mut completed, mut tidied) = (Instant::now(), Instant::now(), Instant::now());
         loop {
-            let before = writer.lines();
             let mut left_out = 0;
             let lease_s = self.clock.now_s();
             // Nothing is waited for where something is to be committed soon.
@@ -204,9 +247,7 @@ impl Recorder {
                     left_out += 1;
                 }
             });
-            let lines = writer.lines() - before;
             self.change(|stats| {
-                stats.lines += lines;
                 stats.renewals_left_out += left_out;
                 stats.behind_bytes = watch.behind_bytes();
             });
@@ -226,7 +267,9 @@ impl Recorder {
                     None
                 }
                 Err(FollowError::Stopped) => Some(End::Done),
-                Err(FollowError::Lagged) => Some(End::Lagged),
+                Err(FollowError::Lagged) => {
+                    Some(End::Gap(Gap { reason: LAGGED, since_s: Some(writer.complete_until_s()) }))
+                }
                 Err(FollowError::Journal(error)) => {
                     // It is still there for another attempt, or is said to be damaged at the next start.
                     self.fails(&error.to_string());
@@ -237,15 +280,18 @@ impl Recorder {
                 }
             };
             if is_due || end.is_some() {
-                match self.patiently(|| writer.is_in_place().map_err(|error| error.to_string())) {
+                match self.patiently(|_| Ok(writer.is_in_place()?)) {
                     Some(true) => {}
-                    Some(false) => return End::Lost,
+                    Some(false) => return End::Gap(Gap { reason: LOST, since_s: writer.begun_s() }),
                     None => return End::Done,
                 }
                 let (position, expired_s) = (watch.position(), watch.expired_until_s());
                 let complete_s = watch.complete_until_s().unwrap_or_else(|| writer.complete_until_s());
-                let commit = || writer.commit(position, expired_s, complete_s).map_err(|error| error.to_string());
-                if self.patiently(commit).is_none() {
+                let committed_now = self.patiently(|this| {
+                    this.change(|stats| stats.behind_bytes = watch.behind_bytes());
+                    this.commit(&mut writer, position, expired_s, complete_s)
+                });
+                if committed_now.is_none() {
                     return End::Done;
                 }
                 watch.done_with(position);
@@ -257,8 +303,9 @@ impl Recorder {
             if tidied.elapsed() >= TIDY_EVERY {
                 tidied = Instant::now();
                 if let Err(error) = writer.tidy(now_s()) {
-                    log::warn!("history: {}: not tidied: {error}", self.settings.dir.display());
+                    log::warn!("history: {}: old files stay: {error}", self.settings.dir.display());
                 }
+                self.change(|stats| stats.removed_early += writer.take_removed_early());
             }
         }
     }

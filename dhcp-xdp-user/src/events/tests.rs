@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::{
     hook::*,
+    keeper::Keeper,
     recorder::*,
     watch::{Begin, Watch},
     *,
@@ -21,8 +22,12 @@ use crate::{
     history::{Line, Query, Search},
     journal::{self, CompactionPolicy, Journal, Lane, Recovery},
     lease::{BindingState, HwAddress, Kept, Lease, PoolRange},
+    room::Room,
     wake::Wake,
 };
+
+mod hooks;
+mod room;
 
 /// A state directory, and a server of it as far as events go.
 struct World {
@@ -30,6 +35,8 @@ struct World {
     journal: Option<Journal>,
     lane: Lane,
     followers: Followers,
+    /// What the history's file system is said to have; none: it does not say.
+    room: Arc<Mutex<Option<Room>>>,
     stats: Arc<Mutex<HistoryStats>>,
     stopping: Arc<AtomicBool>,
     recorder: Option<JoinHandle<()>>,
@@ -46,7 +53,9 @@ fn history_of(dir: &Path) -> HistorySettings {
         rotate_bytes: 200 << 10,
         rotate_after: Duration::from_secs(86_400),
         keep: None,
+        max_bytes: None,
         max_lag_bytes: 1 << 40,
+        keep_free: Reserve::default(),
     }
 }
 
@@ -69,6 +78,8 @@ impl World {
         let wakes = vec![Arc::new(Wake::new().unwrap())];
         let (journal, mut lanes) = Recovery::open(dir.path()).unwrap().start(options, wakes).unwrap();
         let (stats, stopping) = (Arc::default(), Arc::default());
+        let room: Arc<Mutex<Option<Room>>> = Arc::default();
+        let asked = Arc::clone(&room);
         let followers = journal.followers();
         let recorder = Recorder {
             settings: history.files(dir.path()),
@@ -77,12 +88,13 @@ impl World {
             table: table(),
             clock,
             line: Box::new(|event, ahead_s| Line::new(event, None, &crate::config::Vrfs::default(), ahead_s)),
+            keeper: Keeper::asking(history.keep_free, Box::new(move || Ok(*asked.lock().unwrap()))),
             stats: Arc::clone(&stats),
             stopping: Arc::clone(&stopping),
         };
         let recorder = Some(std::thread::spawn(move || recorder.run()));
         let lane = lanes.pop().unwrap();
-        Self { dir, journal: Some(journal), lane, followers, stats, stopping, recorder }
+        Self { dir, journal: Some(journal), lane, followers, room, stats, stopping, recorder }
     }
 
     fn submit(&mut self, number: u32, state: BindingState, generation: u32, started_s: u32, expires_s: u32) {
@@ -346,149 +358,4 @@ fn a_history_begins_with_what_is_bound() {
     let (dir, _) = world.stop();
     let told: Vec<_> = lines(dir.path()).iter().map(|line| (line.event.clone(), line.generation)).collect();
     assert_eq!(told, [("renewed".to_owned(), 4)]);
-}
-
-/// A hook's program and what it wrote.
-struct Program {
-    dir: TempDir,
-}
-
-impl Program {
-    fn new(script: &str) -> Self {
-        let dir = TempDir::new().unwrap();
-        let path = dir.path().join("hook");
-        let script = script.replace("DIR", &dir.path().display().to_string());
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Self { dir }
-    }
-
-    fn hook(&self) -> Hook {
-        Hook {
-            command: self.dir.path().join("hook"),
-            events: vec![EventKind::Bound, EventKind::Released],
-            rate_per_s: 1000,
-            timeout: Duration::from_millis(300),
-            queue: 4,
-        }
-    }
-
-    fn wrote(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.path().join(name)).unwrap_or_default()
-    }
-}
-
-struct Hooked {
-    world: World,
-    counters: Arc<Counters>,
-    threads: [JoinHandle<()>; 2],
-    stopping: Arc<AtomicBool>,
-}
-
-impl Hooked {
-    fn start(hook: &Hook) -> Self {
-        let world = World::start(TempDir::new().unwrap());
-        let (counters, stopping): (Arc<Counters>, Arc<AtomicBool>) = Default::default();
-        let (sender, queue) = hook::queue(hook);
-        let runner =
-            Runner { hook: hook.clone(), counters: Arc::clone(&counters), queue, stopping: Arc::clone(&stopping) };
-        let feeder = Feeder {
-            hook: hook.clone(),
-            followers: world.followers.clone(),
-            table: table(),
-            clock: Clock::start(),
-            line: Box::new(|event, ahead_s| Line::new(event, None, &crate::config::Vrfs::default(), ahead_s)),
-            counters: Arc::clone(&counters),
-            queue: sender,
-            stopping: Arc::clone(&stopping),
-        };
-        let threads = [std::thread::spawn(move || feeder.run()), std::thread::spawn(move || runner.run())];
-        // It begins with what comes then.
-        std::thread::sleep(Duration::from_millis(100));
-        Self { world, counters, threads, stopping }
-    }
-
-    fn stop(self) -> HookStats {
-        drop(self.world.stop());
-        self.stopping.store(true, Ordering::Relaxed);
-        self.threads.into_iter().for_each(|thread| thread.join().unwrap());
-        self.counters.stats()
-    }
-}
-
-#[test]
-fn a_hook_is_run_with_variables_and_nothing_else_of_the_environment() {
-    let program = Program::new("env | sort > DIR/env.new; ls -l /proc/self/fd > DIR/fds; mv DIR/env.new DIR/env");
-    let mut hooked = Hooked::start(&program.hook());
-    let now_s = now_s();
-    hooked.world.submit(7, Bound, 1, now_s, now_s + 600);
-    until("run", || hooked.counters.stats().done == 1);
-    let env = program.wrote("env");
-    for expected in [
-        "DHCP_XDP_EVENT=bound\n".to_owned(),
-        "DHCP_XDP_ADDRESS=10.0.0.7\n".to_owned(),
-        "DHCP_XDP_HW_ADDRESS=00:00:00:00:00:07\n".to_owned(),
-        format!("DHCP_XDP_EXPIRES_AT={}\n", crate::control::rfc3339(now_s + 600)),
-        "PATH=".to_owned(),
-    ] {
-        assert!(env.contains(&expected), "{expected} is not in:\n{env}");
-    }
-    let strange = env.lines().find(|line| {
-        !["DHCP_XDP_", "PATH=", "PWD=", "SHLVL=", "_=", "OLDPWD="].iter().any(|known| line.starts_with(known))
-    });
-    assert_eq!(strange, None, "{env}");
-    assert!(!env.contains("CLIENT_ID"), "it sent none:\n{env}");
-    let stats = hooked.stop();
-    assert_eq!((stats.done, stats.failed, stats.dropped, stats.waiting), (1, 0, 0, 0));
-}
-
-#[test]
-fn a_hook_that_hangs_is_killed_with_all_that_it_started_and_what_waits_too_long_is_dropped() {
-    let program = Program::new("echo x >> DIR/started; sleep 60 & sleep 60; wait");
-    let mut hooked = Hooked::start(&program.hook());
-    let now_s = now_s();
-    for number in 0..100 {
-        hooked.world.submit(number, Bound, 1, now_s, now_s + 600);
-    }
-    until("two were killed", || hooked.counters.stats().timed_out >= 2);
-    let stats = hooked.counters.stats();
-    // One is run, four wait, and one may have been taken meanwhile.
-    assert!(stats.dropped >= 100 - 4 - 4, "{stats:?}");
-    assert!(stats.waiting <= 4, "{stats:?}");
-    // Nobody waited for it.
-    until("the history has all", || hooked.world.stats().lines == 100);
-    let dir = program.dir.path().display().to_string();
-    hooked.stop();
-    let left = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let path = entry.ok()?.path();
-        let cwd = fs::read(path.join("cmdline")).ok()?;
-        String::from_utf8_lossy(&cwd).contains(&dir).then_some(path)
-    });
-    assert_eq!(left.collect::<Vec<_>>(), Vec::<PathBuf>::new());
-}
-
-#[test]
-fn a_hook_that_fails_or_is_gone_is_counted() {
-    let program = Program::new("exit 3");
-    let mut hooked = Hooked::start(&program.hook());
-    let now_s = now_s();
-    hooked.world.submit(1, Bound, 1, now_s, now_s + 600);
-    until("failed", || hooked.counters.stats().failed == 1);
-    fs::remove_file(program.dir.path().join("hook")).unwrap();
-    hooked.world.submit(1, Released, 2, now_s, now_s);
-    until("failed", || hooked.counters.stats().failed == 2);
-    hooked.stop();
-}
-
-#[test]
-fn a_hook_is_run_no_oftener_than_its_rate() {
-    let program = Program::new("true");
-    let mut hooked = Hooked::start(&Hook { rate_per_s: 10, queue: 100, ..program.hook() });
-    let (start, now_s) = (Instant::now(), now_s());
-    for number in 0..6 {
-        hooked.world.submit(number, Bound, 1, now_s, now_s + 600);
-    }
-    until("run", || hooked.counters.stats().done == 6);
-    assert!(start.elapsed() >= Duration::from_millis(500), "{:?}", start.elapsed());
-    hooked.stop();
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Event, tracker::Tracker};
+use super::{Event, EventKind, tracker::Tracker};
 use crate::{
     clock::Clock,
     control::now_s,
     journal::{FollowError, Follower, Followers, From, JournalError, Position},
-    lease::{Binding, LeaseTable},
+    lease::{Binding, BindingState, LeaseTable},
 };
 
 /// The end of a lease is told so much later: a renewal that came in time may still be on its way to the disk.
@@ -161,15 +161,15 @@ fn replay(
 
 /// An expired binding with all that is known of its client, if the table still remembers it.
 pub(super) fn with_client(event: Event, table: &LeaseTable, now_s: u32) -> Event {
-    use crate::lease::BindingState::{Bound, Expired, Released};
-    if event.kind != super::EventKind::Expired {
+    use BindingState::{Bound, Expired, Released};
+    if event.kind != EventKind::Expired {
         return event;
     }
-    let is_it = |found: &crate::lease::Binding| {
+    let is_it = |found: &Binding| {
         found.generation == event.binding.generation && matches!(found.state, Bound | Expired | Released)
     };
     match table.get(event.binding.at(), now_s).filter(is_it) {
-        Some(found) => Event { binding: crate::lease::Binding { state: Expired, ..found }, ..event },
+        Some(found) => Event { binding: Binding { state: Expired, ..found }, ..event },
         None => event,
     }
 }

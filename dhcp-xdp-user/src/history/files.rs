@@ -7,6 +7,8 @@ use std::{
     path::Path,
 };
 
+use crate::room;
+
 const PREFIX: &str = "history-";
 const LINES: &str = ".jsonl";
 const INDEX: &str = ".idx";
@@ -66,6 +68,27 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<FileName>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// What a file and its index take, bytes.
+pub(super) fn size(dir: &Path, name: &FileName) -> io::Result<u64> {
+    let mut bytes = 0;
+    for name in [name.lines(), name.index()] {
+        match fs::metadata(dir.join(name)) {
+            Ok(found) => bytes += found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Removes a file and its index, that one first: a file without one is still found.
+pub(super) fn remove(dir: &Path, name: &FileName) -> io::Result<()> {
+    match fs::remove_file(dir.join(name.index())) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => room::remove(&dir.join(name.lines())),
+    }
 }
 
 /// Makes a file for its owner and group: leases say who is where.

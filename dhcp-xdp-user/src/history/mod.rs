@@ -15,7 +15,7 @@ mod writer;
 
 pub use files::FileName;
 pub use hold::Hold;
-pub use search::{Found, Query, Search, SearchError};
+pub use search::{Found, Missing, Query, Search, SearchError};
 pub use writer::{Checkpoint, Settings, Writer};
 
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,9 @@ pub struct GapLine {
     pub at: String,
     /// [`GapLine::EVENT`]
     pub event: String,
+    /// All that happened up to then is there; none: nobody knows.
+    #[serde(default)]
+    pub since: Option<String>,
     /// Why.
     pub reason: String,
 }

@@ -82,15 +82,39 @@ impl Query {
     }
 }
 
+/// A time of which the history has not all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Missing {
+    /// All before is there, seconds since 1970; 0: nobody knows since when something is missing.
+    pub from_s: u32,
+    /// All after is there.
+    pub to_s: u32,
+    /// Why.
+    pub reason: String,
+}
+
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Found {
     /// Who had it, in the order of addresses and times.
     pub holds: Vec<Hold>,
+    /// What is missing of the time that was asked for, oldest first.
+    pub missing: Vec<Missing>,
     /// All that happened up to this moment is in the history, seconds since 1970.
     pub complete_until_s: u32,
     /// When the oldest line was written, as far as that is known.
     pub begins_s: Option<u32>,
+}
+
+/// What is in a [`GapLine`] and in no other.
+const GAP: &str = "\"event\":\"gap\"";
+
+impl Missing {
+    fn of(line: &[u8]) -> Option<Self> {
+        let GapLine { at, event, since, reason } = serde_json::from_slice(line).ok()?;
+        let from_s = since.as_deref().map_or(0, super::seconds);
+        (event == GapLine::EVENT).then(|| Self { from_s, to_s: super::seconds(&at), reason })
+    }
 }
 
 /// Takes a line and where it begins.
@@ -129,23 +153,28 @@ impl Search {
     /// # Errors
     /// A file cannot be read.
     pub fn find(&self, query: &Query) -> Result<Found, SearchError> {
-        let until_s = query.span_s.map_or(u32::MAX, |(_, to_s)| to_s);
-        let mut addresses = BTreeSet::new();
+        let (from_s, until_s) = query.span_s.unwrap_or((0, u32::MAX));
+        let (mut addresses, mut missing) = (BTreeSet::new(), BTreeSet::new());
         match query.address {
             Some(address) => drop(addresses.insert(address)),
-            None => self.addresses(query, &mut addresses)?,
+            None => self.addresses(query, &mut addresses, &mut missing)?,
         }
         let mut holds = Vec::new();
         for address in addresses {
-            let of_address = self.holds(address)?;
+            let of_address = self.holds(address, &mut missing)?;
             holds.extend(of_address.into_iter().filter(|hold| self.fits(query, hold)));
         }
         holds.retain(|hold| super::seconds(&hold.from) <= until_s);
-        let begins_s = match self.names.first() {
-            Some(name) => self.first_s(name)?,
-            None => None,
-        };
-        Ok(Found { holds, complete_until_s: self.complete_until_s, begins_s })
+        missing.retain(|it| it.from_s <= until_s && it.to_s >= from_s);
+        let mut begins_s = None;
+        for name in &self.names {
+            begins_s = self.first_s(name)?;
+            if begins_s.is_some() {
+                break;
+            }
+        }
+        let missing = missing.into_iter().collect();
+        Ok(Found { holds, missing, complete_until_s: self.complete_until_s, begins_s })
     }
 
     fn fits(&self, query: &Query, hold: &Hold) -> bool {
@@ -157,16 +186,25 @@ impl Search {
             && query.span_s.is_none_or(|span_s| hold.overlaps(span_s, self.complete_until_s))
     }
 
-    /// All addresses with a line that may fit.
-    fn addresses(&self, query: &Query, found: &mut BTreeSet<Ipv4Addr>) -> Result<(), SearchError> {
+    /// All addresses with a line that may fit, and what is missing.
+    fn addresses(
+        &self,
+        query: &Query,
+        found: &mut BTreeSet<Ipv4Addr>,
+        missing: &mut BTreeSet<Missing>,
+    ) -> Result<(), SearchError> {
         // A text is in a line as JSON has it.
         let field = |(name, text): (&str, Option<String>)| Some(format!("\"{name}\":{}", serde_json::json!(text?)));
         let wanted: Vec<String> = query.texts().into_iter().filter_map(field).collect();
         for name in &self.names {
             self.each_line(name, |_, line| {
-                let fits = std::str::from_utf8(line).is_ok_and(|text| wanted.iter().all(|it| text.contains(it)));
+                let text = std::str::from_utf8(line).unwrap_or_default();
+                let fits = wanted.iter().all(|it| text.contains(it));
                 if fits && let Some(address) = Head::parse(line).and_then(|head| head.address) {
                     found.insert(address);
+                }
+                if text.contains(GAP) {
+                    missing.extend(Missing::of(line));
                 }
                 true
             })?;
@@ -174,8 +212,8 @@ impl Search {
         Ok(())
     }
 
-    /// Who had an address, in the order of times.
-    fn holds(&self, address: Ipv4Addr) -> Result<Vec<Hold>, SearchError> {
+    /// Who had an address, in the order of times, and what is missing.
+    fn holds(&self, address: Ipv4Addr, missing: &mut BTreeSet<Missing>) -> Result<Vec<Hold>, SearchError> {
         // Of each VPN that has the address.
         let mut holds: BTreeMap<Option<String>, Holds> = BTreeMap::new();
         for name in &self.names {
@@ -184,6 +222,7 @@ impl Search {
                 let bad = |reason: String| SearchError::Line { path: path.clone(), offset, reason };
                 let head = Head::parse(bytes).ok_or_else(|| bad("it is not such JSON".into()))?;
                 if head.event == GapLine::EVENT {
+                    missing.extend(Missing::of(bytes));
                     holds.values_mut().for_each(|holds| holds.gap(head.at));
                 } else if head.address == Some(address) {
                     let line: Line = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
@@ -191,32 +230,30 @@ impl Search {
                 }
                 Ok(())
             };
-            let index = Index::open(&self.dir, name).map_err(|source| self.io(&name.index(), source))?;
-            if let Some(index) = index {
-                self.each_of(name, &index, address, &mut add)?;
-                continue;
+            match self.each_of(name, address, &mut add) {
+                // Removed meanwhile, little by little: it was too old, or one too many.
+                Err(_) if !path.exists() => {}
+                done => done?,
             }
-            let (wanted, gap) = (format!("\"address\":\"{address}\""), format!("\"event\":\"{}\"", GapLine::EVENT));
-            let mut failed = Ok(());
-            self.each_line(name, |offset, line| {
-                let text = std::str::from_utf8(line).unwrap_or_default();
-                if text.contains(&wanted) || text.contains(&gap) {
-                    failed = add(offset, line);
-                }
-                failed.is_ok()
-            })?;
-            failed?;
         }
         Ok(holds.into_values().flat_map(Holds::finish).collect())
     }
 
-    fn each_of(
-        &self,
-        name: &FileName,
-        index: &Index,
-        address: Ipv4Addr,
-        each: &mut Each<'_>,
-    ) -> Result<(), SearchError> {
+    /// The lines of an address and the gaps, in a file.
+    fn each_of(&self, name: &FileName, address: Ipv4Addr, each: &mut Each<'_>) -> Result<(), SearchError> {
+        let index = Index::open(&self.dir, name).map_err(|source| self.io(&name.index(), source))?;
+        let Some(index) = index else {
+            let wanted = format!("\"address\":\"{address}\"");
+            let mut failed = Ok(());
+            self.each_line(name, |offset, line| {
+                let text = std::str::from_utf8(line).unwrap_or_default();
+                if text.contains(&wanted) || text.contains(GAP) {
+                    failed = each(offset, line);
+                }
+                failed.is_ok()
+            })?;
+            return failed;
+        };
         let fail = |source| self.io(&name.lines(), source);
         let mut offsets = index.offsets(address).map_err(fail)?;
         offsets.extend(index.offsets(Ipv4Addr::UNSPECIFIED).map_err(fail)?);
@@ -248,7 +285,7 @@ impl Search {
     fn each_line(&self, name: &FileName, each: impl FnMut(u64, &[u8]) -> bool) -> Result<(), SearchError> {
         let path = self.dir.join(name.lines());
         match files::each_line(&path, each) {
-            // Removed meanwhile: it was too old.
+            // Removed meanwhile.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done.map_err(|source| SearchError::Io { path, source }),
         }

@@ -12,7 +12,7 @@ use crate::{
 const START: u32 = 1_800_000_000;
 
 fn settings(dir: &Path) -> Settings {
-    Settings { dir: dir.to_owned(), rotate_bytes: 1 << 20, rotate_after: Duration::from_secs(86_400), keep: None }
+    Settings { dir: dir.to_owned(), rotate_bytes: 1 << 20, rotate_after: Duration::from_secs(86_400), keep: None, max_bytes: None }
 }
 
 fn event(address: u32, kind: EventKind, generation: u32, at_s: u32, mac: u8) -> Event {
@@ -104,7 +104,7 @@ fn what_was_written_after_the_checkpoint_comes_again_and_is_there_once() {
     fs::write(&path, bytes).unwrap();
 
     let mut writer = Writer::open(settings(dir.path()), true).unwrap();
-    let checkpoint = writer.checkpoint().unwrap();
+    let checkpoint = Checkpoint::read(dir.path()).unwrap().unwrap();
     assert_eq!((checkpoint.journal, checkpoint.expired_until_s), (position(64), 5));
     assert_eq!(lines(dir.path()), std::slice::from_ref(&first));
     writer.add(&second);
@@ -334,7 +334,7 @@ fn after_a_gap_it_is_not_known_until_when_somebody_had_an_address() {
     for rotate_bytes in [1, 1 << 20] {
         let mut writer = Writer::open(Settings { rotate_bytes, ..settings(dir.path()) }, false).unwrap();
         writer.add(&line(7, Bound, 1, START, 1));
-        let gap = GapLine { at: rfc3339(START + 1000), event: GapLine::EVENT.into(), reason: "test".into() };
+        let gap = GapLine { at: rfc3339(START + 1000), event: GapLine::EVENT.into(), since: None, reason: "test".into() };
         writer.add(&gap);
         writer.add(&line(7, Renewed, 9, START + 2000, 2));
         writer.commit(position(64), 0, START + 3000).unwrap();
@@ -362,6 +362,92 @@ fn files_that_need_not_be_kept_are_removed_and_not_the_last_one() {
     assert_eq!(lines(dir.path()).len(), 2);
     writer.tidy(START + 9000).unwrap();
     assert_eq!(lines(dir.path()).len(), 1);
+}
+
+#[test]
+fn a_file_whose_index_is_gone_is_removed_too_when_its_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let keep = Some(Duration::from_secs(1000));
+    let mut writer = Writer::open(Settings { rotate_bytes: 1, keep, ..settings(dir.path()) }, false).unwrap();
+    for at_s in [0, 500, 2000] {
+        writer.add(&line(7, Bound, 1, START + at_s, 1));
+        writer.commit(position(64), 0, START + at_s).unwrap();
+    }
+    for name in files::list(dir.path()).unwrap().iter().take(2) {
+        fs::remove_file(dir.path().join(name.index())).unwrap();
+    }
+    writer.tidy(START + 1200).unwrap();
+    assert_eq!(lines(dir.path()).len(), 2);
+}
+
+#[test]
+fn all_files_stay_within_their_limit_and_the_oldest_go_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = || -> u64 { files::list(dir.path()).unwrap().iter().map(|it| files::size(dir.path(), it).unwrap()).sum() };
+    let limited = |max_bytes| Settings { rotate_bytes: 3000, max_bytes, ..settings(dir.path()) };
+    let mut writer = Writer::open(limited(Some(12_000)), false).unwrap();
+    for number in 0..200 {
+        writer.add(&line(number % 250, Bound, number, START + number, 1));
+        writer.commit(position(64), 0, START + number).unwrap();
+        // Its index is made of a file when it is closed.
+        assert!(taken() <= 12_200, "{number}: {} bytes", taken());
+    }
+    assert!(taken() > 8000 && writer.take_removed_early() > 10);
+    let generations: Vec<u32> = lines(dir.path()).iter().map(|line| line.generation).collect();
+    assert!(generations.iter().copied().eq(generations[0]..200), "the newest, without a gap: {generations:?}");
+    drop(writer);
+    // A limit that was made smaller; the last file stays whatever it is.
+    let mut writer = Writer::open(limited(Some(1)), true).unwrap();
+    writer.tidy(START + 1000).unwrap();
+    assert_eq!(lines(dir.path()).last().map(|line| line.generation), Some(199));
+    assert_eq!(files::list(dir.path()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_file_that_is_removed_while_it_is_searched_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let _writer = written(dir.path(), 1500);
+    let search = Search::open(dir.path()).unwrap();
+    let oldest = &files::list(dir.path()).unwrap()[0];
+    fs::remove_file(dir.path().join(oldest.lines())).unwrap();
+    let found = search.find(&at("192.0.2.7", START + 95_000)).unwrap();
+    assert_eq!(macs(&found), ["00:00:00:00:00:03"]);
+    assert!(found.begins_s > Some(START + 100), "{:?}", found.begins_s);
+    let of_mac = Query { hw_address: Some(vec![0, 0, 0, 0, 0, 3]), ..Query::default() };
+    assert_eq!(search.find(&of_mac).unwrap().holds.len(), 1);
+}
+
+#[test]
+fn a_question_about_a_time_of_which_changes_are_missing_is_answered_with_that() {
+    for rotate_bytes in [1, 1 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::open(Settings { rotate_bytes, ..settings(dir.path()) }, false).unwrap();
+        let gap = |since_s: Option<u32>, at_s: u32, reason: &str| GapLine {
+            at: rfc3339(START + at_s),
+            event: GapLine::EVENT.into(),
+            since: since_s.map(|since_s| rfc3339(START + since_s)),
+            reason: reason.into(),
+        };
+        writer.add(&line(8, Bound, 1, START, 1));
+        writer.add(&gap(Some(100), 200, "one"));
+        writer.add(&gap(None, 50, "old"));
+        writer.commit(position(64), 0, START + 300).unwrap();
+        writer.add(&line(9, Bound, 1, START + 300, 1));
+        writer.commit(position(64), 0, START + 300).unwrap();
+        let search = Search::open(dir.path()).unwrap();
+        // A file of an older version says no more than when the gap was found.
+        let asked = [(99, 99, ""), (100, 100, "one"), (150, 300, "one"), (201, 300, ""), (10, 120, "old one"), (0, 50, "old")];
+        for (from, to, expected) in asked {
+            let span_s = Some((START + from, START + to));
+            let of_address = Query { address: Some("192.0.2.7".parse().unwrap()), span_s, ..Query::default() };
+            let of_client = Query { hw_address: Some(vec![0, 0, 0, 0, 0, 99]), span_s, ..Query::default() };
+            for query in [of_address, of_client] {
+                let found = search.find(&query).unwrap();
+                let reasons: Vec<&str> = found.missing.iter().map(|it| it.reason.as_str()).collect();
+                assert_eq!((reasons.join(" ").as_str(), found.holds.len()), (expected, 0), "{from} to {to}");
+            }
+        }
+    }
 }
 
 #[test]

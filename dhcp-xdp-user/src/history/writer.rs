@@ -30,6 +30,8 @@ pub struct Settings {
     pub rotate_after: Duration,
     /// Files whose last line is older are removed; `None`: never.
     pub keep: Option<Duration>,
+    /// What all files may take, bytes: beyond that the oldest is removed; `None`: as much as there is.
+    pub max_bytes: Option<u64>,
 }
 
 /// What has been written, and of what: noted together, so that neither is ahead of the other.
@@ -106,6 +108,24 @@ struct Open {
     is_dirty: bool,
 }
 
+impl Open {
+    /// The last file, of which so many bytes count, or all whole lines; `None`: it was closed.
+    fn again(dir: &Path, name: FileName, counts: Option<u64>) -> io::Result<Option<Self>> {
+        match Index::open(dir, &name)? {
+            // What it was closed with will come again.
+            Some(index) if counts.is_some_and(|len| len < index.span.len) => fs::remove_file(dir.join(name.index()))?,
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        let mut file = OpenOptions::new().read(true).write(true).open(dir.join(name.lines()))?;
+        let whole = files::whole_len(&mut file)?;
+        let len = counts.map_or(whole, |len| len.min(whole));
+        file.set_len(len)?;
+        let begun_s = name.begun_s();
+        Ok(Some(Self { file, name, begun_s, len, is_dirty: false }))
+    }
+}
+
 /// Writes a history.
 pub struct Writer {
     settings: Settings,
@@ -113,8 +133,10 @@ pub struct Writer {
     next_number: u64,
     /// Lines that are not written yet.
     pending: Vec<u8>,
-    last: Option<Checkpoint>,
+    /// How many they are.
     lines: u64,
+    last: Option<Checkpoint>,
+    removed_early: u64,
 }
 
 impl std::fmt::Debug for Writer {
@@ -143,30 +165,29 @@ impl Writer {
             }
             names.retain(|name| Some(name.number) <= number);
         }
-        let mut open = None;
-        if let Some(name) = names.pop() {
-            let counts = last.as_ref().filter(|_| goes_on && checked.as_ref() == Some(&name));
-            match Index::open(dir, &name)? {
-                // It was closed, and what it was closed with will come again.
-                Some(index) if counts.is_some_and(|last| last.length < index.span.len) => {
-                    fs::remove_file(dir.join(name.index()))?;
-                }
-                Some(_) => return Ok(Self { settings, open, next_number, pending: Vec::new(), last, lines: 0 }),
-                None => {}
+        let open = match names.pop() {
+            Some(name) => {
+                let counts = last.as_ref().filter(|_| goes_on && checked.as_ref() == Some(&name));
+                Open::again(dir, name, counts.map(|last| last.length))?
             }
-            let mut file = OpenOptions::new().read(true).write(true).open(dir.join(name.lines()))?;
-            let whole = files::whole_len(&mut file)?;
-            let len = counts.map_or(whole, |last| last.length.min(whole));
-            file.set_len(len)?;
-            let begun_s = name.begun_s();
-            open = Some(Open { file, name, begun_s, len, is_dirty: false });
-        }
-        Ok(Self { settings, open, next_number, pending: Vec::new(), last, lines: 0 })
+            None => None,
+        };
+        Ok(Self { settings, open, next_number, pending: Vec::new(), last, lines: 0, removed_early: 0 })
     }
 
     /// Until when it is complete, by its last checkpoint; 0: nobody knows.
     pub fn complete_until_s(&self) -> u32 {
         self.last.as_ref().map_or(0, |last| last.complete_until_s)
+    }
+
+    /// When the file that is being written was begun.
+    pub fn begun_s(&self) -> Option<u32> {
+        self.open.as_ref().map(|open| open.begun_s)
+    }
+
+    /// Files removed since it was last asked, although `keep` was not over.
+    pub fn take_removed_early(&mut self) -> u64 {
+        std::mem::take(&mut self.removed_early)
     }
 
     /// Whether the file that is being written is still where searches look for it: what goes into one that was removed or moved
@@ -185,16 +206,6 @@ impl Writer {
         }
     }
 
-    /// Where it went on.
-    pub fn checkpoint(&self) -> Option<&Checkpoint> {
-        self.last.as_ref()
-    }
-
-    /// Lines added since it was opened.
-    pub fn lines(&self) -> u64 {
-        self.lines
-    }
-
     /// Bytes that wait for [`commit`](Self::commit).
     pub fn pending(&self) -> usize {
         self.pending.len()
@@ -209,16 +220,21 @@ impl Writer {
         }
     }
 
-    /// Makes durable what was added, and that it comes from the journal up to there. May be called again when it failed.
+    /// Makes durable what was added, so many lines, and that it comes from the journal up to there. May be called again when it
+    /// failed.
     ///
     /// # Errors
     /// What the disk says; what was added is kept.
-    pub fn commit(&mut self, journal: Position, expired_until_s: u32, now_s: u32) -> io::Result<()> {
+    pub fn commit(&mut self, journal: Position, expired_until_s: u32, now_s: u32) -> io::Result<u64> {
         if !self.pending.is_empty() {
             if self.is_due(now_s) {
                 self.close()?;
             }
             if self.open.is_none() {
+                // For the one that is about to be filled. What cannot be removed holds no line up.
+                if let Err(error) = self.keep_to_limit(self.settings.rotate_bytes) {
+                    log::warn!("history: {}: older files stay: {error}", self.settings.dir.display());
+                }
                 self.begin(now_s)?;
             }
             let Some(open) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };
@@ -242,10 +258,10 @@ impl Writer {
         };
         files::replace(&self.settings.dir, STATE, &serde_json::to_vec(&checkpoint)?)?;
         self.last = Some(checkpoint);
-        Ok(())
+        Ok(std::mem::take(&mut self.lines))
     }
 
-    /// Closes a file that is full or old, and removes those that need not be kept.
+    /// Closes a file that is full or old, and removes those that need not or cannot be kept.
     ///
     /// # Errors
     /// What the disk says; it is tried again.
@@ -253,20 +269,66 @@ impl Writer {
         if self.is_due(now_s) && self.pending.is_empty() {
             self.close()?;
         }
+        self.keep_to_limit(0)?;
         let Some(keep) = self.settings.keep else { return Ok(()) };
         let before_s = now_s.saturating_sub(u32::try_from(keep.as_secs()).unwrap_or(u32::MAX));
         let dir = &self.settings.dir;
-        let names = files::list(dir)?;
-        // The last one stays: the next start goes on with it.
-        for name in names.iter().rev().skip(1) {
-            let is_open = self.open.as_ref().is_some_and(|open| open.name == *name);
-            let is_old = !is_open && Index::open(dir, name)?.is_some_and(|index| index.span.last_s < before_s);
-            if is_old {
-                fs::remove_file(dir.join(name.lines()))?;
-                fs::remove_file(dir.join(name.index()))?;
+        for name in self.removable()? {
+            // An index that somebody removed is made anew: without it nobody would know that the file is old.
+            let span = match Index::open(dir, &name)? {
+                Some(index) => index.span,
+                None => index::build(dir, &name)?,
+            };
+            if span.last_s < before_s {
+                files::remove(dir, &name)?;
                 log::info!("history: {} is removed, all in it is older than keep_days", name.lines());
             }
         }
+        Ok(())
+    }
+
+    /// Closed files, oldest first, but for the last one: the next start goes on with it.
+    fn removable(&self) -> io::Result<Vec<FileName>> {
+        let mut names = files::list(&self.settings.dir)?;
+        names.pop();
+        names.retain(|name| self.open.as_ref().is_none_or(|open| open.name != *name));
+        Ok(names)
+    }
+
+    /// Where there is a limit to what all files may take: removes the oldest until there is as much room within it.
+    fn keep_to_limit(&mut self, wanted: u64) -> io::Result<()> {
+        let Some(max_bytes) = self.settings.max_bytes else { return Ok(()) };
+        let dir = self.settings.dir.clone();
+        let mut total = files::list(&dir)?.iter().map(|name| files::size(&dir, name)).sum::<io::Result<u64>>()?;
+        for name in self.removable()? {
+            if total + wanted <= max_bytes {
+                break;
+            }
+            total -= files::size(&dir, &name)?;
+            self.remove_early(&name, "all files would be larger than max_mib")?;
+        }
+        Ok(())
+    }
+
+    /// Where there is a limit to what all files may take: removes the oldest one for what is about to be written. The bytes that it had;
+    /// `None`: there is no limit, or no file to remove.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn replace_oldest(&mut self) -> io::Result<Option<u64>> {
+        if self.settings.max_bytes.is_none() {
+            return Ok(None);
+        }
+        let Some(oldest) = self.removable()?.into_iter().next() else { return Ok(None) };
+        let size = files::size(&self.settings.dir, &oldest)?;
+        self.remove_early(&oldest, "its file system has no more room for the history")?;
+        Ok(Some(size))
+    }
+
+    fn remove_early(&mut self, name: &FileName, why: &str) -> io::Result<()> {
+        files::remove(&self.settings.dir, name)?;
+        self.removed_early += 1;
+        log::warn!("history: {} is removed before its time (keep_days): {why}", name.lines());
         Ok(())
     }
 

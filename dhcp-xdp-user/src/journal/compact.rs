@@ -31,7 +31,7 @@ use super::{
     snapshot::{Assembly, Change, SnapshotReader, SnapshotWriter},
     status::Shared,
 };
-use crate::{clock::Moment, lease::is_current};
+use crate::{clock::Moment, lease::is_current, room::Reserve};
 
 /// Bytes of closed segments that are taken into memory at a time.
 const BATCH: u64 = 4 * ROTATE_AT;
@@ -41,6 +41,8 @@ const REST: u32 = 4;
 const LONGEST_REST: Duration = Duration::from_millis(50);
 /// After an error it tries again so much later.
 const RETRY: Duration = Duration::from_secs(60);
+/// While segments that are due are left for a follower, the disk's room is looked at so often.
+const LOOK_AT_ROOM: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(10) };
 
 /// When closed segments are compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,11 +284,21 @@ pub(super) fn sweep(disk: &dyn Disk) -> Result<(), JournalError> {
     Ok(())
 }
 
+/// What is left when nothing more is compacted.
+enum Rest {
+    /// Nothing that is due, or the server stops.
+    Nothing,
+    /// What is due is left for a follower.
+    Held,
+}
+
 /// The thread that compacts.
 pub(super) struct Compactor {
     pub disk: Arc<dyn Disk>,
     pub policy: CompactionPolicy,
     pub shared: Arc<Shared>,
+    /// Where somebody retains: what of the disk is not for that.
+    pub reserve: Reserve,
     /// A segment was closed; ends with the journal's thread.
     pub closed: Receiver<()>,
 }
@@ -300,17 +312,17 @@ impl Compactor {
         }
         loop {
             let compacted = self.compact_what_is_due();
-            let is_again = compacted.is_err();
-            self.shared.compaction_ended(compacted);
-            let closed = if is_again {
-                self.closed.recv_timeout(RETRY).or_else(|error| match error {
-                    RecvTimeoutError::Timeout => Ok(()),
-                    RecvTimeoutError::Disconnected => Err(error),
-                })
-            } else {
-                self.closed.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            let again = match compacted {
+                Ok(Rest::Nothing) => None,
+                Ok(Rest::Held) => Some(LOOK_AT_ROOM),
+                Err(_) => Some(RETRY),
             };
-            if closed.is_err() || self.is_stopping() {
+            self.shared.compaction_ended(compacted.map(|_| ()));
+            let is_over = match again {
+                Some(after) => self.closed.recv_timeout(after) == Err(RecvTimeoutError::Disconnected),
+                None => self.closed.recv().is_err(),
+            };
+            if is_over || self.is_stopping() {
                 return;
             }
         }
@@ -320,22 +332,32 @@ impl Compactor {
         self.shared.stopping.load(Ordering::Relaxed)
     }
 
-    fn compact_what_is_due(&self) -> Result<(), JournalError> {
+    /// Whether the disk has so little room that it is not to be spent on who is behind. One that does not say has enough.
+    fn is_short(&self) -> bool {
+        let room = self.disk.room().ok().flatten();
+        room.is_some_and(|room| room.free < self.reserve.last_half(room.total))
+    }
+
+    fn compact_what_is_due(&self) -> Result<Rest, JournalError> {
         let disk = &*self.disk;
         loop {
-            let chain = chain::walk(disk)?;
-            let plan = self.policy.plan(self.shared.board.compactable(&chain));
+            let (chain, board) = (chain::walk(disk)?, &self.shared.board);
+            if self.policy.plan(&chain).is_empty() {
+                board.nothing_is_due();
+                return Ok(Rest::Nothing);
+            }
+            let plan = self.policy.plan(board.compactable(&chain, self.is_short()));
             if plan.is_empty() {
-                return Ok(());
+                return Ok(Rest::Held);
             }
             let (start, files) = (Instant::now(), plan.len());
             let last = plan.last().map(|link| link.header.number);
             self.shared.compaction_began();
             if !self.compact(plan)? {
-                return Ok(());
+                return Ok(Rest::Nothing);
             }
             if let Some(last) = last {
-                self.shared.board.compacted(last);
+                board.compacted(last);
             }
             log::info!("journal: compacted {files} files in {:.1} s", start.elapsed().as_secs_f64());
         }

@@ -6,14 +6,11 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{FileExt, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-/// Bytes of a removed file that are given back at a time, and the rest between two times.
-const FREED_AT_ONCE: u64 = 1 << 20;
-const FREEING_REST: Duration = Duration::from_millis(1);
+use crate::room::{self, Room};
 
 /// Where segments and snapshots are. Shared by the journal's threads.
 pub trait Disk: Send + Sync {
@@ -54,6 +51,13 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// It is not known which are.
     fn sync_names(&self) -> io::Result<()>;
+    /// What the file system has; `None`: it has no size.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn room(&self) -> io::Result<Option<Room>> {
+        Ok(None)
+    }
 }
 
 /// A name in a directory.
@@ -172,27 +176,14 @@ impl Disk for DirectoryDisk {
         fs::rename(self.dir.join(from), self.dir.join(to))?;
         self.sync_names()
     }
-    /// Its blocks go little by little: freeing those of a segment at once takes ten milliseconds (ext4 with `discard`), in which
-    /// nobody's `fdatasync` on that file system returns.
     fn remove(&self, name: &str) -> io::Result<()> {
-        let path = self.dir.join(name);
-        let file = OpenOptions::new().write(true).open(&path);
-        fs::remove_file(&path)?;
-        // Without a name it does no harm whatever becomes of this: the last descriptor takes the rest with it.
-        if let Ok(file) = file {
-            let mut len = file.metadata().map_or(0, |metadata| metadata.len());
-            while len > FREED_AT_ONCE {
-                len = (len - 1) / FREED_AT_ONCE * FREED_AT_ONCE;
-                if file.set_len(len).is_err() {
-                    break;
-                }
-                std::thread::sleep(FREEING_REST);
-            }
-        }
-        Ok(())
+        room::remove(&self.dir.join(name))
     }
     fn sync_names(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
+    }
+    fn room(&self) -> io::Result<Option<Room>> {
+        Room::at(&self.dir)
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     record::{self, RECORD, Record},
     recovery::Parts,
     resume::{self, Piece, Plan},
-    segment::{self, Kind},
+    segment::{self, Kind, ROTATE_AT},
     status::Shared,
 };
 use crate::{clock::Moment, lease::Binding};
@@ -103,7 +103,8 @@ struct State {
     /// What was planned for the reserved one, while nothing was compacted yet.
     plan: Option<(Position, Plan)>,
     next_follower: u64,
-    /// Followers that held back too much and were dropped.
+    /// See [`JournalStatus`](super::JournalStatus).
+    held_back_bytes: u64,
     dropped: u64,
 }
 
@@ -151,25 +152,46 @@ impl Board {
     }
 
     /// The links of a chain that may be compacted, and one that stands for the open segment. Who holds back more than allowed is
-    /// dropped.
-    pub fn compactable<'a>(&self, chain: &'a [Link]) -> &'a [Link] {
+    /// dropped; where the disk `is_short` nobody may hold back more than one segment, which a follower that is not behind needs.
+    pub fn compactable<'a>(&self, chain: &'a [Link], is_short: bool) -> &'a [Link] {
         let mut state = self.state();
+        let closed = chain.split_last().map_or(&[][..], |(_, closed)| closed);
         let held = |from: u64| -> u64 {
-            let closed = chain.split_last().map_or(&[][..], |(_, closed)| closed);
             closed.iter().filter(|link| link.header.number >= from).map(|link| link.len).sum()
         };
-        let before = state.retained.len();
-        state.retained.retain(|_, retained| held(retained.segment) <= retained.max_bytes);
-        let dropped = before - state.retained.len();
-        if dropped > 0 {
-            state.dropped += dropped as u64;
-            log::error!("journal: a follower held back more segments than it may, and is dropped: it has a gap");
-        }
-        let Some(first) = state.retained.values().map(|retained| retained.segment).min() else { return chain };
+        let State { retained, dropped, held_back_bytes, .. } = &mut *state;
+        retained.retain(|_, Retained { segment, max_bytes }| {
+            let most = if is_short { ROTATE_AT.min(*max_bytes) } else { *max_bytes };
+            let bytes = held(*segment);
+            if bytes > most {
+                *dropped += 1;
+                let why = if is_short { "and the disk has little room" } else { "which is more than max_lag_mib" };
+                log::error!(
+                    "journal: the lease history is {} MiB of closed segments behind, {why}: they are compacted, and what it has not \
+                     read by then is a gap in it",
+                    bytes >> 20
+                );
+            }
+            bytes <= most
+        });
+        *held_back_bytes = 0;
+        let Some(first) = retained.values().map(|retained| retained.segment).min() else { return chain };
+        *held_back_bytes = held(first);
         match chain.iter().position(|link| link.header.number >= first && link.header.kind == Kind::Segment) {
             Some(at) => &chain[..=at],
             None => chain,
         }
+    }
+
+    /// Nothing is to be compacted, and so nothing is held back.
+    pub fn nothing_is_due(&self) {
+        self.state().held_back_bytes = 0;
+    }
+
+    /// Bytes that were held back, and how often somebody was dropped.
+    pub fn held_back(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.held_back_bytes, state.dropped)
     }
 
     /// Segments up to this one are part of a snapshot.
@@ -214,7 +236,7 @@ impl Followers {
 
     /// The disk's last error while it has not been overcome: changes may wait.
     pub fn failing(&self) -> Option<String> {
-        self.shared.status().failing
+        self.shared.failing()
     }
 
     /// Hands out what is before a place, oldest first: of the addresses in the snapshot the newest change of each. Of some
@@ -224,11 +246,6 @@ impl Followers {
     /// A file cannot be read, or is no longer there.
     pub fn replay_before(&self, position: Position, each: impl FnMut(Binding)) -> Result<(), JournalError> {
         resume::before(&*self.disk, position, each)
-    }
-
-    /// Followers that retained more than they may, since start.
-    pub fn dropped(&self) -> u64 {
-        self.shared.board.state().dropped
     }
 
     /// Follows from a place on. Compaction does not wait for it.

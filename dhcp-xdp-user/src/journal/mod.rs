@@ -58,6 +58,7 @@ use crate::{
     clock::{Clock, Moment},
     config::Durability,
     lease::Binding,
+    room::Reserve,
     wake::Wake,
 };
 use compact::Compactor;
@@ -232,6 +233,8 @@ pub struct Retain {
     pub from: Position,
     /// Bytes of closed segments that may be held back for it.
     pub max_bytes: u64,
+    /// What of the disk is the journal's: where less than half of it is free, one segment may be held back and no more.
+    pub reserve: Reserve,
 }
 
 impl Options {
@@ -324,9 +327,10 @@ impl Recovery {
             on_freed,
         };
         let writer = Writer::open(Arc::clone(&disk), &found, setup, Arc::clone(&shared), ends)?;
-        if let Some(Retain { from, max_bytes }) = retain {
+        if let Some(Retain { from, max_bytes, .. }) = retain {
             shared.board.reserve(&*disk, from, max_bytes)?;
         }
+        let reserve = retain.map_or_else(Reserve::default, |retain| retain.reserve);
         let (end, ended) = bounded(1);
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new().name(name.into()).spawn(work);
@@ -342,8 +346,13 @@ impl Recovery {
                 let _ = end.send(result);
             }),
         )?;
-        let compactor =
-            Compactor { disk: Arc::clone(&disk), policy: compaction, shared: Arc::clone(&shared), closed: closings };
+        let compactor = Compactor {
+            disk: Arc::clone(&disk),
+            policy: compaction,
+            shared: Arc::clone(&shared),
+            reserve,
+            closed: closings,
+        };
         let compactor = spawn("compaction", Box::new(move || compactor.run()))?;
         Ok((Journal { shared, stopper, thread, compactor, ended, disk, _lock: lock }, lanes))
     }

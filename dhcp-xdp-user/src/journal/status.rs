@@ -38,6 +38,12 @@ pub struct JournalStatus {
     /// Why the last one failed; it is tried again. No ACK waits for it.
     #[serde(default)]
     pub compaction_failing: Option<String>,
+    /// Bytes of closed segments that were left for a history that is behind, when they were last looked at.
+    #[serde(default)]
+    pub held_back_bytes: u64,
+    /// Times that a follower (the history) held back more than it may: what it has not read may be compacted, and is a gap then.
+    #[serde(default)]
+    pub followers_dropped: u64,
 }
 
 #[derive(Debug)]
@@ -130,17 +136,27 @@ impl Shared {
         (waited >= STALLED).then(|| format!("the disk has not answered for {} s", waited.as_secs()))
     }
 
+    /// See [`JournalStatus::failing`].
+    pub fn failing(&self) -> Option<String> {
+        let progress = self.progress();
+        progress.failing.clone().or_else(|| self.stalled()).or_else(|| progress.lost.clone())
+    }
+
     pub fn status(&self) -> JournalStatus {
+        let failing = self.failing();
+        let (held_back_bytes, followers_dropped) = self.board.held_back();
         let progress = self.progress();
         let latency = &progress.latency_us;
         JournalStatus {
             records: progress.records,
             groups: progress.groups,
-            failing: progress.failing.clone().or_else(|| self.stalled()).or_else(|| progress.lost.clone()),
+            failing,
             commit_latency_us: [latency.value_at_quantile(0.5), latency.value_at_quantile(0.99), latency.max()],
             compactions: progress.compactions,
             compacting: progress.compacting,
             compaction_failing: progress.compaction_failing.clone(),
+            held_back_bytes,
+            followers_dropped,
         }
     }
 

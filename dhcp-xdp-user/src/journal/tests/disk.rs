@@ -1,6 +1,7 @@
 //! A disk in a directory that fails on purpose, and forgets what was not synced.
 
 use super::*;
+use crate::room::Room;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -30,6 +31,8 @@ pub(super) struct Faults(pub(super) Arc<std::sync::Mutex<State>>);
 #[derive(Default)]
 pub(super) struct State {
     now: Vec<Fault>,
+    /// What the file system is said to have.
+    room: Option<Room>,
     /// Written and synced bytes of each file.
     files: Vec<(u64, u64)>,
 }
@@ -46,6 +49,10 @@ impl Faults {
     pub(super) fn check(&self, fault: Fault) -> io::Result<()> {
         let failing = self.0.lock().unwrap().now.contains(&fault);
         if failing { Err(io::Error::from_raw_os_error(fault.errno())) } else { Ok(()) }
+    }
+
+    pub(super) fn set_room(&self, room: Room) {
+        self.0.lock().unwrap().room = Some(room);
     }
 
     pub(super) fn unsynced(&self) -> u64 {
@@ -103,6 +110,10 @@ impl Disk for FaultyDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.inner.remove(name)
+    }
+
+    fn room(&self) -> io::Result<Option<Room>> {
+        Ok(self.faults.0.lock().unwrap().room)
     }
 }
 

@@ -480,7 +480,7 @@ impl World {
         }
         let policy = CompactionPolicy { percent: 100, segments: 2 };
         let chain = chain::walk(&self.disk)?;
-        let mut plan = policy.plan(life.shared.board.compactable(&chain));
+        let mut plan = policy.plan(life.shared.board.compactable(&chain, false));
         plan.truncate(2 + self.random.below(4) as usize);
         if plan.is_empty() { Ok(None) } else { Compaction::begin(&self.disk, plan).map(Some) }
     }
