@@ -30,9 +30,12 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("history_says_who_had_an_address_at_a_time", who),
         test("history_catches_up_when_its_full_disk_has_room_again_and_clients_are_served_meanwhile", full),
+        test("a_history_that_would_fill_the_journals_disk_waits_and_each_client_is_served", shared),
+        test("a_history_with_a_limit_never_takes_more_of_the_disk", limited),
         test("a_hook_is_run_for_each_event_with_variables", hooked),
         test("the_end_of_a_lease_is_told_to_history_and_hook", ended),
-        test("a_hook_that_hangs_holds_no_client_up", hanging),
+        test("a_hook_that_hangs_holds_no_client_up_and_is_ended_with_all_that_it_started", hanging),
+        test("what_a_hook_leaves_running_is_ended_with_its_time_and_nothing_of_it_stays_with_the_server", leaving),
     ]
 }
 
@@ -225,7 +228,8 @@ fn full() -> Result<()> {
     let memory = Memory::mount(site.lab.path("history"), "256k")?;
     // Everybody may write to the root of such a file system, which the server would not take.
     let dir = memory.0.join("history");
-    let sections = format!("[history]\ndirectory = \"{}\"\n", dir.display());
+    // To the last block, that is: of a disk of its own nothing is left to anybody.
+    let sections = format!("[history]\ndirectory = \"{}\"\nkeep_free_percent = 0\n", dir.display());
     let server = serve(&site, &sections)?;
     let report = storm(&site, "dora", 4000, 1, &["--rate", "3000"])?;
     ensure!(figure(&report, "/summary/lost")? < 100, "{}", report["summary"]);
@@ -247,6 +251,81 @@ fn full() -> Result<()> {
     let found = lines(&dir)?;
     ensure!(found.len() >= count && found.values().all(|times| *times == 1), "{} of {count}", found.len());
     Ok(())
+}
+
+/// A disk of 8 MiB for journal and history, of which so many MiB are taken by others; and a server whose log is elsewhere.
+fn on_a_small_disk(site: &Direct, taken: usize, settings: &str) -> Result<(Memory, Server)> {
+    let memory = Memory::mount(site.lab.path("disk"), "8m")?;
+    let state = memory.0.join("state");
+    fs::create_dir(&state)?;
+    fs::write(memory.0.join("others"), vec![1; taken << 20])?;
+    let file = site.lab.path("dhcp-xdp.toml");
+    fs::write(&file, configuration(&format!("[history]\n{settings}")))?;
+    let words = ["--config", &file.to_string_lossy()];
+    let server = Server::start_with_log(&site.inside, &state, site.lab.path("log"), &words)?;
+    Ok((memory, server))
+}
+
+fn shared() -> Result<()> {
+    let site = Direct::new(Veth::default())?;
+    let (memory, server) = on_a_small_disk(&site, 5, "")?;
+    let state = memory.0.join("state");
+    // Some four MiB of lines, and less than one of records.
+    for seed in 1..=2 {
+        let report = storm(&site, "dora", 5000, seed, &["--rate", "2500"])?;
+        ensure!(figure(&report, "/summary/lost")? < 100, "{}", report["summary"]);
+    }
+    let stats = wait_for("the history to be held back", LIMIT, || {
+        let stats = server.stats()?;
+        let why = stats["events"]["history"]["failing"].as_str().unwrap_or_default().to_owned();
+        Ok(why.contains("held back").then_some(stats))
+    })?;
+    ensure!(stats["journal"]["failing"].is_null(), "{}", stats["journal"]);
+    ensure!(figure(&stats, "/events/history/held_back")? == 1, "{}", stats["events"]);
+    // While it waits, for longer than it looks.
+    std::thread::sleep(Duration::from_secs(3));
+    let report = storm(&site, "dora", 500, 3, &["--rate", "250"])?;
+    ensure!(figure(&report, "/summary/lost")? == 0, "{}", report["summary"]);
+    let said = server.log();
+    for (words, times) in [("held back: ", 1), ("left free for the journal", 1), ("No space left", 0)] {
+        ensure!(said.matches(words).count() == times, "{times} times {words}: {said}");
+    }
+    let count = server.leases()?.iter().filter(|lease| lease["state"] == "bound").count();
+    ensure!(count > 9000, "{count} leases");
+    // What is asked of a time that it has not got to is answered with that.
+    let output = history(&state, &["--address", "198.18.1.1", "--at", &now_s().to_string()])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(said.contains("the history is complete until"), "{said}");
+    fs::remove_file(memory.0.join("others"))?;
+    wait_for("the history to go on", LIMIT, || {
+        Ok((server.stats()?["events"]["history"]["failing"].is_null()).then_some(()))
+    })?;
+    let stats = caught_up(&server)?;
+    ensure!(figure(&stats, "/events/history/gaps")? == 0, "{}", stats["events"]);
+    stop(server, site.server_end())?;
+    let found = lines(&state.join("history"))?;
+    ensure!(found.len() == count && found.values().all(|times| *times == 1), "{} of {count}", found.len());
+    Ok(())
+}
+
+fn limited() -> Result<()> {
+    let site = Direct::new(Veth::default())?;
+    let (memory, server) = on_a_small_disk(&site, 4, "rotate_mib = 1\nmax_mib = 2\n")?;
+    let dir = memory.0.join("state/history");
+    let taken = || -> Result<u64> { fs::read_dir(&dir)?.map(|entry| Ok(entry?.metadata()?.len())).sum() };
+    let mut most = 0;
+    for seed in 1..=3 {
+        let report = storm(&site, "dora", 5000, seed, &["--rate", "2500"])?;
+        ensure!(figure(&report, "/summary/lost")? < 100, "{}", report["summary"]);
+        most = most.max(taken()?);
+    }
+    let stats = caught_up(&server)?;
+    ensure!(figure(&stats, "/events/history/removed_early")? >= 2, "{}", stats["events"]);
+    ensure!(figure(&stats, "/events/history/gaps")? == 0 && stats["events"]["history"]["failing"].is_null(), "{stats}");
+    // A file is closed by the commit after the one that made it too large.
+    ensure!(most.max(taken()?) < 4 << 20, "{most} bytes, {} in the end", taken()?);
+    ensure!(server.log().contains("is removed before its time (keep_days)"), "{}", server.log());
+    stop(server, site.server_end()).map(drop)
 }
 
 /// A program in the laboratory's folder.
@@ -317,9 +396,16 @@ fn ended() -> Result<()> {
     stop(server, site.server_end()).map(drop)
 }
 
+/// Whether there is such a process that has not ended.
+fn is_running(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
+}
+
 fn hanging() -> Result<()> {
     let site = Direct::new(Veth::default())?;
-    let command = program(&site, "sleep 1000")?;
+    let started = site.lab.path("started");
+    let command = program(&site, &format!("sleep 1000 & echo $! >> {}; sleep 1000", started.display()))?;
     let sections = format!("[hook]\ncommand = \"{}\"\ntimeout_s = 1\nqueue = 10\n", command.display());
     let server = serve(&site, &sections)?;
     let report = storm(&site, "dora", 3000, 1, &["--rate", "2000"])?;
@@ -329,5 +415,37 @@ fn hanging() -> Result<()> {
         Ok((figure(&stats, "/events/hook/timed_out")? > 0).then_some(stats))
     })?;
     ensure!(figure(&stats, "/events/hook/dropped")? > 2000, "{}", stats["events"]);
+    stop(server, site.server_end())?;
+    let pids = fs::read_to_string(&started)?;
+    ensure!(pids.lines().count() > 1, "{pids}");
+    wait_for("what the hook started to be killed", LIMIT, || Ok((!pids.lines().any(is_running)).then_some(())))
+}
+
+fn leaving() -> Result<()> {
+    let site = Direct::new(Veth::default())?;
+    let started = site.lab.path("started");
+    let command = program(&site, &format!("sleep 1000 & echo $! >> {}", started.display()))?;
+    let sections = format!("[hook]\ncommand = \"{}\"\ntimeout_s = 2\nrate_per_s = 1000\n", command.display());
+    let mut server = serve(&site, &sections)?;
+    let pid = server.process().pid();
+    let open = || -> Result<usize> { Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count()) };
+    let before = open()?;
+    storm(&site, "dora", 60, 1, &["--rate", "20"])?;
+    let stats = wait_for("what was left running to be killed", LIMIT, || {
+        let stats = server.stats()?;
+        let is_over = figure(&stats, "/events/hook/left_running")? >= figure(&stats, "/events/hook/done")?;
+        Ok((is_over && figure(&stats, "/events/hook/done")? >= 30).then_some(stats))
+    })?;
+    ensure!(figure(&stats, "/events/hook/timed_out")? == 0, "the program itself ends at once: {}", stats["events"]);
+    let pids = fs::read_to_string(&started)?;
+    wait_for("all to have ended", LIMIT, || Ok((!pids.lines().any(is_running)).then_some(())))?;
+    // Neither descriptors nor children that have ended are left with the server.
+    wait_for("the server to be as before", LIMIT, || {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task"))?;
+        let children = tasks.map(|task| Ok(fs::read_to_string(task?.path().join("children"))?));
+        let children = children.collect::<Result<String>>()?;
+        Ok((open()? <= before && children.trim().is_empty()).then_some(()))
+    })?;
+    ensure!(server.log().matches("ended and left something running").count() == 1, "{}", server.log());
     stop(server, site.server_end()).map(drop)
 }

@@ -1,9 +1,11 @@
 //! The journal's figures: durable bindings a second by group size, what a commit takes with compaction beside it and without,
-//! and how long ten million leases take from the disk to serving.
+//! how long ten million leases take from the disk to serving, and what a history costs that is behind.
 //!
 //! `cargo xtask bench journal`, or `cargo bench -p dhcp-storm --bench journal -- --quick`. Bindings are renewals in a real
 //! lease table, each of which is recorded; what is measured is the time until the lane says that they are durable. Rounds of
-//! what is compared are interleaved, and medians are told. It writes about 3 GiB (`--quick`: 300 MiB) and removes them.
+//! what is compared are interleaved, and medians are told. It writes about 6 GiB (`--quick`: 900 MiB) and removes them.
+
+mod behind;
 
 use std::{
     net::Ipv4Addr,
@@ -58,6 +60,7 @@ fn measure(words: &Words, dir: &Path) -> Result<()> {
     rates(words, dir)?;
     beside_compaction(words, dir)?;
     recovery(words, dir)?;
+    behind::behind(words.quick, dir)?;
     println!("\ntook {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
 }
