@@ -45,7 +45,7 @@ fn history(checker: &mut Checker<'_>, form: &HistoryForm) -> HistorySettings {
     let percent = checker.number(form.keep_free_percent.as_ref(), 0..=90, 10, " percent");
     let keep_free = Reserve {
         percent: u8::try_from(percent).unwrap_or(0),
-        most_bytes: mib(checker.number(form.keep_free_mib.as_ref(), 0..=MOST_MIB, 4096, " MiB")),
+        most_bytes: mib(checker.number(form.keep_free_mib.as_ref(), 0..=MOST_MIB, 2048, " MiB")),
     };
     let keep_days = checker.number(form.keep_days.as_ref(), 0..=36_500, 180, " days").unsigned_abs();
     let rotate_h = checker.number(form.rotate_h.as_ref(), 1..=24 * 366, 24, " hours").unsigned_abs();
@@ -137,7 +137,7 @@ mod tests {
         assert!(!hook.events.contains(&EventKind::Renewed) && hook.events.len() == 4);
         let none = read("[history]\nkeep_days = 0\nmax_mib = 0\n", &AnyMachine).unwrap().history.unwrap();
         assert_eq!((none.keep, none.max_bytes, history.max_bytes), (None, None, None));
-        assert_eq!(history.keep_free, Reserve { percent: 10, most_bytes: 4 << 30 });
+        assert_eq!(history.keep_free, Reserve { percent: 10, most_bytes: 2 << 30 });
     }
 
     #[test]

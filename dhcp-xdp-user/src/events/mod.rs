@@ -18,7 +18,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -215,6 +215,7 @@ impl Events {
                 table: Arc::clone(table),
                 clock: *clock,
                 line: line(),
+                tidied: Instant::now(),
                 stats: Arc::clone(&stats),
                 stopping: Arc::clone(&events.stopping),
             };

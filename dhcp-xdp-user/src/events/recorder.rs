@@ -31,7 +31,7 @@ const COMMIT_BYTES: usize = 4 << 20;
 /// An idle history says so often that it is complete.
 const COMPLETE_EVERY: Duration = Duration::from_secs(10);
 /// Old files are looked for so often.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
+const TIDY_EVERY: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 60_000 });
 /// After an error it is tried again so much later.
 const RETRY: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 /// Why a gap is there.
@@ -72,6 +72,8 @@ pub(super) struct Recorder {
     pub clock: Clock,
     pub line: MakeLine,
     pub keeper: Keeper,
+    /// When old files were last looked for.
+    pub tidied: Instant,
     pub stats: Arc<Mutex<HistoryStats>>,
     /// Nothing is waited for any more: what cannot be written at once is left to the next start.
     pub stopping: Arc<AtomicBool>,
@@ -205,8 +207,15 @@ impl Recorder {
         }
     }
 
-    /// Makes durable what the writer has, where there is room for it.
+    /// Makes durable what the writer has, where there is room for it. Files whose time is over go also while there is none: that
+    /// may be what makes some.
     fn commit(&mut self, writer: &mut Writer, journal: Position, expired_s: u32, complete_s: u32) -> Result<(), NotNow> {
+        if self.tidied.elapsed() >= TIDY_EVERY {
+            self.tidied = Instant::now();
+            if let Err(error) = writer.tidy(now_s()) {
+                log::warn!("history: {}: old files stay: {error}", self.settings.dir.display());
+            }
+        }
         let allowed = self.keeper.allow(writer)?;
         self.change(|stats| stats.removed_early += writer.take_removed_early());
         allowed.map_err(NotNow::HeldBack)?;
@@ -215,10 +224,9 @@ impl Recorder {
         Ok(())
     }
 
-    fn record(&mut self, mut watch: Watch, goes_on: bool, gap: Option<Gap>) -> End {
-        let Some(mut writer) = self.patiently(|this| Ok(Writer::open(this.settings.clone(), goes_on)?)) else {
-            return End::Done;
-        };
+    /// A writer that has written, where it does not go on, that it begins, and after what gap; `None`: the server stops.
+    fn begin(&mut self, goes_on: bool, gap: Option<Gap>) -> Option<Writer> {
+        let mut writer = self.patiently(|this| Ok(Writer::open(this.settings.clone(), goes_on)?))?;
         if let Some(Gap { reason, since_s }) = gap {
             let since = since_s.filter(|since_s| *since_s > 0).map(rfc3339);
             let (at, event) = (rfc3339(now_s()), GapLine::EVENT.into());
@@ -227,13 +235,16 @@ impl Recorder {
         if !goes_on {
             // A start in the middle of what follows begins here once more.
             let complete_s = writer.complete_until_s();
-            if self.patiently(|this| this.commit(&mut writer, Position::default(), 0, complete_s)).is_none() {
-                return End::Done;
-            }
+            self.patiently(|this| this.commit(&mut writer, Position::default(), 0, complete_s))?;
         }
+        Some(writer)
+    }
+
+    fn record(&mut self, mut watch: Watch, goes_on: bool, gap: Option<Gap>) -> End {
+        let Some(mut writer) = self.begin(goes_on, gap) else { return End::Done };
         let mut stopping_since = None;
         let mut is_unreadable = false;
-        let (mut committed, mut completed, mut tidied) = (Instant::now(), Instant::now(), Instant::now());
+        let (mut committed, mut completed) = (Instant::now(), Instant::now());
         loop {
             let mut left_out = 0;
             let lease_s = self.clock.now_s();
@@ -299,13 +310,6 @@ impl Recorder {
             }
             if let Some(end) = end {
                 return end;
-            }
-            if tidied.elapsed() >= TIDY_EVERY {
-                tidied = Instant::now();
-                if let Err(error) = writer.tidy(now_s()) {
-                    log::warn!("history: {}: old files stay: {error}", self.settings.dir.display());
-                }
-                self.change(|stats| stats.removed_early += writer.take_removed_early());
             }
         }
     }

@@ -89,6 +89,7 @@ impl World {
             clock,
             line: Box::new(|event, ahead_s| Line::new(event, None, &crate::config::Vrfs::default(), ahead_s)),
             keeper: Keeper::asking(history.keep_free, Box::new(move || Ok(*asked.lock().unwrap()))),
+            tidied: Instant::now(),
             stats: Arc::clone(&stats),
             stopping: Arc::clone(&stopping),
         };

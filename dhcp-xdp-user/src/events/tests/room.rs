@@ -62,6 +62,26 @@ fn a_history_that_has_nothing_to_write_says_that_it_is_complete_on_a_full_disk_t
 }
 
 #[test]
+fn files_whose_time_is_over_are_removed_also_while_the_history_waits_for_room() {
+    let mut world = World::start_with(TempDir::new().unwrap(), |history| {
+        history.keep_free = Reserve { percent: 10, most_bytes: u64::MAX };
+        history.rotate_bytes = 1;
+        history.keep = Some(Duration::from_secs(106));
+    });
+    let at_s = now_s() - 100;
+    for number in 0..2 {
+        world.submit(number, Bound, 1, at_s, at_s + 1000);
+        until("written", || world.stats().lines == u64::from(number) + 1);
+    }
+    set_free(&world, 0);
+    world.submit(2, Bound, 1, at_s, at_s + 1000);
+    until("held back", || world.stats().held_back == 1);
+    assert_eq!(names(world.dir.path()).len(), 2, "the time of the first is not over");
+    until("the first to be removed", || names(world.dir.path()).len() == 1);
+    assert_eq!((world.stats().lines, world.stats().removed_early), (2, 0));
+}
+
+#[test]
 fn a_server_that_stops_while_the_history_is_held_back_leaves_the_rest_to_the_next_start() {
     let mut world = reserving(TempDir::new().unwrap(), 1 << 40);
     set_free(&world, 0);
