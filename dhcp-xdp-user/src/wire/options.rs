@@ -146,22 +146,24 @@ pub struct Codes([u64; 4]);
 
 impl Codes {
     /// Of these codes.
-    pub fn of(codes: &[u8]) -> Self {
-        let mut set = Self::default();
-        for &code in codes {
-            set.insert(code);
+    pub const fn of(codes: &[u8]) -> Self {
+        let mut set = Self([0; 4]);
+        let mut rest = codes;
+        while let [code, after @ ..] = rest {
+            set.insert(*code);
+            rest = after;
         }
         set
     }
     /// True when it was not there yet.
-    pub fn insert(&mut self, code: u8) -> bool {
+    pub const fn insert(&mut self, code: u8) -> bool {
         let is_new = !self.contains(code);
-        self.0[usize::from(code >> 6)] |= 1 << (code & 63);
+        self.0[code as usize >> 6] |= 1 << (code & 63);
         is_new
     }
     /// Whether it is there.
-    pub fn contains(&self, code: u8) -> bool {
-        self.0[usize::from(code >> 6)] & (1 << (code & 63)) != 0
+    pub const fn contains(&self, code: u8) -> bool {
+        self.0[code as usize >> 6] & (1 << (code & 63)) != 0
     }
 }
 
