@@ -6,6 +6,7 @@ use dhcp_xdp_ebpf::walk::{CLIENT_PORT, SERVER_PORT};
 
 use super::{
     Computed, Reply, Request,
+    decide::is_within,
     layers::{Layers, Origin},
     subnet::subnet_selection,
 };
@@ -270,7 +271,7 @@ pub fn envelope(request: &Request<'_>, reply: &Reply, subnet: &Subnet, asked: &D
         envelope_to_relay(request, reply.source, asked, own)
     } else if reply.message_type == MessageType::Nak {
         broadcast
-    } else if subnet.prefix.contains(&request.ciaddr) {
+    } else if is_within(&subnet.prefix, request.ciaddr) {
         to(back, request.ciaddr, CLIENT_PORT)
     } else if request.broadcast || request.hw.htype != HTYPE_ETHERNET || reply.your_address.is_unspecified() {
         broadcast
