@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{
-    Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom, subnet::server_id,
-    virtual_subnet_echo,
+    Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom,
+    subnet::{server_id, virtual_subnet_echo},
 };
 use crate::{
     config::{Access, Config, LeaseTimes, Reservation, Subnet},

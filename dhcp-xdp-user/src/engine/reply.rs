@@ -8,7 +8,7 @@ use super::{
     Computed, Reply, Request,
     decide::is_within,
     layers::{Layers, Origin},
-    subnet::subnet_selection,
+    subnet::{subnet_selection, virtual_subnet_echo},
 };
 use crate::{
     config::{Config, Level, OptionBlob, Overlay, Subnet},
@@ -176,7 +176,7 @@ fn write_protocol(request: &Request<'_>, reply: &Reply, config: &Config, writer:
         // RFC 3011: "an identical copy of the option", also to a client that did not ask for it.
         fits = fits && writer.push(code::SUBNET_SELECTION, &link.octets());
     }
-    if let Some(vpn) = request.virtual_subnet {
+    if let Some(vpn) = virtual_subnet_echo(request, config) {
         fits = fits && writer.push(code::VIRTUAL_SUBNET_SELECTION, vpn);
     }
     fits

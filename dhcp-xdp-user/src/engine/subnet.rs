@@ -318,7 +318,7 @@ fn virtual_subnet(request: &Request<'_>, config: &Config) -> Selected {
 }
 
 /// The virtual subnet selection of the client's own that a reply has a copy of (RFC 6607 6): one that was acted on.
-pub fn virtual_subnet_echo<'a>(request: &Request<'a>, config: &Config) -> Option<&'a [u8]> {
+pub(super) fn virtual_subnet_echo<'a>(request: &Request<'a>, config: &Config) -> Option<&'a [u8]> {
     request.virtual_subnet.filter(|_| config.client_subnet_selection && !config.subnets.vrfs().is_empty())
 }
 

@@ -24,6 +24,18 @@ impl<'s> Scratch<'s> {
         Some(kept)
     }
 
+    /// A copy of all these bytes, one after the other; `None` when there is no room.
+    pub fn keep_all<'b>(&mut self, parts: impl Iterator<Item = &'b [u8]> + Clone) -> Option<&'s [u8]> {
+        let kept = self.take(parts.clone().map(<[u8]>::len).sum())?;
+        let mut rest = &mut *kept;
+        for part in parts {
+            let (place, after) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = after;
+        }
+        Some(kept)
+    }
+
     /// The next `len` bytes; `None` when there are fewer.
     fn take(&mut self, len: usize) -> Option<&'s mut [u8]> {
         let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(len)?;
