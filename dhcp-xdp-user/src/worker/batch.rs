@@ -433,12 +433,7 @@ impl<R: Recorder> Processor<R> {
 
     /// Journals what a binding changed, unless it changed nothing and the record that covers it is on the disk; the ticket to
     /// wait for.
-    fn commit(
-        &mut self,
-        bound: &Bound,
-        request: &Request<'_>,
-        place: &Place,
-    ) -> Result<Option<Ticket>, DropReason> {
+    fn commit(&mut self, bound: &Bound, request: &Request<'_>, place: &Place) -> Result<Option<Ticket>, DropReason> {
         if !bound.must_record && self.recorder.is_settled(bound.stamp) {
             return Ok(None);
         }
