@@ -394,7 +394,9 @@ pub struct LeaseTimes {
 /// Options of a subnet, encoded once so that a reply copies bytes and looks nothing up by name.
 #[derive(Clone, Debug, Default)]
 pub struct OptionSet {
+    /// In the order of their codes.
     blobs: Vec<OptionBlob>,
+    codes: Codes,
 }
 
 /// Where an option of a configuration is set; the later ones over the earlier ones.
@@ -433,19 +435,22 @@ pub struct OptionBlob {
 impl OptionSet {
     /// A set of options, one of a code; the last of several with the same code wins.
     pub fn new(blobs: impl IntoIterator<Item = OptionBlob>) -> Self {
-        let mut set: Vec<OptionBlob> = Vec::new();
+        let mut set = Self::default();
         for blob in blobs {
-            match set.binary_search_by_key(&blob.code, |b| b.code) {
-                Ok(at) => set[at] = blob,
-                Err(at) => set.insert(at, blob),
+            match set.blobs.binary_search_by_key(&blob.code, |b| b.code) {
+                Ok(at) => set.blobs[at] = blob,
+                Err(at) => {
+                    set.codes.insert(blob.code);
+                    set.blobs.insert(at, blob);
+                }
             }
         }
-        Self { blobs: set }
+        set
     }
 
-    /// The option with this code.
+    /// The option with this code: found without a search, most that clients ask for being not there.
     pub fn get(&self, code: u8) -> Option<&OptionBlob> {
-        self.blobs.binary_search_by_key(&code, |b| b.code).ok().map(|at| &self.blobs[at])
+        self.blobs.get(self.codes.place_of(code)?)
     }
 
     fn is_computed(&self) -> bool {

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::{
-    Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom, subnet::server_id,
-    virtual_subnet_echo,
+    Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom,
+    subnet::{server_id, virtual_subnet_echo},
 };
 use crate::{
     config::{Access, Config, LeaseTimes, Reservation, Subnet},
@@ -407,14 +407,14 @@ impl<'a> Case<'a> {
     /// Whether an address is in a subnet of the client's network.
     fn is_near(&self, address: Ipv4Addr) -> bool {
         let subnets = &self.config.subnets;
-        self.subnet.prefix.contains(&address)
+        is_within(&self.subnet.prefix, address)
             || subnets.index_of(self.at(address)).is_some_and(|other| subnets.are_together(self.place.subnet, other))
     }
 
     /// The subnet of an address of the client's network.
     fn home_of(&self, address: Ipv4Addr) -> (u16, &'a Subnet) {
         let subnets = &self.config.subnets;
-        if self.subnet.prefix.contains(&address) {
+        if is_within(&self.subnet.prefix, address) {
             return (self.place.subnet, self.subnet);
         }
         let other = subnets.index_of(self.at(address)).filter(|other| subnets.are_together(self.place.subnet, *other));
@@ -545,7 +545,12 @@ impl<'a> Case<'a> {
 /// (RFC 3021), and a /32 is one.
 pub(super) fn is_host(prefix: &Ipv4Net, address: Ipv4Addr) -> bool {
     let is_reserved = prefix.prefix_len() < 31 && (address == prefix.network() || address == prefix.broadcast());
-    prefix.contains(&address) && !is_reserved
+    is_within(prefix, address) && !is_reserved
+}
+
+/// Whether an address is in a prefix; `Ipv4Net::contains` makes both its ends first.
+pub(super) fn is_within(prefix: &Ipv4Net, address: Ipv4Addr) -> bool {
+    (u32::from(prefix.addr()) ^ u32::from(address)) & u32::from(prefix.netmask()) == 0
 }
 
 /// The lease time for a client that asked for this one, or for none. A finite one never becomes "for ever" by clamping

@@ -33,7 +33,6 @@ pub use self::{
     request::{Architectures, Request, is_past_relay_agents},
     subnet::{
         ClientAt, FlexId, Ground, Place, client_of, flex_id, ground, locate, named_reservation, takes_out_vss_control,
-        virtual_subnet_echo,
     },
 };
 pub use crate::worker::counters::DropReason;

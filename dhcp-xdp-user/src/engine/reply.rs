@@ -6,8 +6,9 @@ use dhcp_xdp_ebpf::walk::{CLIENT_PORT, SERVER_PORT};
 
 use super::{
     Computed, Reply, Request,
+    decide::is_within,
     layers::{Layers, Origin},
-    subnet::subnet_selection,
+    subnet::{subnet_selection, virtual_subnet_echo},
 };
 use crate::{
     config::{Config, Level, OptionBlob, Overlay, Subnet},
@@ -24,7 +25,7 @@ use crate::{
 pub const DEFAULT_MESSAGE_SIZE: u16 = 576;
 
 /// Options that the protocol sets by itself: never taken from a subnet's set or a client's list.
-const PROTOCOL_OPTIONS: [u8; 16] = [
+const PROTOCOL_OPTIONS: Codes = Codes::of(&[
     code::PAD,
     code::LEASE_TIME,
     code::OVERLOAD,
@@ -41,7 +42,7 @@ const PROTOCOL_OPTIONS: [u8; 16] = [
     code::SUBNET_SELECTION,
     code::VIRTUAL_SUBNET_SELECTION,
     code::END,
-];
+]);
 
 /// Writes a reply's message into `message`, whose length is the most that the frame can carry. Returns its length, at least
 /// 300; `None` when even what the protocol demands does not fit.
@@ -97,7 +98,7 @@ pub fn write_reply(
 
 /// Where an option of a reply is from; `None`: the server set it by itself.
 pub fn origin(request: &Request<'_>, reply: &Reply, config: &Config, code: u8) -> Option<Origin> {
-    let subnet = config.subnets.get(usize::from(reply.subnet)).filter(|_| !PROTOCOL_OPTIONS.contains(&code))?;
+    let subnet = config.subnets.get(usize::from(reply.subnet)).filter(|_| !PROTOCOL_OPTIONS.contains(code))?;
     Layers::new(reply, request.ciaddr, subnet, config).origin(code, reply.overlays.indices())
 }
 
@@ -175,7 +176,7 @@ fn write_protocol(request: &Request<'_>, reply: &Reply, config: &Config, writer:
         // RFC 3011: "an identical copy of the option", also to a client that did not ask for it.
         fits = fits && writer.push(code::SUBNET_SELECTION, &link.octets());
     }
-    if let Some(vpn) = request.virtual_subnet {
+    if let Some(vpn) = virtual_subnet_echo(request, config) {
         fits = fits && writer.push(code::VIRTUAL_SUBNET_SELECTION, vpn);
     }
     fits
@@ -206,7 +207,7 @@ impl Due {
 /// classless routes, which make static routes and routers superfluous (RFC 3442). "IPv6-only preferred" is never sent unasked
 /// (RFC 8925 3.3).
 fn write_parameters(list: &[u8], layers: &Layers<'_>, computed: Computed<'_>, writer: &mut OptionWriter<'_>) {
-    let mut done = Codes::of(&PROTOCOL_OPTIONS);
+    let mut done = PROTOCOL_OPTIONS;
     let due = Due::new(list);
     // False also where an expression has no value: then there is nothing to send.
     let mut push = |blob: &OptionBlob| match blob.computed {
@@ -270,7 +271,7 @@ pub fn envelope(request: &Request<'_>, reply: &Reply, subnet: &Subnet, asked: &D
         envelope_to_relay(request, reply.source, asked, own)
     } else if reply.message_type == MessageType::Nak {
         broadcast
-    } else if subnet.prefix.contains(&request.ciaddr) {
+    } else if is_within(&subnet.prefix, request.ciaddr) {
         to(back, request.ciaddr, CLIENT_PORT)
     } else if request.broadcast || request.hw.htype != HTYPE_ETHERNET || reply.your_address.is_unspecified() {
         broadcast

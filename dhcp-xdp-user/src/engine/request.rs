@@ -115,61 +115,114 @@ impl<'a> Request<'a> {
         if header.op() != dhcp::BOOTREQUEST {
             return Err(DropReason::NotOurs);
         }
-        let options = Fields::read(Options::new(header), scratch).ok_or(DropReason::BadOption)?;
-        let hw = HwAddress { htype: header.htype(), hlen: header.hlen(), chaddr: header.chaddr() };
-        let message_type = options.message_type.map_or(MessageType::Bootp, MessageType::from);
-        if !message_type.is_leasequery() {
-            if hw.hlen == 0 && options.client_id.is_none() {
+        let options = Options::new(header);
+        let mut request = Self::without_options(&header, has_options, message, destination);
+        if request.read_where_they_lie(options.clone()).is_none() {
+            request = Self::without_options(&header, has_options, message, destination);
+            request.read_joined(options, scratch).ok_or(DropReason::BadOption)?;
+        }
+        if !request.message_type.is_leasequery() {
+            if request.hw.hlen == 0 && request.client_id.is_none() {
                 return Err(DropReason::NoClientIdentity);
             }
-            if is_nobodys_address(&hw) {
+            if is_nobodys_address(&request.hw) {
                 return Err(DropReason::BadHwAddress);
             }
         }
-        let giaddr = header.giaddr();
-        let relayed = options.relay_agent_info.filter(|_| !giaddr.is_unspecified());
-        Ok(Self {
-            message_type,
+        if let Some(data) = request.relay_agent_info.filter(|_| request.is_relayed()) {
+            request.routing = RelayAgentInfo::new(data).routing();
+        }
+        Ok(request)
+    }
+
+    /// What the fixed part of a message says.
+    fn without_options(header: &Header<'_>, has_options: bool, message: &'a [u8], destination: Ipv4Addr) -> Self {
+        Self {
+            message_type: MessageType::Bootp,
             xid: header.xid(),
             secs: header.secs(),
             hops: header.hops(),
             broadcast: header.broadcast(),
             has_options,
             ciaddr: header.ciaddr(),
-            giaddr,
+            giaddr: header.giaddr(),
             destination,
-            hw,
-            client_id: options.client_id,
-            requested_address: options.requested_address,
-            server_id: options.server_id,
-            lease_time_s: options.lease_time_s,
-            max_message_size: options.max_message_size,
-            parameter_request_list: options.parameter_request_list.unwrap_or(&[]),
-            relay_agent_info: options.relay_agent_info,
-            recalled: None,
-            routing: relayed.map_or_else(Routing::default, |data| RelayAgentInfo::new(data).routing()),
-            rapid_commit: options.rapid_commit,
-            auto_configure: options.auto_configure,
-            subnet_selection: options.subnet_selection,
-            virtual_subnet: options.virtual_subnet,
-            architectures: options.architectures,
-            machine_id: options.machine_id,
-            message,
-        })
-    }
-
-    /// Without its slices: what crafting a reply needs of it once its frame is written over.
-    pub fn detached(&self) -> Request<'static> {
-        Request {
+            hw: HwAddress { htype: header.htype(), hlen: header.hlen(), chaddr: header.chaddr() },
             client_id: None,
+            requested_address: None,
+            server_id: None,
+            lease_time_s: None,
+            max_message_size: None,
             parameter_request_list: &[],
             relay_agent_info: None,
             recalled: None,
-            routing: Routing { virtual_subnet: None, ..self.routing },
+            routing: Routing::default(),
+            rapid_commit: false,
+            auto_configure: None,
+            subnet_selection: None,
             virtual_subnet: None,
+            architectures: Architectures::default(),
             machine_id: None,
-            message: &[],
-            ..*self
+            message,
+        }
+    }
+
+    /// `None`: an option is malformed, has a length that its type forbids, or comes in parts.
+    fn read_where_they_lie(&mut self, options: Options<'a>) -> Option<()> {
+        for option in options {
+            self.take(option.ok()?)?;
+        }
+        Some(())
+    }
+
+    /// `None`: an option is malformed, or has a length that its type forbids.
+    #[cold]
+    fn read_joined(&mut self, options: Options<'a>, scratch: &mut Scratch<'a>) -> Option<()> {
+        let joined = Joined::new(options, scratch).ok()?;
+        let of = |code| joined.get(code).map(|data| DhcpOption { code, data });
+        for option in STRICT.into_iter().filter_map(of) {
+            self.take(option)?;
+        }
+        for option in LENIENT.into_iter().filter_map(of) {
+            let _ = self.take(option);
+        }
+        Some(())
+    }
+
+    /// Takes what an option says, of those that a server reads. `None`: it has another length than its type has, or was there
+    /// already.
+    fn take(&mut self, option: DhcpOption<'a>) -> Option<()> {
+        match option.code {
+            code::MESSAGE_TYPE => {
+                let is_first = self.message_type == MessageType::Bootp;
+                self.message_type = u8::from_be_bytes(option.array()?).into();
+                is_first.then_some(())
+            }
+            code::REQUESTED_ADDRESS => once(&mut self.requested_address, Ipv4Addr::from(option.array::<4>()?)),
+            code::SERVER_ID => once(&mut self.server_id, Ipv4Addr::from(option.array::<4>()?)),
+            code::LEASE_TIME => once(&mut self.lease_time_s, u32::from_be_bytes(option.array()?)),
+            code::MAX_MESSAGE_SIZE => once(&mut self.max_message_size, u16::from_be_bytes(option.array()?)),
+            code::PARAMETER_REQUEST_LIST => {
+                let is_first = self.parameter_request_list.is_empty();
+                self.parameter_request_list = option.data;
+                is_first.then_some(())
+            }
+            code::RELAY_AGENT_INFO => once(&mut self.relay_agent_info, option.data),
+            code::CLIENT_ID if !CLIENT_ID_LEN.contains(&option.data.len()) => None,
+            code::CLIENT_ID => once(&mut self.client_id, option.data),
+            code::RAPID_COMMIT => {
+                self.rapid_commit = option.data.is_empty();
+                Some(())
+            }
+            code::AUTO_CONFIGURE => once(&mut self.auto_configure, u8::from_be_bytes(option.array()?)),
+            code::SUBNET_SELECTION => once(&mut self.subnet_selection, Ipv4Addr::from(option.array::<4>()?)),
+            code::VIRTUAL_SUBNET_SELECTION => once(&mut self.virtual_subnet, option.data),
+            code::CLIENT_ARCHITECTURE => {
+                self.architectures = Architectures::of(option.data);
+                Some(())
+            }
+            code::CLIENT_MACHINE_ID => once(&mut self.machine_id, option.data),
+            _ => Some(()),
         }
     }
 
@@ -235,26 +288,7 @@ impl From<HeaderError> for DropReason {
     }
 }
 
-/// The options that a server reads.
-#[derive(Default)]
-struct Fields<'a> {
-    message_type: Option<u8>,
-    client_id: Option<&'a [u8]>,
-    requested_address: Option<Ipv4Addr>,
-    server_id: Option<Ipv4Addr>,
-    lease_time_s: Option<u32>,
-    max_message_size: Option<u16>,
-    parameter_request_list: Option<&'a [u8]>,
-    relay_agent_info: Option<&'a [u8]>,
-    rapid_commit: bool,
-    auto_configure: Option<u8>,
-    subnet_selection: Option<Ipv4Addr>,
-    virtual_subnet: Option<&'a [u8]>,
-    architectures: Architectures,
-    machine_id: Option<&'a [u8]>,
-}
-
-/// The codes of [`Fields`] that a message must have in the form that their type has.
+/// Of the options that a server reads, those that a message must have in the form that their type has.
 const STRICT: [u8; 8] = [
     code::MESSAGE_TYPE,
     code::CLIENT_ID,
@@ -274,63 +308,6 @@ const LENIENT: [u8; 6] = [
     code::CLIENT_ARCHITECTURE,
     code::CLIENT_MACHINE_ID,
 ];
-
-impl<'a> Fields<'a> {
-    /// `None`: an option is malformed, or has a length that its type forbids.
-    fn read(options: Options<'a>, scratch: &mut Scratch<'a>) -> Option<Self> {
-        Self::read_where_they_lie(options.clone()).or_else(|| Self::read_joined(options, scratch))
-    }
-
-    /// `None` also when an option comes in parts.
-    fn read_where_they_lie(options: Options<'a>) -> Option<Self> {
-        let mut fields = Self::default();
-        for option in options {
-            fields.take(option.ok()?)?;
-        }
-        Some(fields)
-    }
-
-    #[cold]
-    fn read_joined(options: Options<'a>, scratch: &mut Scratch<'a>) -> Option<Self> {
-        let joined = Joined::new(options, scratch).ok()?;
-        let mut fields = Self::default();
-        let of = |code| joined.get(code).map(|data| DhcpOption { code, data });
-        for option in STRICT.into_iter().filter_map(of) {
-            fields.take(option)?;
-        }
-        for option in LENIENT.into_iter().filter_map(of) {
-            let _ = fields.take(option);
-        }
-        Some(fields)
-    }
-
-    fn take(&mut self, option: DhcpOption<'a>) -> Option<()> {
-        match option.code {
-            code::MESSAGE_TYPE => once(&mut self.message_type, u8::from_be_bytes(option.array()?)),
-            code::REQUESTED_ADDRESS => once(&mut self.requested_address, Ipv4Addr::from(option.array::<4>()?)),
-            code::SERVER_ID => once(&mut self.server_id, Ipv4Addr::from(option.array::<4>()?)),
-            code::LEASE_TIME => once(&mut self.lease_time_s, u32::from_be_bytes(option.array()?)),
-            code::MAX_MESSAGE_SIZE => once(&mut self.max_message_size, u16::from_be_bytes(option.array()?)),
-            code::PARAMETER_REQUEST_LIST => once(&mut self.parameter_request_list, option.data),
-            code::RELAY_AGENT_INFO => once(&mut self.relay_agent_info, option.data),
-            code::CLIENT_ID if !CLIENT_ID_LEN.contains(&option.data.len()) => None,
-            code::CLIENT_ID => once(&mut self.client_id, option.data),
-            code::RAPID_COMMIT => {
-                self.rapid_commit = option.data.is_empty();
-                Some(())
-            }
-            code::AUTO_CONFIGURE => once(&mut self.auto_configure, u8::from_be_bytes(option.array()?)),
-            code::SUBNET_SELECTION => once(&mut self.subnet_selection, Ipv4Addr::from(option.array::<4>()?)),
-            code::VIRTUAL_SUBNET_SELECTION => once(&mut self.virtual_subnet, option.data),
-            code::CLIENT_ARCHITECTURE => {
-                self.architectures = Architectures::of(option.data);
-                Some(())
-            }
-            code::CLIENT_MACHINE_ID => once(&mut self.machine_id, option.data),
-            _ => Some(()),
-        }
-    }
-}
 
 /// Whether a message came by unicast and through no relay agent: routers carry it, and nobody on the way looked at its option 82.
 pub fn is_past_relay_agents(giaddr: Ipv4Addr, destination: Ipv4Addr) -> bool {

@@ -4,7 +4,11 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
-use super::{DropReason, Ingress, Request, balance, decide::is_host, is_past_relay_agents};
+use super::{
+    DropReason, Ingress, Request, balance,
+    decide::{is_host, is_within},
+    is_past_relay_agents,
+};
 use crate::{
     class::{ClassSet, Packet},
     config::{Anywhere, Config, IdKind, Identified, Identity, Subnet},
@@ -314,7 +318,7 @@ fn virtual_subnet(request: &Request<'_>, config: &Config) -> Selected {
 }
 
 /// The virtual subnet selection of the client's own that a reply has a copy of (RFC 6607 6): one that was acted on.
-pub fn virtual_subnet_echo<'a>(request: &Request<'a>, config: &Config) -> Option<&'a [u8]> {
+pub(super) fn virtual_subnet_echo<'a>(request: &Request<'a>, config: &Config) -> Option<&'a [u8]> {
     request.virtual_subnet.filter(|_| config.client_subnet_selection && !config.subnets.vrfs().is_empty())
 }
 
@@ -326,6 +330,6 @@ pub fn takes_out_vss_control(request: &Request<'_>, config: &Config) -> bool {
 
 /// The server identifier in a subnet: the configured one, else an address of the interface, best one inside the subnet.
 pub(super) fn server_id(subnet: &Subnet, ingress: &Ingress<'_>) -> Option<Ipv4Addr> {
-    let inside = || ingress.addresses.iter().find(|&address| subnet.prefix.contains(address));
+    let inside = || ingress.addresses.iter().find(|address| is_within(&subnet.prefix, **address));
     subnet.server_id.or_else(|| inside().or(ingress.addresses.first()).copied())
 }

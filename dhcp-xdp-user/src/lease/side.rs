@@ -75,7 +75,8 @@ impl SideData {
         let client_id = &client_id[..client_id.len().min(255)];
         let rest = hw.bytes().get(8..).unwrap_or(&[]);
         let mut content: ArrayVec<u8, MAX_BYTES> = ArrayVec::new();
-        content.extend(client_id.iter().chain(rest).copied());
+        let fits = content.try_extend_from_slice(client_id).and_then(|()| content.try_extend_from_slice(rest));
+        debug_assert!(fits.is_ok(), "there is room for the longest");
         self.clients.write(slot, [client_id.len() as u8, rest.len() as u8], &content)
     }
 
@@ -194,15 +195,14 @@ impl Strings {
         let bytes: [u8; RECORD] = load(record);
         let lengths = [bytes[0], bytes[1]];
         let (len, inline) = (usize::from(lengths[0]), inline_of(len_of(lengths)));
-        let mut at = 0;
+        let mut second = &mut second[..len_of(lengths) - len];
         let mut take = |bytes: &[u8]| {
-            for byte in bytes.iter().take(len_of(lengths) - at) {
-                match second.get_mut(at.wrapping_sub(len)) {
-                    Some(place) => *place = *byte,
-                    None => first.push(*byte),
-                }
-                at += 1;
-            }
+            let (of_first, rest) = bytes.split_at(bytes.len().min(len - first.len()));
+            let fits = first.try_extend_from_slice(of_first);
+            debug_assert!(fits.is_ok(), "a length is a byte");
+            let (place, after) = std::mem::take(&mut second).split_at_mut(rest.len().min(second.len()));
+            place.copy_from_slice(&rest[..place.len()]);
+            second = after;
         };
         take(&bytes[LENGTHS..LENGTHS + inline]);
         for chunk in self.chain(record) {

@@ -9,9 +9,9 @@
 use std::net::Ipv4Addr;
 
 use dhcp_xdp_ebpf::{Role, Verdict, walk};
-use etherparse::{
-    Ethernet2HeaderSlice, IpNumber, Ipv4Header, Ipv4HeaderSlice, UdpHeader, UdpHeaderSlice, checksum::Sum16BitWords,
-};
+use etherparse::{Ethernet2HeaderSlice, IpNumber, Ipv4Header, Ipv4HeaderSlice, UdpHeader, UdpHeaderSlice};
+
+use super::checksum::Sum;
 
 /// Length of the IPv4 and UDP headers of a reply: no IPv4 options.
 pub const REPLY_IP_UDP_LEN: usize = Ipv4Header::MIN_LEN + UdpHeader::LEN;
@@ -92,12 +92,13 @@ impl Datagram {
         let ip = Ipv4HeaderSlice::from_slice(ip_bytes).map_err(|_| LinkError::Truncated)?;
         let header_len = ip.slice().len();
         let ip_payload = ip_bytes.get(header_len..usize::from(ip.total_len())).ok_or(LinkError::Truncated)?;
-        if checksum_of(ip.slice()) != 0 {
+        if Sum::default().add(ip.slice()).folded() != RIGHT {
             return Err(LinkError::BadIpChecksum);
         }
         let udp = UdpHeaderSlice::from_slice(ip_payload).map_err(|_| LinkError::BadUdpLength)?;
-        let payload = ip_payload.get(UdpHeader::LEN..usize::from(udp.length())).ok_or(LinkError::BadUdpLength)?;
-        if verify_udp_checksum && !udp_checksum_acceptable(&ip, &udp, payload) {
+        let len = usize::from(udp.length());
+        let segment = ip_payload.get(..len).filter(|_| len >= UdpHeader::LEN).ok_or(LinkError::BadUdpLength)?;
+        if verify_udp_checksum && !udp_checksum_acceptable(&ip, &udp, segment) {
             return Err(LinkError::BadUdpChecksum);
         }
         Ok(Self {
@@ -141,28 +142,32 @@ impl Datagram {
     }
 }
 
-/// The one's complement checksum over a header that includes its checksum: zero when it is right (RFC 1071).
-fn checksum_of(header: &[u8]) -> u16 {
-    Sum16BitWords::new().add_slice(header).ones_complement()
-}
+/// What [`Sum::folded`] says of bytes that have their right checksum among them (RFC 1071 1 (3)).
+const RIGHT: [u8; 2] = [0xff; 2];
 
-fn udp_checksum_acceptable(ip: &Ipv4HeaderSlice<'_>, udp: &UdpHeaderSlice<'_>, payload: &[u8]) -> bool {
-    let found = udp.checksum();
-    if found == 0 {
+/// `segment` is the UDP header and its payload.
+fn udp_checksum_acceptable(ip: &Ipv4HeaderSlice<'_>, udp: &UdpHeaderSlice<'_>, segment: &[u8]) -> bool {
+    let found = udp.checksum().to_be_bytes();
+    if found == [0; 2] {
         return true;
     }
-    let right = udp.to_header().calc_checksum_ipv4_raw(ip.source(), ip.destination(), payload);
-    right == Ok(found) || found == partial_udp_checksum(ip.source(), ip.destination(), udp.length())
+    let pseudo_header = pseudo_header(ip.source(), ip.destination(), udp.length());
+    pseudo_header.add(segment).folded() == RIGHT || found == pseudo_header.folded()
+}
+
+/// The sum of what UDP's checksum covers beside UDP (RFC 768).
+fn pseudo_header(source: [u8; 4], destination: [u8; 4], udp_length: u16) -> Sum {
+    let mut bytes = [0; 12];
+    bytes[..4].copy_from_slice(&source);
+    bytes[4..8].copy_from_slice(&destination);
+    bytes[9] = IpNumber::UDP.0;
+    bytes[10..].copy_from_slice(&udp_length.to_be_bytes());
+    Sum::default().add(&bytes)
 }
 
 /// What a sender leaves in the checksum field for its hardware to complete: the pseudo-header's sum, not complemented.
 pub fn partial_udp_checksum(source: [u8; 4], destination: [u8; 4], udp_length: u16) -> u16 {
-    let sum = Sum16BitWords::new()
-        .add_4bytes(source)
-        .add_4bytes(destination)
-        .add_2bytes([0, IpNumber::UDP.0])
-        .add_2bytes(udp_length.to_be_bytes());
-    (!sum.ones_complement()).to_be()
+    u16::from_be_bytes(pseudo_header(source, destination, udp_length).folded())
 }
 
 /// The addresses of a datagram that is to be sent.
@@ -187,27 +192,37 @@ pub struct Envelope {
 /// VLAN tags and the EtherType, which lie between the Ethernet addresses and `ipv4`, stay as they are: a reply has those of
 /// its request. Returns the frame's length, or `None` when the frame has no room for it; then nothing was written.
 pub fn seal(frame: &mut [u8], ipv4: usize, envelope: &Envelope, payload_len: usize) -> Option<usize> {
-    let udp_at = ipv4.checked_add(Ipv4Header::MIN_LEN)?;
-    let payload_at = udp_at.checked_add(UdpHeader::LEN)?;
+    let payload_at = ipv4.checked_add(REPLY_IP_UDP_LEN)?;
     let end = payload_at.checked_add(payload_len)?;
-    let udp_len = u16::try_from(payload_len.checked_add(UdpHeader::LEN)?).ok()?;
-    let (source, destination) = (envelope.source.octets(), envelope.destination.octets());
-    let mut ip = Ipv4Header::new(udp_len, TTL, IpNumber::UDP, source, destination).ok()?;
-    ip.dont_fragment = false;
-    ip.header_checksum = ip.calc_header_checksum();
-    let mut udp = UdpHeader {
-        source_port: envelope.source_port,
-        destination_port: envelope.destination_port,
-        length: udp_len,
-        checksum: 0,
-    };
-    udp.checksum = udp.calc_checksum_ipv4_raw(source, destination, frame.get(payload_at..end)?).ok()?;
-
-    let addresses = frame.get_mut(..ipv4)?.first_chunk_mut::<12>()?;
+    let ip_len = u16::try_from(payload_len.checked_add(REPLY_IP_UDP_LEN)?).ok()?;
+    let udp_len = ip_len - Ipv4Header::MIN_LEN as u16;
+    let (before, datagram) = frame.get_mut(..end)?.split_at_mut(ipv4);
+    let (headers, payload) = datagram.split_first_chunk_mut::<REPLY_IP_UDP_LEN>()?;
+    let addresses = before.first_chunk_mut::<12>()?;
     addresses[..6].copy_from_slice(&envelope.ethernet_destination);
     addresses[6..].copy_from_slice(&envelope.ethernet_source);
-    frame.get_mut(ipv4..udp_at)?.copy_from_slice(&ip.to_bytes());
-    frame.get_mut(udp_at..payload_at)?.copy_from_slice(&udp.to_bytes());
+
+    let (source, destination) = (envelope.source.octets(), envelope.destination.octets());
+    let mut ip = [0; Ipv4Header::MIN_LEN];
+    // Version 4 and five words of header; what stays zero says that it is no fragment.
+    ip[0] = 0x45;
+    ip[2..4].copy_from_slice(&ip_len.to_be_bytes());
+    ip[8..10].copy_from_slice(&[TTL, IpNumber::UDP.0]);
+    ip[12..16].copy_from_slice(&source);
+    ip[16..].copy_from_slice(&destination);
+    let checksum = Sum::default().add(&ip).checksum();
+    ip[10..12].copy_from_slice(&checksum);
+
+    let mut udp = [0; UdpHeader::LEN];
+    udp[..2].copy_from_slice(&envelope.source_port.to_be_bytes());
+    udp[2..4].copy_from_slice(&envelope.destination_port.to_be_bytes());
+    udp[4..6].copy_from_slice(&udp_len.to_be_bytes());
+    let checksum = pseudo_header(source, destination, udp_len).add(&udp).add(payload).checksum();
+    // RFC 768: zero would say that there is none.
+    udp[6..].copy_from_slice(if checksum == [0; 2] { &[0xff; 2] } else { &checksum });
+
+    headers[..Ipv4Header::MIN_LEN].copy_from_slice(&ip);
+    headers[Ipv4Header::MIN_LEN..].copy_from_slice(&udp);
     Some(end)
 }
 
@@ -268,6 +283,27 @@ mod tests {
             prop_assert_eq!((datagram.source, datagram.destination), (ENVELOPE.source, ENVELOPE.destination));
             prop_assert_eq!((datagram.source_port, datagram.destination_port), (68, 67));
             prop_assert_eq!(datagram.reply_offset(), 42 + 4 * tags);
+        }
+
+        #[test]
+        fn headers_are_those_that_etherparse_writes(payload in vec(any::<u8>(), 0..600), ends: ([u8; 4], [u8; 4], u16, u16)) {
+            let (source, destination, source_port, destination_port) = ends;
+            let (from, to) = (source.into(), destination.into());
+            let envelope = Envelope { source: from, destination: to, source_port, destination_port, ..ENVELOPE };
+            let mut frame = [&[0xa5; 14 + REPLY_IP_UDP_LEN][..], &payload].concat();
+            prop_assert_eq!(seal(&mut frame, 14, &envelope, payload.len()), Some(frame.len()));
+            let udp = UdpHeader::with_ipv4_checksum(
+                source_port,
+                destination_port,
+                &Ipv4Header::new(0, TTL, IpNumber::UDP, source, destination).unwrap(),
+                &payload,
+            )
+            .unwrap();
+            let mut ip = Ipv4Header::new(udp.length, TTL, IpNumber::UDP, source, destination).unwrap();
+            ip.dont_fragment = false;
+            ip.header_checksum = ip.calc_header_checksum();
+            prop_assert_eq!(&frame[14..34], &ip.to_bytes()[..]);
+            prop_assert_eq!(&frame[34..42], &udp.to_bytes()[..]);
         }
 
         #[test]

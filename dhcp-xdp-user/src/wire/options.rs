@@ -146,22 +146,45 @@ pub struct Codes([u64; 4]);
 
 impl Codes {
     /// Of these codes.
-    pub fn of(codes: &[u8]) -> Self {
-        let mut set = Self::default();
-        for &code in codes {
-            set.insert(code);
+    pub const fn of(codes: &[u8]) -> Self {
+        let mut set = Self([0; 4]);
+        let mut rest = codes;
+        while let [code, after @ ..] = rest {
+            set.insert(*code);
+            rest = after;
         }
         set
     }
     /// True when it was not there yet.
-    pub fn insert(&mut self, code: u8) -> bool {
-        let is_new = !self.contains(code);
-        self.0[usize::from(code >> 6)] |= 1 << (code & 63);
+    pub const fn insert(&mut self, code: u8) -> bool {
+        let (word, bit) = (&mut self.0[code as usize >> 6], 1 << (code & 63));
+        let is_new = *word & bit == 0;
+        *word |= bit;
         is_new
     }
+    /// All of them, in the order of their numbers.
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        (0u8..).zip(self.0).flat_map(|(word, mut bits)| {
+            std::iter::from_fn(move || {
+                let bit = (bits != 0).then(|| bits.trailing_zeros() as u8)?;
+                bits &= bits - 1;
+                Some(word * 64 + bit)
+            })
+        })
+    }
+    /// How many lower ones are there, if it is there: its place among all of them, in the order of their numbers.
+    pub fn place_of(&self, code: u8) -> Option<usize> {
+        if !self.contains(code) {
+            return None;
+        }
+        let word = usize::from(code >> 6);
+        let lower = self.0[word] & ((1 << (code & 63)) - 1);
+        let before: u32 = self.0[..word].iter().map(|codes| codes.count_ones()).sum();
+        Some((before + lower.count_ones()) as usize)
+    }
     /// Whether it is there.
-    pub fn contains(&self, code: u8) -> bool {
-        self.0[usize::from(code >> 6)] & (1 << (code & 63)) != 0
+    pub const fn contains(&self, code: u8) -> bool {
+        self.0[code as usize >> 6] & (1 << (code & 63)) != 0
     }
 }
 
@@ -330,6 +353,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_codes_place_is_the_one_that_it_has_in_their_sorted_list(codes in vec(any::<u8>(), 0..40)) {
+            let set = Codes::of(&codes);
+            let sorted: Vec<u8> = std::collections::BTreeSet::from_iter(codes).into_iter().collect();
+            prop_assert_eq!(set.iter().collect::<Vec<_>>(), sorted.clone());
+            for code in 0..=255 {
+                prop_assert_eq!(set.place_of(code), sorted.binary_search(&code).ok());
+            }
+        }
+
         #[test]
         fn any_bytes_are_read_without_panic_and_in_bounded_steps(bytes in vec(any::<u8>(), 0..600)) {
             let mut message = message(240);

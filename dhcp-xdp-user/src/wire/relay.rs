@@ -67,6 +67,18 @@ impl<'a> RelayAgentInfo<'a> {
         })
     }
 
+    /// The bytes of all whole sub-options in their order, but for those with this code.
+    pub fn without(self, code: u8) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let mut rest = self.0;
+        let whole = std::iter::from_fn(move || {
+            let len = 2 + usize::from(*rest.get(1)?);
+            let (whole, after) = rest.split_at_checked(len)?;
+            rest = after;
+            Some(whole)
+        });
+        whole.filter(move |whole| whole[0] != code)
+    }
+
     /// The data of a sub-option.
     pub fn get(self, code: u8) -> Option<&'a [u8]> {
         self.iter().find(|(found, _)| *found == code).map(|(_, data)| data)
@@ -149,6 +161,12 @@ mod tests {
             virtual_subnet: Some(b"\x00red"),
         };
         assert_eq!(info.routing(), routing);
+    }
+
+    #[test]
+    fn sub_options_of_one_code_are_left_out_wherever_they_are() {
+        let info = RelayAgentInfo::new(b"\x98\x00\x01\x02c1\x98\x01x\x0a\x00\x98\x00\x05\x09cut");
+        assert_eq!(info.without(sub::VIRTUAL_SUBNET_CONTROL).collect::<Vec<_>>().concat(), b"\x01\x02c1\x0a\x00");
     }
 
     #[test]

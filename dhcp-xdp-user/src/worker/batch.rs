@@ -1,7 +1,9 @@
 //! A batch of frames in, a disposition for each out: parse, decide, journal, craft in place. No socket, no clock.
 //!
 //! Called by the ring loop and by tests with plain memory. All frames are parsed, and all their leases brought into the cache,
-//! before the first decision. It allocates nothing after [`Processor::new`].
+//! before the first decision; all is decided, and handed to the journal, before the first reply is written. A request is read
+//! from a copy of its message, because its reply is written over the message itself. It allocates nothing after
+//! [`Processor::new`].
 //!
 //! Who counts what: a frame is counted `received` here, a `Drop` is counted under its reason here, messages are counted here
 //! (a reply when it is crafted). `sent` and `parked` belong to the ring loop, as do drops that it decides on
@@ -24,7 +26,7 @@ use crate::{
     config::Config,
     engine::{self, Classified, ClientAt, Decision, Ingress, Place, Reply, Request},
     journal::{LaneFull, Ticket},
-    lease::{AgentInfo, Bound, ClientKey, Kept, Lease, LeaseTable, LimitKey, Space},
+    lease::{AgentInfo, Bound, Kept, Lease, LeaseTable, LimitKey, Space},
     leasequery::{
         answer::{Answerer, Question},
         index::Index,
@@ -36,6 +38,7 @@ use crate::{
         options::{MAX_OPTION_DATA, Scratch},
         relay::{RelayAgentInfo, sub},
     },
+    xsk,
 };
 
 /// Most frames of a batch.
@@ -44,12 +47,11 @@ pub const BATCH: usize = 64;
 /// How long an ACK may wait for the disk, seconds; its client asks again after 4 (RFC 2131 4.1).
 const PARKED_AT_MOST_S: u32 = 10;
 
-/// Bytes that replies echo of their requests, in the middle of a batch: client identifier, parameter request list, relay agent
-/// information, virtual subnet, machine identifier. One may need more, all together may not.
-const ECHO: usize = 5 * 255;
+/// Memory for the messages of a batch: none is longer than a chunk. What a caller with larger frames has beyond that is refused.
+const MESSAGES: usize = BATCH * xsk::CHUNK_LEN as usize;
 
-/// Scratch memory of a batch for options that come in parts (RFC 3396). A batch that needs more is an attack; what does not
-/// fit is refused.
+/// For options that come in parts (RFC 3396), and for what a reply has of option 82 where that is not all of it. A batch that
+/// needs more is an attack; what does not fit is refused.
 const SCRATCH: usize = 64 * 1024;
 
 /// And for what leases keep of option 82.
@@ -106,54 +108,28 @@ pub struct Processor<R> {
     counters: Arc<Counters>,
     /// Where a subnet has its addresses probed.
     recent: Option<Arc<Recent>>,
-    /// What the replies of a batch echo; they are written over the requests that it came in. Never grows.
-    echoes: Vec<u8>,
     /// Options of the replies of a batch that were computed. Never grows; without any in the configuration it has no room.
     computed: Vec<u8>,
-    /// What requests of a batch have in parts, joined.
-    scratch: Box<[u8]>,
-    /// What is recalled of the relay agents of a batch's clients.
-    recalled: Box<[u8]>,
+    /// What the requests of a batch are slices of: [`MESSAGES`], [`SCRATCH`] and [`RECALLED`] bytes.
+    memory: [Box<[u8]>; 3],
     /// Answers queries about leases, where the configuration has them answered.
     answerer: Option<Answerer>,
 }
 
-/// What a frame holds: all slices are into it.
-enum Read<'a> {
-    /// A client's request.
-    Client(Parsed<'a>),
-    /// A query about leases.
-    Query(Datagram, Request<'a>),
+/// Where the requests of a batch put what they are slices of.
+struct Memory<'m> {
+    messages: Scratch<'m>,
+    scratch: Scratch<'m>,
+    recalled: Scratch<'m>,
 }
 
-/// A client's request, before its lease is looked at.
-struct Parsed<'a> {
+/// A frame's request, before any lease is looked at.
+struct Parsed<'m> {
     datagram: Datagram,
-    request: Request<'a>,
-    client: ClientAt,
+    request: Request<'m>,
     vlans: [Option<u16>; 2],
-}
-
-/// A client's request with all that its decision is made from.
-struct Located<'r, 'a> {
-    datagram: &'r Datagram,
-    request: &'r Request<'a>,
-    place: Place,
-    vlans: [Option<u16>; 2],
-    classes: Classified,
-}
-
-/// A reply to craft, without a borrow of its frame.
-struct Answer {
-    datagram: Datagram,
-    /// The request without its slices, which lie in `Processor::echoes`.
-    request: Request<'static>,
-    client_id: Option<Range<usize>>,
-    parameter_request_list: Range<usize>,
-    relay_agent_info: Option<Range<usize>>,
-    virtual_subnet: Option<Range<usize>>,
-    machine_id: Option<Range<usize>>,
-    told: Told,
+    /// None of a query about leases.
+    client: Option<ClientAt>,
 }
 
 /// What a reply is made of.
@@ -182,9 +158,8 @@ impl<R: Recorder> Processor<R> {
         counters: Arc<Counters>,
     ) -> Self {
         let (port_generation, port) = shared_port.get();
-        let echoes = Vec::with_capacity(BATCH * ECHO);
         let computed = Vec::with_capacity(if config.computes_options() { BATCH * engine::MAX_COMPUTED } else { 0 });
-        let [scratch, recalled] = [SCRATCH, RECALLED].map(|len| vec![0; len].into_boxed_slice());
+        let memory = [MESSAGES, SCRATCH, RECALLED].map(|len| vec![0; len].into_boxed_slice());
         Self {
             config,
             leases,
@@ -194,10 +169,8 @@ impl<R: Recorder> Processor<R> {
             shared_port,
             counters,
             recent: None,
-            echoes,
             computed,
-            scratch,
-            recalled,
+            memory,
             answerer: None,
         }
     }
@@ -256,12 +229,39 @@ impl<R: Recorder> Processor<R> {
             (self.port_generation, self.port) = self.shared_port.get();
         }
         self.counters.received(count as u64);
-        let mut answers = ArrayVec::new();
-        self.decide_all(now_s, frames, &mut answers);
-        for (frame, answer) in frames.iter_mut().zip(&answers) {
-            let disposition = match answer {
-                Ok(answer) => self.craft(now_s, frame, answer),
-                Err(reason) => Disposition::Drop(*reason),
+        // Lent to the requests, which live as long as this call.
+        let mut memory = std::mem::take(&mut self.memory);
+        self.process_in(memory.each_mut().map(|memory| Scratch::new(memory)), now_s, frames, out);
+        self.memory = memory;
+    }
+
+    fn process_in<'m>(
+        &mut self,
+        [messages, scratch, recalled]: [Scratch<'m>; 3],
+        now_s: u32,
+        frames: &mut [Frame<'_>],
+        out: &mut ArrayVec<Disposition, BATCH>,
+    ) {
+        let mut memory = Memory { messages, scratch, recalled };
+        let mut parsed: ArrayVec<Result<Parsed<'m>, DropReason>, BATCH> = ArrayVec::new();
+        for frame in &*frames {
+            parsed.push(self.parse(frame, &mut memory));
+        }
+        self.leases.prefetch(parsed.iter().flatten().filter_map(|parsed| Some(&parsed.client.as_ref()?.key)));
+        self.computed.clear();
+        // In their places: a request is too large to be moved about.
+        let mut told: ArrayVec<Result<Told, DropReason>, BATCH> = ArrayVec::new();
+        for parsed in &mut parsed {
+            told.push(match parsed {
+                Ok(parsed) => self.decide(now_s, parsed, &mut memory),
+                Err(reason) => Err(*reason),
+            });
+        }
+        self.recorder.flush();
+        for ((frame, parsed), told) in frames.iter_mut().zip(&parsed).zip(&told) {
+            let disposition = match (parsed, told) {
+                (Ok(parsed), Ok(told)) => self.craft(now_s, frame, parsed, told),
+                (Err(reason), _) | (_, Err(reason)) => Disposition::Drop(*reason),
             };
             if let Disposition::Drop(reason) = disposition {
                 self.counters.dropped(reason);
@@ -270,48 +270,13 @@ impl<R: Recorder> Processor<R> {
         }
     }
 
-    /// Parses all frames, has the leases of all brought into the cache, then decides about all.
-    fn decide_all(
-        &mut self,
-        now_s: u32,
-        frames: &[Frame<'_>],
-        answers: &mut ArrayVec<Result<Answer, DropReason>, BATCH>,
-    ) {
-        // Lent to the requests, which live as long as this call.
-        let mut memory = [std::mem::take(&mut self.scratch), std::mem::take(&mut self.recalled)];
-        self.decide_in(memory.each_mut().map(|memory| Scratch::new(memory)), now_s, frames, answers);
-        self.recorder.flush();
-        [self.scratch, self.recalled] = memory;
-    }
-
-    fn decide_in<'f>(
-        &mut self,
-        [mut scratch, mut recalled]: [Scratch<'f>; 2],
-        now_s: u32,
-        frames: &'f [Frame<'_>],
-        answers: &mut ArrayVec<Result<Answer, DropReason>, BATCH>,
-    ) {
-        let mut parsed: ArrayVec<Result<Read<'_>, DropReason>, BATCH> = ArrayVec::new();
-        for frame in frames {
-            parsed.push(self.parse(frame, &mut scratch));
-        }
-        self.leases.prefetch(parsed.iter().flatten().filter_map(Read::key));
-        self.echoes.clear();
-        self.computed.clear();
-        // In their places: a request is too large to be moved about.
-        for read in &mut parsed {
-            answers.push(match read {
-                Ok(Read::Client(parsed)) => self.decide(now_s, parsed, &mut recalled),
-                Ok(Read::Query(datagram, request)) => self.admit(now_s, datagram, request),
-                Err(reason) => Err(*reason),
-            });
-        }
-    }
-
-    fn parse<'f>(&self, frame: &'f Frame<'_>, scratch: &mut Scratch<'f>) -> Result<Read<'f>, DropReason> {
+    fn parse<'m>(&self, frame: &Frame<'_>, memory: &mut Memory<'m>) -> Result<Parsed<'m>, DropReason> {
         let bytes = frame.buffer.get(..frame.len).ok_or(DropReason::Truncated)?;
         let datagram = Datagram::new_checked(bytes, Role::Server, self.config.verify_udp_checksum)?;
-        let request = Request::parse(datagram.payload(bytes), datagram.destination, scratch)?;
+        let message = memory.messages.keep(datagram.payload(bytes)).ok_or(DropReason::ReplyTooLong)?;
+        let request = Request::parse(message, datagram.destination, &mut memory.scratch)?;
+        let mut parsed = Parsed { vlans: datagram.vlans(bytes), datagram, request, client: None };
+        let Parsed { request, vlans, client, .. } = &mut parsed;
         self.counters.message(match request.message_type {
             MessageType::Discover => Message::Discover,
             MessageType::Request => Message::Request,
@@ -327,12 +292,10 @@ impl<R: Recorder> Processor<R> {
         if frame.buffer.len() < datagram.ipv4_offset() + least || self.port.mtu < least {
             return Err(DropReason::ReplyTooLong);
         }
-        if request.message_type == MessageType::LeaseQuery {
-            return Ok(Read::Query(datagram, request));
+        if request.message_type != MessageType::LeaseQuery {
+            *client = Some(engine::client_of(request, &ingress(&self.port, *vlans), &self.config, &self.leases)?);
         }
-        let vlans = datagram.vlans(bytes);
-        let client = engine::client_of(&request, &ingress(&self.port, vlans), &self.config, &self.leases)?;
-        Ok(Read::Client(Parsed { datagram, request, client, vlans }))
+        Ok(parsed)
     }
 
     /// The classes of a message, where the configuration has any.
@@ -348,20 +311,37 @@ impl<R: Recorder> Processor<R> {
         Classified::new(&packet, reserved, &self.config)
     }
 
-    /// Decides and journals. A message that may change a binding is refused while the journal has no room: the table must
-    /// not run ahead of it.
-    fn decide<'f>(
+    /// Decides about a request; from then on it has of option 82 what its reply has.
+    fn decide<'m>(
         &mut self,
         now_s: u32,
-        parsed: &mut Parsed<'f>,
-        recalled: &mut Scratch<'f>,
-    ) -> Result<Answer, DropReason> {
-        let Parsed { datagram, request, client, vlans } = parsed;
+        Parsed { datagram, request, vlans, client }: &mut Parsed<'m>,
+        memory: &mut Memory<'m>,
+    ) -> Result<Told, DropReason> {
+        let Some(client) = client else {
+            let told = self.admit(now_s, datagram, request)?;
+            request.relay_agent_info = self.echoed_agent_info(request, &mut memory.scratch)?;
+            return Ok(told);
+        };
         let ingress = ingress(&self.port, *vlans);
+        let recalled = &mut memory.recalled;
         let place = engine::locate(request, *client, &ingress, now_s, &self.config, &self.leases, recalled)?;
-        let classes = self.classify(request, *vlans, &place);
-        let read = &Located { datagram, request, place, vlans: *vlans, classes };
-        let Located { datagram, request, place, classes, .. } = read;
+        let echoed = self.echoed_agent_info(request, &mut memory.scratch)?;
+        let told = self.decide_at(now_s, request, *vlans, &place)?;
+        request.relay_agent_info = echoed;
+        Ok(told)
+    }
+
+    /// Decides about a client's request and journals. One that may change a binding is refused while the journal has no room: the
+    /// table must not run ahead of it.
+    fn decide_at(
+        &mut self,
+        now_s: u32,
+        request: &Request<'_>,
+        vlans: [Option<u16>; 2],
+        place: &Place,
+    ) -> Result<Told, DropReason> {
+        let classes = &self.classify(request, vlans, place);
         let changes_nothing = match request.message_type {
             MessageType::Discover => !request.rapid_commit || !self.commits_rapidly(place.subnet),
             message_type => message_type == MessageType::Inform,
@@ -369,13 +349,13 @@ impl<R: Recorder> Processor<R> {
         if !changes_nothing && !self.recorder.has_room() {
             return Err(DropReason::JournalFull);
         }
-        self.expect_room(request)?;
+        let ingress = ingress(&self.port, vlans);
         let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
         self.recorder.decided(place, classes, &decision);
         let (reply, wait) = match decision {
             Decision::Reply(reply) => (reply, None),
             Decision::Commit(reply, bound) => {
-                let ticket = self.commit(&bound, read)?.filter(|_| self.recorder.parks());
+                let ticket = self.commit(&bound, request, place)?.filter(|_| self.recorder.parks());
                 // What the client is told, not what the table holds.
                 let told_s = now_s.saturating_add(PARKED_AT_MOST_S.min(reply.lease_time_s.unwrap_or(PARKED_AT_MOST_S)));
                 let until_s = told_s.min(bound.lease.expires_s);
@@ -383,60 +363,53 @@ impl<R: Recorder> Processor<R> {
                 (reply, ticket.map(|ticket| (ticket, until_s)))
             }
             Decision::Record(ended, reason) => {
-                self.record(&ended.lease, read, &[], &ended.freed)?;
+                self.record(&ended.lease, request, place, &[], &ended.freed)?;
                 return Err(reason);
             }
             Decision::Drop(reason) => return Err(reason),
         };
         let probe = reply.probe.then(|| ClientTag::from(&place.key));
-        let computed = self.compute(read, &reply);
-        Ok(self.answer(datagram, request, Told::Client { reply, computed, wait, probe }))
+        let computed = self.compute(request, vlans, place, classes, &reply);
+        Ok(Told::Client { reply, computed, wait, probe })
     }
 
     /// Whether a query about leases is answered; what the answer is, is looked up when it is written.
-    fn admit(&mut self, now_s: u32, datagram: &Datagram, request: &Request<'_>) -> Result<Answer, DropReason> {
+    fn admit(&mut self, now_s: u32, datagram: &Datagram, request: &Request<'_>) -> Result<Told, DropReason> {
         let (Some(answerer), Some(settings)) = (&mut self.answerer, &self.config.leasequery) else {
             return Err(DropReason::UnexpectedMessageType);
         };
         answerer.admit(request, datagram.source, now_s, settings)?;
-        let source = answerer.source(datagram.destination, &self.port.addresses)?;
-        self.expect_room(request)?;
-        Ok(self.answer(datagram, request, Told::Querier(source)))
+        Ok(Told::Querier(answerer.source(datagram.destination, &self.port.addresses)?))
     }
 
-    /// Whether what a reply echoes of its request has room beyond the frame.
-    fn expect_room(&self, request: &Request<'_>) -> Result<(), DropReason> {
-        let has_room = self.echoes.capacity() - self.echoes.len() >= echo_len(request);
-        if has_room { Ok(()) } else { Err(DropReason::ReplyTooLong) }
-    }
-
-    /// A reply to craft: what it echoes of its request is kept. The caller has seen that there is room.
-    #[inline(always)] // Out of line, it is moved once more.
-    fn answer(&mut self, datagram: &Datagram, request: &Request<'_>, told: Told) -> Answer {
-        let virtual_subnet = match told {
-            Told::Client { .. } => engine::virtual_subnet_echo(request, &self.config),
-            Told::Querier(_) => request.virtual_subnet,
+    /// Option 82 as a reply has it: whole, but for what RFC 6607 has a server take out.
+    fn echoed_agent_info<'m>(
+        &self,
+        request: &Request<'m>,
+        memory: &mut Scratch<'m>,
+    ) -> Result<Option<&'m [u8]>, DropReason> {
+        let Some(whole) = request.relay_agent_info.filter(|_| engine::takes_out_vss_control(request, &self.config))
+        else {
+            return Ok(request.relay_agent_info);
         };
-        Answer {
-            datagram: *datagram,
-            client_id: request.client_id.map(|bytes| self.save(bytes)),
-            parameter_request_list: self.save(request.parameter_request_list),
-            relay_agent_info: request.relay_agent_info.map(|bytes| self.save_relay_agent_info(bytes, request)),
-            virtual_subnet: virtual_subnet.map(|bytes| self.save(bytes)),
-            machine_id: request.machine_id.map(|bytes| self.save(bytes)),
-            request: request.detached(),
-            told,
-        }
+        let rest = RelayAgentInfo::new(whole).without(sub::VIRTUAL_SUBNET_CONTROL);
+        memory.keep_all(rest).map(Some).ok_or(DropReason::ReplyTooLong)
     }
 
     /// Computes the options of a reply that are computed, where the configuration has any.
-    fn compute(&mut self, read: &Located<'_, '_>, reply: &Reply) -> Range<usize> {
+    fn compute(
+        &mut self,
+        request: &Request<'_>,
+        vlans: [Option<u16>; 2],
+        place: &Place,
+        classes: &Classified,
+        reply: &Reply,
+    ) -> Range<usize> {
         let start = self.computed.len();
         // Each reply has its room.
         if self.computed.capacity() - start >= engine::MAX_COMPUTED {
-            let Located { request, place, vlans, classes, .. } = read;
             let known = place.reservation.is_some();
-            if let Some(packet) = packet_of(request, &self.port, *vlans, known) {
+            if let Some(packet) = packet_of(request, &self.port, vlans, known) {
                 engine::compute(request, reply, &packet, &classes.members, &self.config, &mut self.computed);
             }
         }
@@ -460,17 +433,17 @@ impl<R: Recorder> Processor<R> {
 
     /// Journals what a binding changed, unless it changed nothing and the record that covers it is on the disk; the ticket to
     /// wait for.
-    fn commit(&mut self, bound: &Bound, read: &Located<'_, '_>) -> Result<Option<Ticket>, DropReason> {
+    fn commit(&mut self, bound: &Bound, request: &Request<'_>, place: &Place) -> Result<Option<Ticket>, DropReason> {
         if !bound.must_record && self.recorder.is_settled(bound.stamp) {
             return Ok(None);
         }
         // The lease first: should a crash keep one of the two records only, the client has both addresses until they
         // expire, and nobody else gets the one that it may still use.
         let limits = self.leases.limit_keys(&bound.lease);
-        let mut ticket = self.record(&bound.lease, read, &limits, &bound.freed)?;
+        let mut ticket = self.record(&bound.lease, request, place, &limits, &bound.freed)?;
         self.leases.stamp(&bound.lease, self.recorder.stamp(ticket));
         if let Some(released) = bound.released {
-            ticket = self.record(&released, read, &[], &bound.freed_by_leaving)?;
+            ticket = self.record(&released, request, place, &[], &bound.freed_by_leaving)?;
         }
         Ok(Some(ticket))
     }
@@ -480,47 +453,26 @@ impl<R: Recorder> Processor<R> {
     fn record(
         &mut self,
         lease: &Lease,
-        read: &Located<'_, '_>,
+        request: &Request<'_>,
+        place: &Place,
         limits: &[LimitKey],
         freed: &[LimitKey],
     ) -> Result<Ticket, DropReason> {
-        let identifier = read.request.identifier(read.place.identity);
         let known = if self.leases.has_agent_info() { self.leases.agent_info(lease) } else { Some(AgentInfo::new()) };
-        let agent_info = known.as_deref().unwrap_or_else(|| read.request.agent_info());
+        let agent_info = known.as_deref().unwrap_or_else(|| request.agent_info());
         let kept = Kept { limits, agent_info, freed };
-        let submitted = self.recorder.submit(lease, &read.request.hw, identifier, kept);
+        let submitted = self.recorder.submit(lease, &request.hw, request.identifier(place.identity), kept);
         submitted.map_err(|LaneFull| DropReason::JournalFull)
     }
 
-    /// Keeps option 82 for the reply: whole, but for what RFC 6607 has a server take out.
-    fn save_relay_agent_info(&mut self, bytes: &[u8], request: &Request<'_>) -> Range<usize> {
-        if !engine::takes_out_vss_control(request, &self.config) {
-            return self.save(bytes);
-        }
-        let start = self.echoes.len();
-        for (code, data) in RelayAgentInfo::new(bytes).iter().filter(|(code, _)| *code != sub::VIRTUAL_SUBNET_CONTROL) {
-            // A sub-option's length is a byte.
-            self.echoes.extend_from_slice(&[code, data.len() as u8]);
-            self.echoes.extend_from_slice(data);
-        }
-        start..self.echoes.len()
-    }
-
-    /// Keeps bytes of a request beyond the frame that its reply is written into. The caller has seen that there is room.
-    fn save(&mut self, bytes: &[u8]) -> Range<usize> {
-        let start = self.echoes.len();
-        self.echoes.extend_from_slice(bytes);
-        start..self.echoes.len()
-    }
-
     /// Writes the reply over its request.
-    fn craft(&self, now_s: u32, frame: &mut Frame<'_>, answer: &Answer) -> Disposition {
-        let written = match &answer.told {
+    fn craft(&self, now_s: u32, frame: &mut Frame<'_>, parsed: &Parsed<'_>, told: &Told) -> Disposition {
+        let written = match told {
             Told::Client { reply, computed, .. } => {
-                let written = self.write(frame, answer, reply, computed.clone());
+                let written = self.write(frame, parsed, reply, computed.clone());
                 written.map(|len| (reply.message_type, len)).ok_or(DropReason::ReplyTooLong)
             }
-            Told::Querier(source) => self.tell(now_s, frame, answer, *source),
+            Told::Querier(source) => self.tell(now_s, frame, parsed, *source),
         };
         let (message_type, len) = match written {
             Ok(written) => written,
@@ -535,7 +487,7 @@ impl<R: Recorder> Processor<R> {
             MessageType::LeaseUnknown => Message::LeaseUnknown,
             _ => Message::Ack,
         });
-        match &answer.told {
+        match told {
             Told::Client { reply, wait, probe, .. } => {
                 if reply.reserved_in_use {
                     self.counters.notice(Notice::ReservedInUse);
@@ -550,33 +502,24 @@ impl<R: Recorder> Processor<R> {
         }
     }
 
-    /// The request of an answer, with what was kept of it.
-    #[inline(always)] // Out of line, it is copied once more.
-    fn request_of(&self, answer: &Answer) -> Request<'_> {
-        Request {
-            client_id: answer.client_id.clone().map(|range| &self.echoes[range]),
-            parameter_request_list: &self.echoes[answer.parameter_request_list.clone()],
-            relay_agent_info: answer.relay_agent_info.clone().map(|range| &self.echoes[range]),
-            virtual_subnet: answer.virtual_subnet.clone().map(|range| &self.echoes[range]),
-            machine_id: answer.machine_id.clone().map(|range| &self.echoes[range]),
-            ..answer.request
-        }
-    }
-
     /// Where a reply's message may lie in its frame.
     fn room(&self, frame: &Frame<'_>, datagram: &Datagram) -> Range<usize> {
         let start = datagram.reply_offset();
         start..frame.buffer.len().min(start + self.port.mtu.saturating_sub(REPLY_IP_UDP_LEN))
     }
 
-    fn write(&self, frame: &mut Frame<'_>, answer: &Answer, reply: &Reply, computed: Range<usize>) -> Option<usize> {
-        let datagram = &answer.datagram;
-        let request = self.request_of(answer);
+    fn write(
+        &self,
+        frame: &mut Frame<'_>,
+        Parsed { datagram, request, .. }: &Parsed<'_>,
+        reply: &Reply,
+        computed: Range<usize>,
+    ) -> Option<usize> {
         let subnet = self.config.subnets.get(usize::from(reply.subnet))?;
         let room = self.room(frame, datagram);
         let computed = engine::Computed::new(&self.computed[computed]);
-        let len = engine::write_reply(&request, reply, computed, &self.config, frame.buffer.get_mut(room)?)?;
-        let envelope = engine::envelope(&request, reply, subnet, datagram, self.port.mac);
+        let len = engine::write_reply(request, reply, computed, &self.config, frame.buffer.get_mut(room)?)?;
+        let envelope = engine::envelope(request, reply, subnet, datagram, self.port.mac);
         link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len)
     }
 
@@ -585,41 +528,19 @@ impl<R: Recorder> Processor<R> {
         &self,
         now_s: u32,
         frame: &mut Frame<'_>,
-        answer: &Answer,
+        Parsed { datagram, request, .. }: &Parsed<'_>,
         source: Ipv4Addr,
     ) -> Result<(MessageType, usize), DropReason> {
-        let datagram = &answer.datagram;
-        let request = self.request_of(answer);
         let answerer = self.answerer.as_ref().ok_or(DropReason::UnexpectedMessageType)?;
         let room = self.room(frame, datagram);
         let message = frame.buffer.get_mut(room).ok_or(DropReason::ReplyTooLong)?;
         let (config, leases) = (&*self.config, &*self.leases);
-        let question = Question { request: &request, source, now_s, config, leases };
+        let question = Question { request, source, now_s, config, leases };
         let (message_type, len) = answerer.write(&question, message)?;
-        let envelope = engine::envelope_to_relay(&request, source, datagram, self.port.mac);
+        let envelope = engine::envelope_to_relay(request, source, datagram, self.port.mac);
         let len = link::seal(frame.buffer, datagram.ipv4_offset(), &envelope, len).ok_or(DropReason::ReplyTooLong)?;
         Ok((message_type, len))
     }
-}
-
-impl Read<'_> {
-    /// Whose lease a decision will look at.
-    fn key(&self) -> Option<&ClientKey> {
-        match self {
-            Self::Client(parsed) => Some(&parsed.client.key),
-            Self::Query(..) => None,
-        }
-    }
-}
-
-/// The most bytes that a request's reply may echo of it.
-fn echo_len(request: &Request<'_>) -> usize {
-    let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-    len(request.client_id)
-        + request.parameter_request_list.len()
-        + len(request.relay_agent_info)
-        + len(request.virtual_subnet)
-        + len(request.machine_id)
 }
 
 /// What expressions see of a request.

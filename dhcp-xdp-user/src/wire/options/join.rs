@@ -24,6 +24,18 @@ impl<'s> Scratch<'s> {
         Some(kept)
     }
 
+    /// A copy of all these bytes, one after the other; `None` when there is no room.
+    pub fn keep_all<'b>(&mut self, parts: impl Iterator<Item = &'b [u8]> + Clone) -> Option<&'s [u8]> {
+        let kept = self.take(parts.clone().map(<[u8]>::len).sum())?;
+        let mut rest = &mut *kept;
+        for part in parts {
+            let (place, after) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = after;
+        }
+        Some(kept)
+    }
+
     /// The next `len` bytes; `None` when there are fewer.
     fn take(&mut self, len: usize) -> Option<&'s mut [u8]> {
         let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(len)?;
@@ -37,8 +49,8 @@ impl<'s> Scratch<'s> {
 pub struct Joined<'s> {
     /// Data of all options, in the order of their codes.
     data: &'s [u8],
-    /// Where each code's data ends.
-    ends: [u16; 256],
+    /// Where each code's data begins and ends.
+    places: [[u16; 2]; 256],
     present: Codes,
 }
 
@@ -49,38 +61,36 @@ impl<'s> Joined<'s> {
     /// An option is malformed, or the scratch is full.
     pub fn new(options: Options<'_>, scratch: &mut Scratch<'s>) -> Result<Self, OptionError> {
         let mut present = Codes::default();
-        let mut ends = [0u16; 256];
+        let mut places = [[0u16; 2]; 256];
         for option in options.clone() {
             let option = option?;
             present.insert(option.code);
-            let end = &mut ends[usize::from(option.code)];
-            *end = u16::try_from(option.data.len()).ok().and_then(|len| end.checked_add(len)).ok_or(OptionError)?;
+            let [_, len] = &mut places[usize::from(option.code)];
+            *len = u16::try_from(option.data.len()).ok().and_then(|more| len.checked_add(more)).ok_or(OptionError)?;
         }
-        // Lengths become starts; each start then moves to its end as the data is copied.
+        // Lengths become starts; the ends then move on as the data is copied.
         let mut total = 0u16;
-        for end in &mut ends {
-            let len = *end;
-            *end = total;
+        for code in present.iter() {
+            let [start, end] = &mut places[usize::from(code)];
+            let len = std::mem::replace(end, total);
+            *start = total;
             total = total.checked_add(len).ok_or(OptionError)?;
         }
         let data = scratch.take(usize::from(total)).ok_or(OptionError)?;
         for option in options {
             let option = option?;
-            let end = &mut ends[usize::from(option.code)];
-            let start = usize::from(*end);
-            data[start..start + option.data.len()].copy_from_slice(option.data);
+            let [_, end] = &mut places[usize::from(option.code)];
+            let at = usize::from(*end);
+            data[at..at + option.data.len()].copy_from_slice(option.data);
             *end += option.data.len() as u16;
         }
-        Ok(Self { data, ends, present })
+        Ok(Self { data, places, present })
     }
 
     /// The data of an option; empty also when it was sent with no data.
     pub fn get(&self, code: u8) -> Option<&'s [u8]> {
-        if !self.present.contains(code) {
-            return None;
-        }
-        let start = code.checked_sub(1).map_or(0, |before| self.ends[usize::from(before)]);
-        self.data.get(usize::from(start)..usize::from(self.ends[usize::from(code)]))
+        let [start, end] = self.places[usize::from(code)].map(usize::from);
+        self.data.get(start..end).filter(|_| self.present.contains(code))
     }
 }
 

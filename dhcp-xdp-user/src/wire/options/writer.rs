@@ -82,7 +82,21 @@ impl<'a> OptionWriter<'a> {
     }
 
     /// Writes an option where it fits. False: it fits nowhere, and nothing was written.
+    #[inline]
     pub fn push(&mut self, code: u8, data: &[u8]) -> bool {
+        // Nearly always: in line, so that of data whose length the compiler knows little more than a store is left.
+        match u8::try_from(data.len()) {
+            Ok(len) if self.rooms[MAIN].left() >= OPTION_HEAD + data.len() => {
+                write(self.message, &mut self.rooms[MAIN], code, len, data);
+                true
+            }
+            _ => self.push_elsewhere(code, data),
+        }
+    }
+
+    /// Writes an option that does not fit into the `options` field as it is.
+    #[cold]
+    fn push_elsewhere(&mut self, code: u8, data: &[u8]) -> bool {
         let Ok(len) = u8::try_from(data.len()) else { return self.push_long(code, data) };
         let whole = OPTION_HEAD + data.len();
         let Some(area) = self.rooms.iter().position(|room| room.left() >= whole) else { return false };
@@ -145,12 +159,13 @@ impl<'a> OptionWriter<'a> {
 }
 
 /// Writes one option at a room's place, which the caller has checked to have space for it.
+#[inline]
 fn write(message: &mut [u8], room: &mut Room, code: u8, len: u8, data: &[u8]) {
-    let data_at = room.at + OPTION_HEAD;
-    message[room.at] = code;
-    message[room.at + 1] = len;
-    message[data_at..data_at + data.len()].copy_from_slice(data);
-    room.at = data_at + data.len();
+    let end = room.at + OPTION_HEAD + data.len();
+    let place = &mut message[room.at..end];
+    place[..OPTION_HEAD].copy_from_slice(&[code, len]);
+    place[OPTION_HEAD..].copy_from_slice(data);
+    room.at = end;
 }
 
 #[cfg(test)]
