@@ -39,7 +39,8 @@ fn settings_of_the_protocol_arrive() {
     let config = parse("f", &text, &Lab).unwrap().config;
     let subnet = &config.subnets[0];
     assert_eq!((config.max_hops, config.client_subnet_selection), (3, true));
-    assert_eq!(config.load_balance.unwrap().buckets, crate::wire::options::Codes::of(&[0, 1, 7]));
+    let balance = config.load_balance.unwrap();
+    assert_eq!((balance.buckets, balance.after_secs), (crate::wire::options::Codes::of(&[0, 1, 7]), 2));
     assert_eq!((subnet.identity, subnet.min_secs, subnet.rapid_commit), (Identity::HwAddress, 2, true));
     assert_eq!((subnet.bootp_lease_s, subnet.ipv6_only, subnet.auto_configure), (Some(u32::MAX), true, Some(true)));
     assert_eq!((&subnet.server_name[..], &subnet.boot_file[..]), (&b"boot"[..], &b"b"[..]));

@@ -21,8 +21,10 @@ fn the_broadcast_flag_asks_for_a_broadcast_reply_and_is_mirrored() {
 
 #[test]
 fn a_client_that_is_not_on_ethernet_is_answered_by_broadcast() {
-    let offer = Bed::new().reply(&discover(1).with(|msg| (msg.htype, msg.hlen) = (32, 16)));
-    assert_eq!(offer.ethernet_destination, [0xff; 6]);
+    for (htype, hlen) in [(32, 16), (6, 6), (1, 16), (1, 5)] {
+        let offer = Bed::new().reply(&discover(1).with(|msg| (msg.htype, msg.hlen) = (htype, hlen)));
+        assert_eq!((offer.ethernet_destination, offer.destination), ([0xff; 6], Ipv4Addr::BROADCAST), "{htype} {hlen}");
+    }
 }
 
 #[test]

@@ -137,6 +137,7 @@ async fn only_ip_address_bindings_that_have_changed_within_the_window_should_be_
     assert_eq!(query(&[(155, &ago(500))]).await, [1, 2, 4], "on or before");
     assert_eq!(query(&[(154, &ago(600)), (155, &ago(400))]).await, [2, 4]);
     assert_eq!(query(&[(154, &ago(8000)), (155, &ago(2000))]).await, NOBODY);
+    assert_eq!(query(&[(154, &ago(9500)), (155, &ago(8500))]).await, [4], "its last transaction was then");
     assert_eq!(query(&[(154, &ago(600)), (61, b"\x01x")]).await, NOBODY, "it is one more condition");
 }
 
