@@ -499,6 +499,16 @@ fn decline_quarantines_the_address_and_gets_no_reply() {
 }
 
 #[test]
+fn an_address_that_was_only_offered_may_be_declined_too() {
+    let mut bed = Bed::with(|config| config.subnets[0].pools[0].last = lan(10));
+    let offered = bed.reply(&discover(1)).yiaddr();
+    let decline = message(MessageType::Decline, 1).address(code::REQUESTED_ADDRESS, offered);
+    assert_eq!(bed.dropped(&decline.address(code::SERVER_ID, SERVER)), DropReason::Declined);
+    assert_eq!(bed.records().last().unwrap().0.state, BindingState::Declined);
+    assert_eq!(bed.dropped(&discover(1)), DropReason::NoFreeAddress);
+}
+
+#[test]
 fn decline_of_somebody_elses_address_changes_nothing() {
     let mut bed = Bed::new();
     let bound = bed.bind(1);

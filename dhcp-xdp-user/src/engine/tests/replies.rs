@@ -294,6 +294,15 @@ fn a_hardware_address_that_no_host_has_gets_no_answer() {
 }
 
 #[test]
+fn what_a_server_says_is_no_request() {
+    let msg = discover(1).with(|msg| msg.op = 2);
+    assert_eq!(Bed::new().dropped(&msg), DropReason::NotOurs);
+    let payload = msg.payload();
+    let read = crate::engine::Request::parse(&payload, SERVER, &mut crate::wire::options::Scratch::new(&mut []));
+    assert_eq!(read.err(), Some(DropReason::NotOurs), "nor for who reads a message without its frame");
+}
+
+#[test]
 fn a_frame_from_a_group_address_gets_no_answer() {
     let msg = discover(1).relayed().with(|msg| msg.ethernet_source = [0x01, 0, 0x5e, 0, 0, 1]);
     assert_eq!(Bed::new().dropped(&msg), DropReason::NotOurs);
