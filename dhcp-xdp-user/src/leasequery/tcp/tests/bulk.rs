@@ -102,6 +102,7 @@ async fn every_ip_address_that_has_a_current_binding_to_the_client_must_be_retur
     }
     site.release(4);
     assert_eq!(told_of(&site, &[(61, b"\x01cd")]).await, [2]);
+    assert_eq!(told_of(&site, &[(61, b"\x01c")]).await, NOBODY, "an identical identifier");
     assert_eq!(told_of(&site, &[(82, b"\x02\x02r1")]).await, [1, 2], "the released one is current no more");
     assert_eq!(told_of(&site, &[(82, b"\x0c\x02x1")]).await, [1, 3]);
     assert_eq!(told_of(&site, &[(82, b"\x02\x01r")]).await, NOBODY);
