@@ -71,9 +71,10 @@ pub fn write_reply(
         return Some(MIN_MESSAGE_LEN);
     }
 
-    // Option 52 is DHCP's: a BOOTP client does not know it.
-    let file_free = !is_bootp && (is_nak || boot_file.is_empty());
-    let sname_free = !is_bootp && (is_nak || layers.server_name().is_empty());
+    // Option 52 is DHCP's: a BOOTP client does not know it. A NAK must not use these fields (RFC 2131 table 3).
+    let may_overload = !is_bootp && !is_nak;
+    let file_free = may_overload && boot_file.is_empty();
+    let sname_free = may_overload && layers.server_name().is_empty();
     let mut writer = OptionWriter::new(message, file_free, sname_free)?;
     if !is_bootp && !write_protocol(request, reply, config, &mut writer) {
         return None;

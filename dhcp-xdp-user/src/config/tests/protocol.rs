@@ -39,7 +39,8 @@ fn settings_of_the_protocol_arrive() {
     let config = parse("f", &text, &Lab).unwrap().config;
     let subnet = &config.subnets[0];
     assert_eq!((config.max_hops, config.client_subnet_selection), (3, true));
-    assert_eq!(config.load_balance.unwrap().buckets, crate::wire::options::Codes::of(&[0, 1, 7]));
+    let balance = config.load_balance.unwrap();
+    assert_eq!((balance.buckets, balance.after_secs), (crate::wire::options::Codes::of(&[0, 1, 7]), 2));
     assert_eq!((subnet.identity, subnet.min_secs, subnet.rapid_commit), (Identity::HwAddress, 2, true));
     assert_eq!((subnet.bootp_lease_s, subnet.ipv6_only, subnet.auto_configure), (Some(u32::MAX), true, Some(true)));
     assert_eq!((&subnet.server_name[..], &subnet.boot_file[..]), (&b"boot"[..], &b"b"[..]));
@@ -47,6 +48,39 @@ fn settings_of_the_protocol_arrive() {
     let vrfs = config.subnets.vrfs();
     assert_eq!((vrfs.selected(b"\x00red"), subnet.space.0), (Some(subnet.space), own_number(b"\x00red")));
     assert_eq!((vrfs.selected(b"\x00blue"), vrfs.selected(b"\xff")), (None, Some(Space::GLOBAL)));
+}
+
+#[test]
+fn each_setting_of_the_protocol_is_the_subnets_own_else_that_of_the_defaults() {
+    let settings = |identity: &str, number: u32, is: bool| {
+        format!(
+            "identity = \"{identity}\"\nmin_secs = {number}\nrapid_commit = {is}\nbootp = {is}\nipv6_only = {is}\n\
+             bootp_lease_time_s = {number}\nauto_configure = {is}\nauthoritative = {is}\nserver_id = \"203.0.113.{number}\"\n\
+             next_server = \"198.51.100.{number}\"\nserver_name = \"{number}\"\nboot_file = \"{number}\"\n"
+        )
+    };
+    let subnet = |third: u8, settings: &str| {
+        format!("[[subnet]]\nprefix = \"192.0.{third}.0/24\"\npools = [\"192.0.{third}.9\"]\n{settings}")
+    };
+    let text = format!(
+        "[[interface]]\nname = \"eth1\"\n[defaults]\n{}{}{}{}",
+        settings("hw-address", 7, true),
+        subnet(1, ""),
+        subnet(2, &settings("client-id", 8, false)),
+        subnet(3, "bootp = false\nmin_secs = 0\n"),
+    );
+    let config = parse("f", &text, &Lab).unwrap().config;
+    let of = |subnet: &crate::config::Subnet| {
+        let boots = [&subnet.server_name[..], &subnet.boot_file].concat();
+        let is = (subnet.rapid_commit, subnet.ipv6_only, subnet.auto_configure, subnet.authoritative);
+        (subnet.identity, subnet.server_id.unwrap().octets()[3], subnet.next_server.octets()[3], boots, is)
+    };
+    let times = |subnet: &crate::config::Subnet| (subnet.min_secs, subnet.bootp_lease_s);
+    let defaults = (Identity::HwAddress, 7, 7, b"77".to_vec(), (true, true, Some(true), true));
+    let own = (Identity::ClientId, 8, 8, b"88".to_vec(), (false, false, Some(false), false));
+    let subnets: Vec<_> = config.subnets.iter().collect();
+    assert_eq!([of(subnets[0]), of(subnets[1]), of(subnets[2])], [defaults.clone(), own, defaults]);
+    assert_eq!([times(subnets[0]), times(subnets[1]), times(subnets[2])], [(7, Some(7)), (8, None), (0, None)]);
 }
 
 #[test]

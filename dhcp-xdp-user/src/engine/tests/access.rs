@@ -33,6 +33,16 @@ fn a_bootp_client_has_an_address_from_one_request_on_and_for_ever() {
 }
 
 #[test]
+fn a_bootp_client_that_knows_its_address_keeps_it_where_nobody_else_has_it() {
+    // RFC 951 3: `ciaddr` is "filled in by client in bootrequest if known".
+    let mut bed = with_bootp(u32::MAX);
+    let knows = |n: u8, address| bootp(n).with(|msg| msg.ciaddr = address);
+    assert_eq!(bed.bootp(&knows(1, lan(17))).yiaddr(), lan(17));
+    assert_ne!(bed.bootp(&knows(2, lan(17))).yiaddr(), lan(17));
+    assert_eq!(bed.bootp(&bootp(1)).yiaddr(), lan(17));
+}
+
+#[test]
 fn a_bootp_lease_ends_where_the_subnet_says_so() {
     let mut bed = with_bootp(600);
     bed.bootp(&bootp(1));

@@ -372,6 +372,9 @@ fn rebinding_extends_the_lease_and_answers_to_ciaddr() {
     bed.pass(3200);
     let ack = bed.reply(&request(1).with(|msg| msg.ciaddr = bound));
     assert_eq!((ack.message_type(), ack.destination), (Ack, bound));
+    // 4.1: where `giaddr` is zero and `ciaddr` is not, the broadcast flag does not matter.
+    let flagged = bed.reply(&request(1).with(|msg| (msg.ciaddr, msg.flags) = (bound, BROADCAST_FLAG)));
+    assert_eq!((flagged.destination, flagged.ethernet_destination), (bound, [2, 0, 0, 0, 0, 1]));
 }
 
 #[test]
@@ -423,6 +426,13 @@ fn rebinding_of_an_unknown_client_gets_silence() {
     assert_eq!(Bed::new().dropped(&msg), DropReason::UnknownClient);
     let msg = request(1).with(|msg| msg.ciaddr = far(11)).relayed();
     assert_eq!(Bed::new().dropped(&msg), DropReason::UnknownClient);
+}
+
+#[test]
+fn a_request_with_ciaddr_that_names_this_server_is_for_no_other() {
+    let msg = request(1).with(|msg| msg.ciaddr = lan(15)).address(code::SERVER_ID, SERVER);
+    let ack = Bed::new().reply(&msg);
+    assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, lan(15)), "as a renewal by unicast");
 }
 
 #[test]
@@ -489,6 +499,16 @@ fn decline_quarantines_the_address_and_gets_no_reply() {
 }
 
 #[test]
+fn an_address_that_was_only_offered_may_be_declined_too() {
+    let mut bed = Bed::with(|config| config.subnets[0].pools[0].last = lan(10));
+    let offered = bed.reply(&discover(1)).yiaddr();
+    let decline = message(MessageType::Decline, 1).address(code::REQUESTED_ADDRESS, offered);
+    assert_eq!(bed.dropped(&decline.address(code::SERVER_ID, SERVER)), DropReason::Declined);
+    assert_eq!(bed.records().last().unwrap().0.state, BindingState::Declined);
+    assert_eq!(bed.dropped(&discover(1)), DropReason::NoFreeAddress);
+}
+
+#[test]
 fn decline_of_somebody_elses_address_changes_nothing() {
     let mut bed = Bed::new();
     let bound = bed.bind(1);
@@ -545,7 +565,10 @@ fn inform_gets_parameters_but_no_address_and_no_lease_time() {
     assert_eq!(ack.codes(), [53, 54, 1, 3, 6]);
     assert_eq!((ack.destination, ack.port), (lan(99), 68));
     assert!(!ack.parked);
+    // Nor does an address of the pool make it a lease.
+    assert_eq!(bed.reply(&message(MessageType::Inform, 1).unicast(lan(15))).message_type(), Ack);
     assert!(bed.records().is_empty());
+    assert_eq!((bed.leases.counts().bound, bed.leases.counts().offered), (0, 0));
 }
 
 #[test]
@@ -556,6 +579,14 @@ fn inform_by_broadcast_is_answered_by_unicast() {
     }));
     assert_eq!((ack.destination, ack.ethernet_destination), (lan(99), [2, 0, 0, 0, 0, 1]));
     assert_eq!(Bed::new().dropped(&message(MessageType::Inform, 1)), DropReason::BadRequest, "no address in it");
+}
+
+#[test]
+fn inform_through_a_relay_agent_is_answered_directly_to_the_address_given_in_ciaddr() {
+    let inform = message(MessageType::Inform, 1).relayed().with(|msg| msg.ciaddr = far(99));
+    let ack = Bed::new().reply(&inform.option(code::PARAMETER_REQUEST_LIST, &[1, 3]));
+    assert_eq!((ack.message_type(), ack.codes()), (Ack, vec![53, 54, 1, 3]));
+    assert_eq!((ack.destination, ack.port, ack.ethernet_destination), (far(99), 68, RELAY_MAC));
 }
 
 // Identity (4.2)

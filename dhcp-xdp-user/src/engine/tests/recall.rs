@@ -139,6 +139,16 @@ fn an_option_82_that_came_past_the_relay_agents_is_not_kept_where_nothing_is_kno
 }
 
 #[test]
+fn of_an_option_82_that_is_too_long_a_lease_keeps_whole_sub_options() {
+    let mut bed = Bed::new();
+    let info: Vec<u8> = (1..=4).flat_map(|n| [&[n, 78][..], &[n; 78]].concat()).collect();
+    let in_parts = |msg: Msg| msg.relayed().option(82, &info[..255]).option(82, &info[255..]);
+    let offered = bed.reply(&in_parts(discover(1))).yiaddr();
+    bed.reply(&in_parts(selecting(1, SERVER, offered)));
+    assert_eq!(bed.leases.get(offered, bed.now_s).unwrap().agent_info[..], info[..240]);
+}
+
+#[test]
 fn who_does_not_have_the_lease_is_not_recalled() {
     let mut bed = bed_of(&format!("{FAR}{RESERVED}"));
     let address = bind(&mut bed, 1, LINE_B);

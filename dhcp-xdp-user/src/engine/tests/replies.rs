@@ -21,8 +21,10 @@ fn the_broadcast_flag_asks_for_a_broadcast_reply_and_is_mirrored() {
 
 #[test]
 fn a_client_that_is_not_on_ethernet_is_answered_by_broadcast() {
-    let offer = Bed::new().reply(&discover(1).with(|msg| (msg.htype, msg.hlen) = (32, 16)));
-    assert_eq!(offer.ethernet_destination, [0xff; 6]);
+    for (htype, hlen) in [(32, 16), (6, 6), (1, 16), (1, 5)] {
+        let offer = Bed::new().reply(&discover(1).with(|msg| (msg.htype, msg.hlen) = (htype, hlen)));
+        assert_eq!((offer.ethernet_destination, offer.destination), ([0xff; 6], Ipv4Addr::BROADCAST), "{htype} {hlen}");
+    }
 }
 
 #[test]
@@ -76,11 +78,26 @@ fn classless_routes_make_routers_and_static_routes_superfluous() {
     let mut bed = Bed::with(|config| {
         let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false, ..OptionBlob::default() };
         let routes = blob(code::CLASSLESS_ROUTE, &[0, 192, 0, 2, 254]);
-        config.subnets[0].options = OptionSet::new([blob(code::ROUTER, &[192, 0, 2, 254]), routes]);
+        let old = blob(code::STATIC_ROUTE, &[10, 0, 0, 0, 192, 0, 2, 254]);
+        config.subnets[0].options = OptionSet::new([blob(code::ROUTER, &[192, 0, 2, 254]), old, routes]);
     });
     let codes = |bed: &mut Bed, list: &[u8]| bed.reply(&discover(1).option(code::PARAMETER_REQUEST_LIST, list)).codes();
     assert_eq!(codes(&mut bed, &[3, 33, 121])[5..], [121]);
-    assert_eq!(codes(&mut bed, &[3])[5..], [3], "a client that cannot read them gets routers");
+    assert_eq!(codes(&mut bed, &[3, 33])[5..], [3, 33], "a client that cannot read them gets routers");
+    assert_eq!(codes(&mut bed, &[]), [53, 54, 51, 58, 59, 3, 33, 121], "nor can it be known of one without a list");
+}
+
+#[test]
+fn where_classless_routes_do_not_fit_there_are_routers() {
+    let mut bed = Bed::with(|config| {
+        let blob = |code, data: &[u8]| OptionBlob { code, data: data.to_vec(), always: false, ..OptionBlob::default() };
+        let routes = blob(code::CLASSLESS_ROUTE, &[0, 192, 0, 2, 254].repeat(120));
+        config.subnets[0].options = OptionSet::new([blob(code::ROUTER, &[192, 0, 2, 254]), routes]);
+    });
+    let msg = discover(1).option(code::PARAMETER_REQUEST_LIST, &[121, 3]);
+    assert_eq!(bed.reply(&msg).codes()[5..], [3]);
+    let roomy = bed.reply(&msg.option(code::MAX_MESSAGE_SIZE, &1400u16.to_be_bytes()));
+    assert_eq!(roomy.codes()[5..], [121, 121, 121]);
 }
 
 #[test]
@@ -94,6 +111,10 @@ fn the_client_identifier_is_echoed_in_every_reply() {
     assert_eq!(bed.records()[0].2, id);
     let nak = bed.reply(&selecting(1, SERVER, lan(99)).option(code::CLIENT_ID, id));
     assert_eq!(nak.option(code::CLIENT_ID), Some(&id[..]));
+    let inform = message(MessageType::Inform, 1).unicast(lan(99)).option(code::CLIENT_ID, id);
+    assert_eq!(bed.reply(&inform).option(code::CLIENT_ID), Some(&id[..]));
+    let longest = [7; 255];
+    assert_eq!(bed.reply(&discover(1).option(code::CLIENT_ID, &longest)).option(code::CLIENT_ID), Some(&longest[..]));
 }
 
 #[test]
@@ -105,9 +126,63 @@ fn option_82_is_echoed_whole_and_last_in_every_reply() {
     let ack = bed.reply(&relayed(selecting(1, SERVER, offer.yiaddr())));
     let nak = bed.reply(&relayed(selecting(1, SERVER, far(99))));
     assert_eq!(nak.message_type(), Nak);
-    for reply in [offer, ack, nak] {
+    let inform = bed.reply(&relayed(message(MessageType::Inform, 1).with(|msg| msg.ciaddr = far(99))));
+    for reply in [offer, ack, nak, inform] {
         assert_eq!(reply.options.last(), Some(&(code::RELAY_AGENT_INFO, info.to_vec())));
     }
+}
+
+#[test]
+fn option_82_that_says_nothing_or_what_nobody_knows_is_echoed_all_the_same() {
+    // "without regard to its contents" is how RFC 3046 2.2 has it echoed.
+    for info in [&b""[..], b"\x01", b"\x01\x09cut", b"\xfe\x01x", &[7; 200]] {
+        let offer = Bed::new().reply(&discover(1).relayed().option(code::RELAY_AGENT_INFO, info));
+        assert_eq!(offer.options.last(), Some(&(code::RELAY_AGENT_INFO, info.to_vec())));
+    }
+}
+
+/// A message of an odd sender, each field of which says something.
+fn odd(msg: super::super::testing::Msg) -> super::super::testing::Msg {
+    msg.relayed().with(|msg| {
+        (msg.htype, msg.hlen, msg.hops, msg.secs, msg.flags) = (32, 8, 3, 0x1234, BROADCAST_FLAG);
+        msg.chaddr = std::array::from_fn(|at| at as u8 + 2);
+        msg.ciaddr = far(12);
+    })
+}
+
+#[test]
+fn each_field_of_the_header_is_what_table_3_says() {
+    let mut bed = authoritative();
+    let offer = bed.reply(&odd(discover(1)));
+    let ack = bed.reply(&odd(request(1)));
+    let renewed = bed.reply(&odd(request(1)).with(|msg| msg.flags = 0));
+    let nak = bed.reply(&odd(request(2)).with(|msg| msg.hlen = 7));
+    let inform = bed.reply(&odd(message(MessageType::Inform, 1)).with(|msg| msg.destination = SERVER));
+    let none = Ipv4Addr::UNSPECIFIED;
+    for (reply, kind, hlen, flags, ciaddr, yiaddr) in [
+        (&offer, Offer, 8, BROADCAST_FLAG, none, offer.yiaddr()),
+        (&ack, Ack, 8, BROADCAST_FLAG, far(12), far(12)),
+        (&renewed, Ack, 8, 0, far(12), far(12)),
+        (&nak, Nak, 7, BROADCAST_FLAG, none, none),
+        (&inform, Ack, 8, BROADCAST_FLAG, far(12), none),
+    ] {
+        let [head, addresses] = [&reply.payload[..12], &reply.payload[12..44]];
+        let flags = flags.to_be_bytes();
+        let expected = [2, 32, hlen, 0, 0xde, 0xad, 0xbe, 0xef, 0, 0, flags[0], flags[1]];
+        assert_eq!((reply.message_type(), head), (kind, &expected[..]), "op, htype, hlen, hops, xid, secs, flags");
+        let expected = [ciaddr, yiaddr, none, RELAY].map(|address| address.octets()).concat();
+        assert_eq!(addresses[..16], expected, "{kind:?}: ciaddr, yiaddr, siaddr, giaddr");
+        assert_eq!(addresses[16..], std::array::from_fn::<u8, 16, _>(|at| at as u8 + 2), "chaddr, whole");
+    }
+}
+
+#[test]
+fn a_nak_must_not_use_the_file_and_sname_fields() {
+    // Table 3. There is room for what it must have, and for its words no more.
+    let msg = selecting(1, SERVER, far(99)).relayed().option(code::CLIENT_ID, &[9; 200]);
+    let nak = Bed::new().reply(&msg.option(code::RELAY_AGENT_INFO, &[7; 85]));
+    assert_eq!(nak.codes(), [code::MESSAGE_TYPE, code::SERVER_ID, code::CLIENT_ID, code::RELAY_AGENT_INFO]);
+    assert!(nak.payload[44..236].iter().all(|&byte| byte == 0));
 }
 
 #[test]
@@ -147,6 +222,18 @@ fn a_reply_stays_within_576_bytes_unless_the_client_takes_more() {
         let datagram = offer.frame.len() - 14;
         assert!(datagram <= limit, "{datagram} bytes for a client that takes {limit}");
         assert!(limit - datagram < 257 + 4, "an option that fits is sent: {datagram} of {limit}");
+    }
+}
+
+#[test]
+fn the_minimum_legal_value_of_the_maximum_message_size_is_576() {
+    let codes = |asked: &[u16]| {
+        let msg = discover(1).option(code::PARAMETER_REQUEST_LIST, &LONG_LIST);
+        let msg = asked.iter().fold(msg, |msg, asked| msg.option(code::MAX_MESSAGE_SIZE, &asked.to_be_bytes()));
+        with_long_options(60).reply(&msg).payload
+    };
+    for illegal in [0, 1, 28, 300, 328, 575] {
+        assert_eq!(codes(&[illegal]), codes(&[]), "{illegal}");
     }
 }
 
@@ -204,6 +291,15 @@ fn a_hardware_address_that_no_host_has_gets_no_answer() {
         assert_eq!(Bed::new().dropped(&msg), DropReason::BadHwAddress, "{mac:02x?}");
         assert_eq!(Bed::new().dropped(&msg.relayed()), DropReason::BadHwAddress, "{mac:02x?} relayed");
     }
+}
+
+#[test]
+fn what_a_server_says_is_no_request() {
+    let msg = discover(1).with(|msg| msg.op = 2);
+    assert_eq!(Bed::new().dropped(&msg), DropReason::NotOurs);
+    let payload = msg.payload();
+    let read = crate::engine::Request::parse(&payload, SERVER, &mut crate::wire::options::Scratch::new(&mut []));
+    assert_eq!(read.err(), Some(DropReason::NotOurs), "nor for who reads a message without its frame");
 }
 
 #[test]

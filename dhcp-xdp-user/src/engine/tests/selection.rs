@@ -63,8 +63,15 @@ fn a_server_that_supports_subnet_selection_returns_an_identical_copy_of_it() {
     let msg = discover(1).relayed().address(code::SUBNET_SELECTION, lan(0)).option(55, &[1, 3]);
     assert_eq!(Bed::new().reply(&msg).option(code::SUBNET_SELECTION), None);
     let mut bed = Bed::with(|config| config.client_subnet_selection = true);
+    let chosen = |msg: Msg| msg.relayed().address(code::SUBNET_SELECTION, lan(0)).option(55, &[1, 3]);
+    let linked = chosen(with_info(1, &[5, 4, 192, 0, 2, 0]));
     let offer = bed.reply(&msg);
-    assert_eq!(offer.option(code::SUBNET_SELECTION), Some(&lan(0).octets()[..]));
+    let ack = bed.reply(&chosen(selecting(1, SERVER, offer.yiaddr())));
+    let nak = bed.reply(&chosen(selecting(1, SERVER, far(99))));
+    assert_eq!([offer.message_type(), ack.message_type(), nak.message_type()], [Offer, Ack, Nak]);
+    for reply in [offer, ack, nak, bed.reply(&linked)] {
+        assert_eq!(reply.option(code::SUBNET_SELECTION), Some(&lan(0).octets()[..]));
+    }
 }
 
 #[test]
@@ -92,6 +99,37 @@ fn the_overridden_server_identifier_is_in_each_reply_and_the_source_stays_ours()
     assert_eq!((ack.message_type(), ack.option(code::SERVER_ID)), (Ack, Some(&OVERRIDE.octets()[..])));
     let nak = bed.reply(&overridden(selecting(1, OVERRIDE, lan(99))));
     assert_eq!((nak.message_type(), nak.option(code::SERVER_ID)), (Nak, Some(&OVERRIDE.octets()[..])));
+    let inform = bed.reply(&overridden(message(MessageType::Inform, 1)).with(|msg| msg.ciaddr = far(99)));
+    assert_eq!((inform.message_type(), inform.option(code::SERVER_ID)), (Ack, Some(&OVERRIDE.octets()[..])));
+    for reply in [ack, nak, inform] {
+        assert_eq!(reply.source, Ipv4Addr::new(198, 51, 100, 1));
+    }
+}
+
+#[test]
+fn the_overridden_server_identifier_is_in_replies_of_each_subnet_of_a_network() {
+    let mut bed = Bed::with(|config| {
+        config.subnets[0].server_id = Some(lan(7));
+        config.subnets.iter_mut().for_each(|subnet| subnet.network = Some("all".into()));
+    });
+    let offer = bed.reply(&overridden(discover(1)).address(code::REQUESTED_ADDRESS, lan(15)));
+    assert_eq!((offer.yiaddr(), offer.source), (lan(15), lan(7)));
+    assert_eq!(offer.option(code::SERVER_ID), Some(&OVERRIDE.octets()[..]));
+    for n in 2..=11 {
+        // When the first subnet is full, the other one gives an address.
+        let offer = bed.reply(&overridden(discover(n)));
+        assert_eq!((is_far(offer.yiaddr()), offer.option(code::SERVER_ID)), (n == 11, Some(&OVERRIDE.octets()[..])));
+        let source = if n == 11 { Ipv4Addr::new(198, 51, 100, 1) } else { lan(7) };
+        assert_eq!(offer.source, source, "our address in the subnet of the address");
+    }
+}
+
+#[test]
+fn the_overridden_server_identifier_is_in_an_offer_of_no_address_too() {
+    let mut bed = Bed::with(|config| config.subnets[1].ipv6_only = true);
+    let offer = bed.reply(&overridden(discover(1)).option(55, &[108]));
+    assert_eq!((offer.yiaddr(), offer.source), (Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(198, 51, 100, 1)));
+    assert_eq!(offer.option(code::SERVER_ID), Some(&OVERRIDE.octets()[..]));
 }
 
 #[test]
@@ -120,6 +158,18 @@ fn a_renewal_through_the_relay_agent_keeps_the_overridden_identifier() {
     assert_eq!((ack.message_type(), ack.option(code::SERVER_ID)), (Ack, Some(&OVERRIDE.octets()[..])));
 }
 
+#[test]
+fn what_a_client_on_the_link_writes_into_option_82_is_echoed_and_else_not_heard() {
+    let info = [&[11, 4][..], &OVERRIDE.octets(), &[19, 0, 10, 1, 0x80, 151, 4, 0], b"red"].concat();
+    let mut bed = with_vrf();
+    let own = |msg: Msg| msg.option(82, &info).with(|msg| msg.source_port = 16_400);
+    let offer = bed.reply(&own(discover(1)));
+    assert_eq!((is_lan(offer.yiaddr()), offer.port), (true, 68));
+    assert_eq!((offer.option(code::SERVER_ID), offer.option(82)), (Some(&SERVER.octets()[..]), Some(&info[..])));
+    assert_eq!(bed.dropped(&own(selecting(1, OVERRIDE, offer.yiaddr()))), DropReason::OtherServerChosen);
+    assert_eq!(bed.dropped(&own(request(2)).with(|msg| msg.ciaddr = lan(15))), DropReason::UnknownClient, "rebinding");
+}
+
 // Relay agent flags (RFC 5010)
 
 #[test]
@@ -127,8 +177,11 @@ fn a_request_that_the_relay_agent_got_by_unicast_is_renewing() {
     // Nothing is known of this client: a renewal is bound again, a rebinding gets silence (4.3.2).
     let renewing = |flags: u8| request(1).relayed().option(82, &[10, 1, flags]).with(|msg| msg.ciaddr = far(12));
     assert_eq!(Bed::new().dropped(&renewing(0)), DropReason::UnknownClient);
-    let ack = Bed::new().reply(&renewing(0x80));
-    assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, far(12)));
+    assert_eq!(Bed::new().dropped(&renewing(0x7f)), DropReason::UnknownClient, "the other bits are reserved");
+    for unicast in [0x80, 0xff] {
+        let ack = Bed::new().reply(&renewing(unicast));
+        assert_eq!((ack.message_type(), ack.yiaddr()), (Ack, far(12)));
+    }
 }
 
 // Relay source port (RFC 8357)
@@ -141,6 +194,12 @@ fn the_reply_goes_to_the_relay_agents_source_port_where_it_asks_for_that() {
     assert_eq!(offer.option(82), Some(&[19, 0][..]), "the sub-option is echoed");
     let offer = Bed::new().reply(&from_port(&[1, 1, 7]));
     assert_eq!((offer.destination, offer.port), (RELAY, 67));
+    let mut bed = Bed::new();
+    for (address, kind) in [(far(12), Ack), (lan(99), Nak)] {
+        let msg = selecting(1, SERVER, address).relayed().option(82, &[19, 0]).with(|msg| msg.source_port = 16_400);
+        let reply = bed.reply(&msg);
+        assert_eq!((reply.message_type(), reply.destination, reply.port), (kind, RELAY, 16_400));
+    }
 }
 
 // Identifiers of relay agents and subscribers (RFC 6925, RFC 3993)
@@ -155,6 +214,8 @@ fn circuit_remote_subscriber_and_relay_identifiers_are_there_for_rules() {
     let agent = request.relay_agent().unwrap();
     assert_eq!((agent.circuit_id(), agent.remote_id()), (Some(&b"c"[..]), Some(&b"r"[..])));
     assert_eq!((agent.subscriber_id(), agent.relay_id()), (Some(&b"s"[..]), Some(&b"\x00\x01x"[..])));
+    let twice = crate::wire::relay::RelayAgentInfo::new(b"\x01\x01c\x01\x01d\x02\x01r");
+    assert_eq!((twice.circuit_id(), twice.remote_id()), (Some(&b"c"[..]), Some(&b"r"[..])), "the first counts");
 }
 
 // Virtual subnet selection (RFC 6607)
@@ -184,12 +245,19 @@ fn a_server_that_acted_on_virtual_subnet_selection_takes_vss_control_out_and_ech
     assert_eq!(offer.option(82), Some(&b"\x01\x01c\x97\x04\x00red\x02\x01r"[..]));
     let offer = Bed::new().reply(&with_info(1, info));
     assert_eq!(offer.option(82), Some(&info[..]), "one without VPNs acted on nothing");
+    let global = bed_of("[defaults]\nserver_id = \"192.0.2.1\"\n[[subnet]]\nprefix = \"10.0.0.0/24\"\npools = [\"10.0.0.10\"]\n\
+                         [[subnet]]\nprefix = \"10.0.0.0/24\"\nvrf = \"red\"\npools = [\"10.0.0.10\"]\n");
+    let alone = b"\x98\x00\x01\x01c";
+    let offer = { global }.reply(&with_info(1, alone));
+    assert_eq!(offer.option(82), Some(&alone[..]), "nor one that was told of no VPN");
 }
 
 #[test]
 fn a_clients_own_virtual_subnet_selection_is_heard_and_copied_where_clients_may_choose() {
     let msg = discover(1).relayed().option(code::VIRTUAL_SUBNET_SELECTION, b"\x00red");
     assert_eq!(with_vrf().dropped(&msg), DropReason::NoSubnet);
+    let unheard = with_vrf().reply(&discover(1).option(code::VIRTUAL_SUBNET_SELECTION, b"\x00red"));
+    assert_eq!((is_lan(unheard.yiaddr()), unheard.option(code::VIRTUAL_SUBNET_SELECTION)), (true, None));
     let mut bed = Bed::with(|config| {
         config.subnets[1].space = Space(1);
         config.vrfs_for_tests(&["red"]);
@@ -255,6 +323,25 @@ fn two_servers_with_all_buckets_between_them_answer_each_client_exactly_once() {
 }
 
 #[test]
+fn the_client_identifier_is_hashed_where_there_is_one_and_else_the_bytes_of_the_hardware_address() {
+    let mut bed = Bed::with(|config| {
+        // Of 02:00:00:00:00:01 and of the identifier 01:23:45:67:89:ab:cd:ef, as other servers have them.
+        let buckets = crate::wire::options::Codes::of(&[133, 237]);
+        config.load_balance = Some(crate::config::LoadBalance { buckets, after_secs: 10 });
+        config.subnets[0].bootp_lease_s = Some(u32::MAX);
+    });
+    let identified = |n| discover(n).option(code::CLIENT_ID, &[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]);
+    assert!(bed.send(&discover(1)).is_ok());
+    assert!(bed.send(&discover(1).with(|msg| msg.chaddr[6..].fill(0xa5))).is_ok(), "as many as hlen says");
+    assert_eq!(bed.dropped(&discover(2)), DropReason::OtherServersBucket);
+    let bootp = |n| discover(n).with(|msg| msg.options.clear());
+    assert!(bed.send(&bootp(1)).is_ok());
+    assert_eq!(bed.dropped(&bootp(2)), DropReason::OtherServersBucket);
+    assert!(bed.send(&identified(2)).is_ok(), "whatever the hardware address is");
+    assert_eq!(bed.dropped(&discover(1).option(code::CLIENT_ID, b"client-0001")), DropReason::OtherServersBucket);
+}
+
+#[test]
 fn a_client_of_another_servers_bucket_is_answered_when_it_has_waited_long_or_names_this_server() {
     let mut bed = Bed::with(|config| {
         let buckets = crate::wire::options::Codes::default();
@@ -295,4 +382,32 @@ fn a_node_specific_identifier_is_opaque() {
     let first = bed.reply(&discover(1).option(code::CLIENT_ID, id)).yiaddr();
     assert_ne!(bed.reply(&discover(1).option(code::CLIENT_ID, &id[..14])).yiaddr(), first);
     assert_eq!(bed.reply(&discover(9).option(code::CLIENT_ID, id)).yiaddr(), first, "whatever card it comes from");
+    // Another interface of the same node: the IAID differs, the DUID does not.
+    let other = [&id[..4], &[2], &id[5..]].concat();
+    assert_ne!(bed.reply(&discover(1).option(code::CLIENT_ID, &other)).yiaddr(), first);
+    // One that looks like a hardware address is none (RFC 2131 4.2: "MUST be treated as an opaque object").
+    let like = b"\x01\x02\x00\x00\x00\x00\x03";
+    let third = bed.reply(&discover(3)).yiaddr();
+    assert_ne!(bed.reply(&discover(3).option(code::CLIENT_ID, like)).yiaddr(), third);
+}
+
+#[test]
+fn identifiers_that_differ_in_their_last_byte_or_their_length_are_two_clients() {
+    let mut bed = Bed::new();
+    let mut offered = Vec::new();
+    for len in [7, 8, 31, 32, 63, 64, 254, 255] {
+        offered.push(bed.reply(&discover(1).option(code::CLIENT_ID, &vec![7; len])).yiaddr());
+    }
+    let other = [&[7; 254][..], &[8]].concat();
+    offered.push(bed.reply(&discover(1).option(code::CLIENT_ID, &other)).yiaddr());
+    offered.sort();
+    offered.dedup();
+    assert_eq!(offered.len(), 9);
+}
+
+#[test]
+fn a_hardware_address_of_another_type_is_another_client() {
+    let mut bed = Bed::new();
+    let first = bed.reply(&discover(1)).yiaddr();
+    assert_ne!(bed.reply(&discover(1).with(|msg| msg.htype = 6)).yiaddr(), first);
 }

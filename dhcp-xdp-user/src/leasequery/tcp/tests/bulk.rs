@@ -102,6 +102,7 @@ async fn every_ip_address_that_has_a_current_binding_to_the_client_must_be_retur
     }
     site.release(4);
     assert_eq!(told_of(&site, &[(61, b"\x01cd")]).await, [2]);
+    assert_eq!(told_of(&site, &[(61, b"\x01c")]).await, NOBODY, "an identical identifier");
     assert_eq!(told_of(&site, &[(82, b"\x02\x02r1")]).await, [1, 2], "the released one is current no more");
     assert_eq!(told_of(&site, &[(82, b"\x0c\x02x1")]).await, [1, 3]);
     assert_eq!(told_of(&site, &[(82, b"\x02\x01r")]).await, NOBODY);
@@ -120,23 +121,24 @@ async fn every_ip_address_that_has_a_current_binding_to_the_client_must_be_retur
 #[tokio::test]
 async fn only_ip_address_bindings_that_have_changed_within_the_window_should_be_returned() {
     let mut site = Site::new(9);
-    for (address, ago_s) in [(1, 1000), (2, 500), (3, 100)] {
-        site.bind(Lent { address, ago_s, ..Lent::default() });
-    }
+    let began_s = [(1, 1000), (2, 500), (3, 100)]
+        .map(|(address, ago_s)| site.bind(Lent { address, ago_s, ..Lent::default() }).started_s)[1];
     // Bound long ago, ended within the window.
-    site.bind(Lent { address: 4, ago_s: 9000, for_s: 8500, ..Lent::default() });
-    let now_s = site.now_s();
-    let ago = |seconds: u32| (now_s - seconds).to_be_bytes();
+    site.bind(Lent { address: 4, ago_s: 9000, for_s: 8600, ..Lent::default() });
+    // By the second one's clock: the others' may be a second ahead.
+    let ago = |seconds: u32| (began_s + 500 - seconds).to_be_bytes();
     let query = async |options: &[(u8, &[u8])]| {
         let mut requestor = site.connect();
         requestor.ask(BULK, 5, options).await;
         addresses(&requestor.all().await.0)
     };
     assert_eq!(query(&[(154, &ago(500))]).await, [2, 3, 4], "on or after");
-    assert_eq!(query(&[(154, &ago(499))]).await, [3]);
-    assert_eq!(query(&[(155, &ago(500))]).await, [1, 2, 4], "on or before");
-    assert_eq!(query(&[(154, &ago(600)), (155, &ago(400))]).await, [2, 4]);
+    assert_eq!(query(&[(154, &ago(499))]).await, [3, 4]);
+    assert_eq!(query(&[(155, &ago(500))]).await, [1, 2, 4], "on or before: the fourth was bound then");
+    assert_eq!(query(&[(155, &ago(501))]).await, [1, 4]);
+    assert_eq!(query(&[(154, &ago(600)), (155, &ago(300))]).await, [2, 4]);
     assert_eq!(query(&[(154, &ago(8000)), (155, &ago(2000))]).await, NOBODY);
+    assert_eq!(query(&[(154, &ago(9500)), (155, &ago(8500))]).await, [4], "its last transaction was then");
     assert_eq!(query(&[(154, &ago(600)), (61, b"\x01x")]).await, NOBODY, "it is one more condition");
 }
 
