@@ -84,6 +84,8 @@ pub struct Question<'a> {
 #[derive(Debug)]
 pub struct Answerer {
     index: Arc<Index>,
+    /// Queries may come in on the worker's interface.
+    is_allowed_here: bool,
     /// The second that `left` is of.
     second: u32,
     left: Cell<u32>,
@@ -92,12 +94,13 @@ pub struct Answerer {
 }
 
 impl Answerer {
-    /// For one worker.
-    pub fn new(index: Arc<Index>, config: &Config) -> Self {
+    /// For one worker, of the interface that the kernel calls so.
+    pub fn new(index: Arc<Index>, config: &Config, interface: &str) -> Self {
+        let is_allowed_here = config.leasequery.as_ref().is_some_and(|settings| settings.allows_on(interface));
         let mut server_ids: Vec<Ipv4Addr> = config.subnets.iter().filter_map(|subnet| subnet.server_id).collect();
         server_ids.sort_unstable();
         server_ids.dedup();
-        Self { index, second: 0, left: Cell::new(0), server_ids: server_ids.into_boxed_slice() }
+        Self { index, is_allowed_here, second: 0, left: Cell::new(0), server_ids: server_ids.into_boxed_slice() }
     }
 
     /// Whether a query is to be answered: `source` is where its datagram came from.
@@ -112,6 +115,9 @@ impl Answerer {
         config: &LeaseQuery,
     ) -> Result<(), DropReason> {
         // Who may not ask takes nothing from those who may.
+        if !self.is_allowed_here {
+            return Err(DropReason::LeaseQueryInterface);
+        }
         if !config.allows(source) || !config.allows(request.giaddr) {
             return Err(DropReason::LeaseQueryNotAllowed);
         }

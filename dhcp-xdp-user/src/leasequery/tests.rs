@@ -629,6 +629,22 @@ fn the_server_cannot_be_attacked_by_being_flooded_with_large_quantities_of_queri
 }
 
 #[test]
+fn a_query_that_comes_in_on_another_interface_than_those_named_is_dropped_whatever_its_addresses() {
+    // The bed's interface is lan0.
+    for (named, is_answered) in [("lan0", true), ("lan1", false)] {
+        let mut site = Site::with(|config| {
+            config.leasequery.as_mut().unwrap().interfaces = Some(vec!["up0".into(), named.into()])
+        });
+        let address = site.bed.bind(1);
+        let answer = site.ask(&by_address(address));
+        assert_eq!(answer.err(), (!is_answered).then_some(DropReason::LeaseQueryInterface), "{named}");
+        assert_eq!(site.bed.reply(&discover(2)).message_type(), Kind::Offer, "clients are served on");
+        let dropped = site.bed.snapshot().drops[DropReason::LeaseQueryInterface as usize];
+        assert_eq!(dropped, u64::from(!is_answered));
+    }
+}
+
+#[test]
 fn a_query_that_has_many_leases_looked_at_counts_as_several() {
     let mut site = Site::with(|config| {
         let all: Ipv4Net = "198.51.100.0/24".parse().unwrap();

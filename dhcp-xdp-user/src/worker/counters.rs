@@ -105,6 +105,8 @@ named! {
         ClassIgnored = "class_ignored",
         /// A leasequery from an address, or with a `giaddr`, that is not in `allow` of `[leasequery]`.
         LeaseQueryNotAllowed = "leasequery_not_allowed",
+        /// A leasequery that came in on an interface that is not in `interfaces` of `[leasequery]`.
+        LeaseQueryInterface = "leasequery_interface",
         /// A leasequery without a `giaddr`, or one that does not name exactly one thing (RFC 4388 6.3).
         LeaseQueryMalformed = "leasequery_malformed",
         /// A leasequery beyond the worker's `queries_per_s`; the requester asks again.

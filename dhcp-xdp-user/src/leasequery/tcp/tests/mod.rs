@@ -76,6 +76,7 @@ fn settings() -> Settings {
     Settings {
         listen: vec![],
         max_connections: 4,
+        max_connections_per_source: 4,
         max_queries: 3,
         bindings_per_s: None,
         data_timeout: Duration::from_secs(20),
