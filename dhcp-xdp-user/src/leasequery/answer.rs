@@ -198,7 +198,7 @@ impl Answerer {
             }
             Query::Value(value) => value,
         };
-        let Found { slots, is_cut } = self.index.find(value).map_err(contended)?;
+        let Found { slots, is_cut } = self.index.find(space, value).map_err(contended)?;
         // Who asks for much asks seldom.
         self.left.set(self.left.get().saturating_sub(slots.len() as u32 / LOOKS_A_QUERY));
         let mut latest: Option<Binding> = None;

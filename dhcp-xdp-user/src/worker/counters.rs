@@ -113,8 +113,8 @@ named! {
         LeaseQueryRate = "leasequery_rate",
         /// A leasequery by something else than an address, whose index is still being made; the requester asks again.
         LeaseQueryNotReady = "leasequery_not_ready",
-        /// A leasequery by something that more than 128 leases have, none of the first of which is in the VPN that is asked about,
-        /// or valid still.
+        /// A leasequery by something that more than 128 leases have, the newest of which are all over, which their index has not
+        /// learned of yet; the requester asks again.
         LeaseQueryTooMany = "leasequery_too_many",
         // What stood in the way.
         /// The journal takes no more at the moment; the client asks again.

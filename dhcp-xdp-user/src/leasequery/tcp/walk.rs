@@ -65,13 +65,16 @@ impl Walk {
             Primary::RemoteId(id) => Some(Value::RemoteId(id)),
         };
         let index = world.index.as_ref().filter(|index| index.is_whole());
-        let found = index.zip(value).and_then(|(index, value)| index.find(&value).ok());
-        let only = found.filter(|found| !found.is_cut).map(|found| {
-            // A value of several kinds may be entered twice.
-            let mut slots = found.slots.to_vec();
+        let only = index.zip(value).and_then(|(index, value)| {
+            let mut slots = Vec::new();
+            for space in spaces.all(world) {
+                let found = index.find(space, &value).ok().filter(|found| !found.is_cut)?;
+                slots.extend(found.slots);
+            }
+            // Two values of one tag are one list.
             slots.sort_unstable();
             slots.dedup();
-            slots
+            Some(slots)
         });
         Self { filter: Filter::Selected(selection), spaces, only, next: 0 }
     }
