@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{self, AnyMachine, Config, Durability},
-    journal::{Journal, Lane},
+    journal::{Journal, Lane, Ticket},
     lease::{Binding, Client, HwAddress, LeaseTable, SpacedAddress},
     wake::Wake,
     wire::options::Codes,
@@ -69,7 +69,7 @@ struct Site {
     stop: watch::Sender<bool>,
     lane: Lane,
     journal: Option<Journal>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn settings() -> Settings {
@@ -128,7 +128,7 @@ impl Site {
         change(&mut settings);
         let throttle = Throttle::new(settings.bindings_per_s);
         let shared = Arc::new(Shared { settings, world, throttle, counters: Counters::default() });
-        Self { shared, stop: watch::Sender::new(false), lane: lanes.pop().unwrap(), journal: Some(journal), _dir: dir }
+        Self { shared, stop: watch::Sender::new(false), lane: lanes.pop().unwrap(), journal: Some(journal), dir }
     }
 
     fn leases(&self) -> &LeaseTable {
@@ -141,6 +141,13 @@ impl Site {
 
     /// Binds, and waits until that is durable.
     fn bind(&mut self, lent: Lent) -> Binding {
+        let binding = self.lend(lent);
+        self.record(&binding);
+        binding
+    }
+
+    /// Binds, in the table alone.
+    fn lend(&self, lent: Lent) -> Binding {
         let (hw, address, then_s) = (hw(lent.address), address(lent.address), self.now_s() - lent.ago_s);
         let leases = Arc::clone(&self.shared.world.leases);
         let Lent { subnet, client_id, agent_info, .. } = lent;
@@ -150,7 +157,6 @@ impl Site {
         leases.offer(&client, Some(address), then_s + 30, then_s).unwrap();
         let bound = leases.bind(&client, address, then_s + lent.for_s, then_s).unwrap();
         let binding = leases.get(at, then_s).unwrap();
-        self.record(&binding);
         assert_eq!(bound.lease, binding.lease());
         binding
     }
@@ -162,11 +168,15 @@ impl Site {
     }
 
     fn record(&mut self, binding: &Binding) {
-        let (lease, kept) = (binding.lease(), binding.kept());
-        let ticket = self.lane.submit(&lease, &binding.hw, &binding.client_id, kept).unwrap();
+        let ticket = self.submit(binding);
         while self.lane.durable() < ticket {
             std::thread::sleep(Duration::from_micros(200));
         }
+    }
+
+    fn submit(&mut self, binding: &Binding) -> Ticket {
+        let (lease, kept) = (binding.lease(), binding.kept());
+        self.lane.submit(&lease, &binding.hw, &binding.client_id, kept).unwrap()
     }
 
     /// A connection whose two ends hold so many bytes each.
