@@ -70,7 +70,7 @@ impl Value<'_> {
         hasher.write_u16(space.0);
         match *self {
             Self::HwAddress(hw) => {
-                hasher.write_u8(u8::from(hw.htype));
+                hasher.write_u8(hw.htype);
                 hasher.write(hw.bytes());
             }
             Self::ClientId(id) | Self::RemoteId(id) => hasher.write(id),

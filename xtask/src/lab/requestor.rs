@@ -2,11 +2,13 @@
 
 use std::{
     io::{BufReader, ErrorKind, Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
+    os::fd::AsRawFd as _,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
 use super::Namespace;
 
@@ -56,6 +58,18 @@ pub fn kind(message: &[u8]) -> Option<u8> {
             _ => return None,
         }
     }
+}
+
+/// A TCP connection from this address, of several that a machine has.
+///
+/// # Errors
+/// It has none of that address, or nobody listens.
+pub fn connect_from(source: Ipv4Addr, server: SocketAddr) -> Result<TcpStream> {
+    let SocketAddr::V4(server) = server else { bail!("{server} is no IPv4 address") };
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
+    connect(fd.as_raw_fd(), &SockaddrIn::from(server))?;
+    Ok(TcpStream::from(fd))
 }
 
 /// A connection.

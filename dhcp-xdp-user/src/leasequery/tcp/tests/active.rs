@@ -348,8 +348,7 @@ fn last_words(active: Active) -> Vec<(u8, u8, u32)> {
     reader.push(&out);
     let mut words = Vec::new();
     while let Some(message) = reader.message().unwrap() {
-        let message = Message::decode(&mut Decoder::new(message)).unwrap();
-        let reply = Reply { kind: message.opts().msg_type().unwrap().into(), message };
+        let reply = Reply::read(message).unwrap();
         words.push((reply.kind, reply.status().unwrap(), reply.base_time()));
     }
     words

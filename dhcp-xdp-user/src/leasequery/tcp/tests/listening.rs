@@ -18,39 +18,21 @@ fn listening(change: impl FnOnce(&mut Settings)) -> (Tcp, SocketAddr, Site) {
     (listening.serve(site.shared.world.clone()).unwrap(), address, site)
 }
 
-fn bulk(stream: &mut TcpStream) -> usize {
-    let query = message(BULK, 1, &[]);
-    stream.write_all(&(query.len() as u16).to_be_bytes()).unwrap();
-    stream.write_all(&query).unwrap();
-    let (mut reader, mut buffer, mut replies) = (StreamReader::default(), [0; 4096], 0);
-    loop {
-        while let Some(bytes) = reader.message().unwrap() {
-            let reply = Message::decode(&mut Decoder::new(bytes)).unwrap();
-            if u8::from(reply.opts().msg_type().unwrap()) == DONE {
-                return replies;
-            }
-            replies += 1;
-        }
-        let len = stream.read(&mut buffer).unwrap();
-        assert!(len > 0, "closed");
-        reader.push(&buffer[..len]);
+/// What a connection tells of all addresses: how many there are.
+fn bulk(stream: &TcpStream) -> usize {
+    let mut requestor = xtask::lab::Requestor::over(stream.try_clone().unwrap()).unwrap();
+    requestor.send(&message(BULK, 1, &[])).unwrap();
+    let mut replies = 0;
+    while Reply::read(requestor.message().unwrap().expect("closed")).unwrap().kind != DONE {
+        replies += 1;
     }
+    replies
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream
-}
-
-fn connect_from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
-    use std::os::fd::AsRawFd as _;
-    let SocketAddr::V4(address) = address else { panic!("{address}") };
-    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0))).unwrap();
-    connect(fd.as_raw_fd(), &SockaddrIn::from(address)).unwrap();
-    TcpStream::from(fd)
 }
 
 fn is_closed_at_once(mut stream: TcpStream) -> bool {
@@ -61,9 +43,9 @@ fn is_closed_at_once(mut stream: TcpStream) -> bool {
 #[test]
 fn it_serves_over_tcp_and_says_goodbye() {
     let (tcp, address, _site) = listening(|_| {});
-    let mut stream = connect(address);
-    assert_eq!(bulk(&mut stream), 50);
-    assert_eq!(bulk(&mut stream), 50, "a connection is good for more than one query");
+    let stream = connect(address);
+    assert_eq!(bulk(&stream), 50);
+    assert_eq!(bulk(&stream), 50, "a connection is good for more than one query");
     let idle = connect(address);
     let start = std::time::Instant::now();
     let stats = tcp.stop();
@@ -93,19 +75,19 @@ fn connections_not_from_permitted_requestors_should_be_closed_immediately() {
 fn if_the_number_of_connections_is_over_the_most_they_should_be_closed_immediately() {
     let (tcp, address, _site) = listening(|settings| settings.max_connections = 2);
     let mut held: Vec<TcpStream> = (0..2).map(|_| connect(address)).collect();
-    for stream in &mut held {
+    for stream in &held {
         assert_eq!(bulk(stream), 50);
     }
     for _ in 0..1000 {
         assert!(is_closed_at_once(connect(address)));
     }
     assert_eq!(tcp.stats().connections, 2);
-    assert_eq!(bulk(&mut held[0]), 50, "who is served stays so");
+    assert_eq!(bulk(&held[0]), 50, "who is served stays so");
     drop(held.pop());
     while tcp.stats().connections > 1 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(bulk(&mut connect(address)), 50, "and there is room again");
+    assert_eq!(bulk(&connect(address)), 50, "and there is room again");
     assert_eq!(tcp.stop().refused_full, 1000);
 }
 
@@ -113,22 +95,22 @@ fn if_the_number_of_connections_is_over_the_most_they_should_be_closed_immediate
 fn one_source_does_not_take_all_connections() {
     let (tcp, address, _site) = listening(|settings| settings.max_connections_per_source = 2);
     let mut held: Vec<TcpStream> = (0..2).map(|_| connect(address)).collect();
-    for stream in &mut held {
+    for stream in &held {
         assert_eq!(bulk(stream), 50);
     }
     for _ in 0..100 {
         assert!(is_closed_at_once(connect(address)));
     }
     // All of 127.0.0.0/8 is this machine's, and may ask.
-    let mut other = connect_from([127, 0, 0, 2].into(), address);
-    assert_eq!(bulk(&mut other), 50, "there is room for another one");
+    let other = xtask::lab::requestor::connect_from([127, 0, 0, 2].into(), address).unwrap();
+    assert_eq!(bulk(&other), 50, "there is room for another one");
     let stats = tcp.stats();
     assert_eq!((stats.connections, stats.refused_source_full, stats.refused_full), (3, 100, 0));
     drop(held.pop());
     while tcp.stats().connections > 2 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(bulk(&mut connect(address)), 50, "and there is room again for this one");
+    assert_eq!(bulk(&connect(address)), 50, "and there is room again for this one");
     assert_eq!(tcp.stop().refused_source_full, 100);
 }
 
@@ -139,7 +121,7 @@ fn it_listens_on_the_interfaces_that_are_named_and_says_which_one_is_not_there()
     let listening = Listening::open(settings(), Some(&["lo".to_owned()])).unwrap();
     let address = listening.addresses().next().unwrap();
     let tcp = listening.serve(site.shared.world.clone()).unwrap();
-    assert_eq!(bulk(&mut connect(address)), 50);
+    assert_eq!(bulk(&connect(address)), 50);
     drop(tcp);
     let error = Listening::open(settings(), Some(&["lo".to_owned(), "no-such-if".to_owned()])).unwrap_err();
     assert!(matches!(error, ListenError::NoInterface { .. }), "{error}");

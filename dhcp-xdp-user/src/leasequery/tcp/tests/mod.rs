@@ -4,13 +4,13 @@ mod active;
 mod bulk;
 mod hostile;
 mod listening;
+#[path = "../../../../tests/e2e/reply.rs"]
+mod reply;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use dhcproto::{
-    Decodable as _, Decoder,
-    v4::{DhcpOption, Message, OptionCode},
-};
+use dhcproto::v4::{DhcpOption, OptionCode};
+use reply::Reply;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
     sync::watch,
@@ -207,25 +207,7 @@ struct Requestor {
     served: tokio::task::JoinHandle<()>,
 }
 
-/// A reply.
-#[derive(Debug)]
-struct Reply {
-    kind: u8,
-    message: Message,
-}
-
 impl Reply {
-    fn number(&self, code: u8) -> Option<u32> {
-        use DhcpOption as O;
-        match self.message.opts().get(OptionCode::from(code))? {
-            O::AddressLeaseTime(n) | O::Renewal(n) | O::Rebinding(n) | O::ClientLastTransactionTime(n) => Some(*n),
-            O::BulkLeaseQueryBaseTime(n) | O::BulkLeasQueryStartTimeOfState(n) => Some(*n),
-            O::BulkLeaseQueryDhcpState(state) => Some(u8::from(*state).into()),
-            O::BulkLeaseQueryStatusCode(status, _) => Some(u8::from(*status).into()),
-            other => panic!("{other:?} is no number"),
-        }
-    }
-
     fn has(&self, code: u8) -> bool {
         self.message.opts().get(OptionCode::from(code)).is_some()
     }
@@ -268,9 +250,7 @@ impl Requestor {
         let mut buffer = [0; 4096];
         loop {
             if let Some(bytes) = self.reader.message().unwrap() {
-                let message = Message::decode(&mut Decoder::new(bytes)).unwrap();
-                assert_eq!(message.opcode(), dhcproto::v4::Opcode::BootReply);
-                return Some(Reply { kind: message.opts().msg_type().unwrap().into(), message });
+                return Some(Reply::read(bytes).unwrap());
             }
             let read = tokio::time::timeout(Duration::from_secs(30), self.stream.read(&mut buffer));
             match read.await.expect("the server says nothing").unwrap_or(0) {
