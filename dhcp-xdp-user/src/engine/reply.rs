@@ -24,7 +24,7 @@ use crate::{
 pub const DEFAULT_MESSAGE_SIZE: u16 = 576;
 
 /// Options that the protocol sets by itself: never taken from a subnet's set or a client's list.
-const PROTOCOL_OPTIONS: [u8; 16] = [
+pub(crate) const PROTOCOL_OPTIONS: [u8; 16] = [
     code::PAD,
     code::LEASE_TIME,
     code::OVERLOAD,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,6 +29,26 @@ pub const POOL: &str = "198.18.1.0-198.19.255.254";
 /// The server's interface.
 pub const SERVER_INTERFACE: &str = "server0";
 const CLIENT_INTERFACE: &str = "client0";
+
+/// What benchmarks of the whole server can be told.
+#[derive(Args, Clone, Debug)]
+pub struct Common {
+    /// Simulated clients
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=130_000))]
+    pub clients: u32,
+    /// Exchanges at a time of a storm that goes as fast as it can
+    #[arg(long, value_name = "W", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub window: u32,
+    /// Folder on the disk that the journal is on; cargo's target folder unless given
+    #[arg(long, value_name = "DIR")]
+    pub disk: Option<PathBuf>,
+    /// Write all figures as JSON to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Everything is built, and this is root
+    #[arg(long, hide = true)]
+    pub built: bool,
+}
 
 /// Builds everything with optimisations unless it `is_built`, then measures as root.
 ///

@@ -3,17 +3,14 @@
 //! The same storm against the same server, with `durability = "sync"` and `"off"` in turns, so that whatever else the machine
 //! does falls on both; each on an empty state directory.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    bed::{self, Bed, POOL, SERVER, SERVER_INTERFACE, SUBNET, figure, list},
+    bed::{self, Bed, Common, POOL, SERVER, SERVER_INTERFACE, SUBNET, figure, list},
     median,
 };
 use crate::lab::Server;
@@ -27,21 +24,8 @@ pub struct Durability {
     /// Seconds of a storm
     #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
     duration: u32,
-    /// Simulated clients
-    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=130_000))]
-    clients: u32,
-    /// Exchanges at a time
-    #[arg(long, value_name = "W", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    window: u32,
-    /// Folder on the disk that is measured; cargo's target folder unless given
-    #[arg(long, value_name = "DIR")]
-    disk: Option<PathBuf>,
-    /// Write all figures as JSON to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Everything is built, and this is root
-    #[arg(long, hide = true)]
-    built: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Version of the JSON.
@@ -66,15 +50,15 @@ struct Figures {
 /// # Errors
 /// Something could not be installed, built or started, or a storm found a violation.
 pub fn bench(options: &Durability) -> Result<()> {
-    bed::as_root(options.built, || measure(options))
+    bed::as_root(options.common.built, || measure(options))
 }
 
 fn measure(options: &Durability) -> Result<()> {
-    let bed = Bed::new(options.disk.as_deref())?;
+    let bed = Bed::new(options.common.disk.as_deref())?;
     println!(
         "{} clients, {} exchanges at a time, {} s each, state on {}",
-        options.clients,
-        options.window,
+        options.common.clients,
+        options.common.window,
         options.duration,
         bed.file_system()
     );
@@ -104,7 +88,7 @@ fn storm(bed: &Bed, state: &Path, kind: &str, options: &Durability) -> Result<Fi
     let words = ["--interface", SERVER_INTERFACE, "--subnet", SUBNET, "--pool", POOL];
     let words: Vec<&str> = words.into_iter().chain(["--router", SERVER, "--durability", kind]).collect();
     let server = Server::start(bed.server_end().namespace, state, &words)?;
-    let (clients, window) = (options.clients.to_string(), options.window.to_string());
+    let (clients, window) = (options.common.clients.to_string(), options.common.window.to_string());
     let words = ["--scenario", "dora", "--rate", "max", "--clients", &clients, "--window", &window];
     let storm = bed.storm(&words, options.duration)?;
     let stats = server.stop()?;
@@ -125,14 +109,14 @@ fn report(options: &Durability, all: &[Vec<Figures>; 2]) -> Result<()> {
     let ratio = median(ratios.iter().copied()).unwrap_or(f64::NAN);
     println!("\nmedians         sync {sync:.0} leases/s, off {off:.0} leases/s");
     println!("sync over off   {ratio:.3} (median of the rounds; each {}); the goal is at least {GOAL}", list(&ratios));
-    let Some(file) = &options.json else { return Ok(()) };
+    let Some(file) = &options.common.json else { return Ok(()) };
     let rounds: Vec<Value> =
         all[0].iter().zip(&all[1]).map(|(a, b)| json!({ "sync": view(a), "off": view(b) })).collect();
     let json = json!({
         "schema": SCHEMA,
         "command": bed::command_line(),
-        "clients": options.clients,
-        "window": options.window,
+        "clients": options.common.clients,
+        "window": options.common.window,
         "duration_s": options.duration,
         "rounds": rounds,
         "summary": {

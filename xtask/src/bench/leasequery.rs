@@ -8,7 +8,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::Ipv4Addr,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -19,7 +19,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    bed::{self, Bed, POOL, SERVER, SERVER_INTERFACE, SUBNET, list},
+    bed::{self, Bed, Common, POOL, SERVER, SERVER_INTERFACE, SUBNET, list},
     median,
 };
 use crate::{
@@ -50,12 +50,6 @@ pub struct LeaseQuery {
     /// Seconds of a storm [default: 5, or 2 if --quick]
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=3600))]
     duration: Option<u32>,
-    /// Simulated clients
-    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=130_000))]
-    clients: u32,
-    /// Exchanges at a time of a storm that goes as fast as it can
-    #[arg(long, value_name = "W", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    window: u32,
     /// Leases in the table besides those of the simulated clients [default: 500000, or 200000 if --quick]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(200_000..=10_000_000))]
     leases: Option<u32>,
@@ -65,15 +59,8 @@ pub struct LeaseQuery {
     /// `bindings_per_s` of the server: what it tells to all of them together
     #[arg(long, value_name = "R", default_value_t = 40_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     bindings_per_s: u32,
-    /// Folder on the disk that the journal is on; cargo's target folder unless given
-    #[arg(long, value_name = "DIR")]
-    disk: Option<PathBuf>,
-    /// Write all figures as JSON to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Everything is built, and this is root
-    #[arg(long, hide = true)]
-    built: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl LeaseQuery {
@@ -131,16 +118,16 @@ struct Round {
 /// # Errors
 /// Something could not be installed, built or started, a storm found a violation, or a requestor was cut off.
 pub fn bench(options: &LeaseQuery) -> Result<()> {
-    bed::as_root(options.built, || measure(options))
+    bed::as_root(options.common.built, || measure(options))
 }
 
 fn measure(options: &LeaseQuery) -> Result<()> {
-    let bed = Bed::new(options.disk.as_deref())?;
+    let bed = Bed::new(options.common.disk.as_deref())?;
     let state = bed.path("state");
     import(&bed, &state, options.leases())?;
     bed.client_end().add_address("198.18.0.2/15")?;
     let server = Server::start_configured(bed.server_end().namespace, &state, &configuration(options))?;
-    let (clients, window) = (options.clients.to_string(), options.window.to_string());
+    let (clients, window) = (options.common.clients.to_string(), options.common.window.to_string());
     let load = ["--scenario", "dora", "--clients", &clients];
     let full = |duration_s: u32| bed.storm(&[&load[..], &["--rate", "max", "--window", &window]].concat(), duration_s);
     // Each client has its lease then, and everything is warm.
@@ -151,7 +138,7 @@ fn measure(options: &LeaseQuery) -> Result<()> {
          that ask for all of it, {} bindings/s at most",
         options.leases(),
         bed.file_system(),
-        options.clients,
+        options.common.clients,
         options.duration_s(),
         options.connections,
         options.bindings_per_s
@@ -348,7 +335,7 @@ fn report(options: &LeaseQuery, half: f64, rounds: &[Round]) -> Result<()> {
         100.0 * cpu
     );
     summary["told"] = json!({ "leases_per_s": leases, "addresses_per_s": addresses, "requestors_cpu": cpu });
-    let Some(file) = &options.json else { return Ok(()) };
+    let Some(file) = &options.common.json else { return Ok(()) };
     let rounds: Vec<Value> = rounds
         .iter()
         .map(|Round { alone, beside, told }| {
@@ -361,7 +348,7 @@ fn report(options: &LeaseQuery, half: f64, rounds: &[Round]) -> Result<()> {
         "schema": SCHEMA,
         "command": bed::command_line(),
         "leases": options.leases(),
-        "clients": options.clients,
+        "clients": options.common.clients,
         "connections": options.connections,
         "bindings_per_s": options.bindings_per_s,
         "duration_s": options.duration_s(),
