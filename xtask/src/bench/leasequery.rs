@@ -80,7 +80,7 @@ impl LeaseQuery {
 /// Version of the JSON.
 const SCHEMA: u32 = 1;
 /// The first address of the table's leases.
-const FIRST: u32 = 0x0a00_0000;
+const FIRST: u32 = 0x0a01_0000;
 /// What a requestor that rebuilds its state asks for.
 const WANTED: (u8, &[u8]) = (55, &[51, 58, 59, 61, 82, 91, 152, 153, 156]);
 
