@@ -116,7 +116,7 @@ fn site() -> &'static Site {
             }
         }
         let index = Index::new(leases.slots(), [3, 4]);
-        let mut keeper = Keeper::new(&index, leases.slots());
+        let mut keeper = Keeper::new(&index);
         for slot in 0..leases.slots() {
             keeper.set(slot, leases.binding_at(slot, NOW_S).expect("nobody else").as_ref());
         }

@@ -143,8 +143,12 @@ mod tests {
     #[test]
     fn every_help_has_examples_that_the_command_line_takes() {
         let root = Cli::command();
-        let shown = root.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
-        for command in shown.chain([&root]) {
+        let shown = |command: &clap::Command| -> Vec<clap::Command> {
+            command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help").cloned().collect()
+        };
+        let commands = shown(&root);
+        let nested = commands.iter().flat_map(shown).collect::<Vec<_>>();
+        for command in commands.iter().chain(&nested).chain([&root]) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let examples: Vec<&str> = help.lines().skip(1).map(str::trim).collect();
             assert!(help.starts_with("Example") && !examples.is_empty(), "{}: {help}", command.get_name());

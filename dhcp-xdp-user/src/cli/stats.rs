@@ -126,6 +126,7 @@ fn leasequery(text: &mut String, stats: &Stats) {
         ("connections", tcp.accepted),
         ("  from who may not ask", tcp.refused_source),
         ("  too many", tcp.refused_full),
+        ("  too many of a source", tcp.refused_source_full),
         ("bulk queries", tcp.bulk_queries),
         ("active queries", tcp.active_queries),
         ("malformed", tcp.malformed_queries),

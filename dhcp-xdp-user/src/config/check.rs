@@ -383,7 +383,7 @@ fn interface(checker: &mut Checker<'_>, spanned: &Spanned<InterfaceForm>) -> Int
     }
 }
 
-fn interface_name(checker: &mut Checker<'_>, name: &Text) {
+pub(super) fn interface_name(checker: &mut Checker<'_>, name: &Text) {
     let text = name.get_ref();
     if text.is_empty()
         || text.len() > MAX_INTERFACE_NAME

@@ -256,6 +256,7 @@ pub(super) struct LoadBalanceForm {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LeaseQueryForm {
     pub allow: Vec<Text>,
+    pub interfaces: Option<Vec<Text>>,
     pub queries_per_s: Option<Number>,
     pub options: Option<Vec<Text>>,
     pub tcp: Option<Spanned<LeaseQueryTcpForm>>,
@@ -268,6 +269,7 @@ pub(super) struct LeaseQueryTcpForm {
     pub listen: Vec<Text>,
     pub port: Option<Number>,
     pub max_connections: Option<Number>,
+    pub max_connections_per_source: Option<Number>,
     pub max_queries: Option<Number>,
     pub bindings_per_s: Option<Number>,
     pub data_timeout_s: Option<Number>,

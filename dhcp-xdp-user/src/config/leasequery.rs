@@ -3,11 +3,12 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use toml::Spanned;
 
 use super::{
     AddressRange, Subnet,
-    check::Checker,
-    file::{FileForm, Text},
+    check::{Checker, interface_name},
+    file::{FileForm, LeaseQueryForm, Text},
     levels::Levels,
 };
 use crate::{
@@ -34,6 +35,8 @@ const DEFAULT_OPTIONS: [u8; 6] = [
 pub struct LeaseQuery {
     /// Who may ask: sorted, not overlapping.
     allow: Vec<AddressRange>,
+    /// The kernel's names of the interfaces that queries may come in on; `None`: any.
+    pub interfaces: Option<Vec<String>>,
     /// Queries over UDP that each worker answers in a second.
     pub queries_per_s: u32,
     /// The "non-sensitive options" of the configuration that are told (RFC 4388 6.4.2).
@@ -49,13 +52,18 @@ impl LeaseQuery {
         let mut allow: Vec<AddressRange> =
             nets.iter().map(|net| AddressRange { first: net.network(), last: net.broadcast() }).collect();
         allow.sort_unstable_by_key(|range| range.first);
-        Self { allow, queries_per_s, options, tcp: None }
+        Self { allow, interfaces: None, queries_per_s, options, tcp: None }
     }
 
     /// Whether an address may ask, in logarithmic time.
     pub fn allows(&self, address: Ipv4Addr) -> bool {
         let after = self.allow.partition_point(|range| range.first <= address);
         after.checked_sub(1).is_some_and(|at| self.allow[at].contains(address))
+    }
+
+    /// Whether queries may come in on an interface.
+    pub fn allows_on(&self, interface: &str) -> bool {
+        self.interfaces.as_ref().is_none_or(|names| names.iter().any(|name| name == interface))
     }
 }
 
@@ -93,6 +101,7 @@ pub(super) fn leasequery(
             "`allow` is missing; expected the addresses of who may ask, as allow = [\"198.51.100.0/28\"]",
         );
     }
+    let interfaces = given.interfaces.as_ref().map(|names| interfaces(checker, form, spanned, names));
     let queries_per_s = checker.number(
         given.queries_per_s.as_ref(),
         1..=10_000_000,
@@ -113,7 +122,38 @@ pub(super) fn leasequery(
         }
     };
     let tcp = super::leasequery_tcp::tcp(checker, given.tcp.as_ref(), levels);
-    Some(LeaseQuery { tcp, ..LeaseQuery::new(allow, queries_per_s, options) })
+    Some(LeaseQuery { interfaces, tcp, ..LeaseQuery::new(allow, queries_per_s, options) })
+}
+
+/// The interfaces that queries may come in on. Over UDP they come by those that are served alone; over TCP by any.
+fn interfaces(
+    checker: &mut Checker<'_>,
+    form: &FileForm,
+    table: &Spanned<LeaseQueryForm>,
+    names: &[Text],
+) -> Vec<String> {
+    if names.is_empty() {
+        checker.error(
+            table.span(),
+            "`interfaces` is empty; expected the interfaces that queries come in on, or no `interfaces` for all",
+        );
+    }
+    let mut read: Vec<String> = Vec::new();
+    for text in names {
+        let name = text.get_ref();
+        if read.contains(name) {
+            checker.error(text.span(), format!("{name} is there already"));
+        }
+        interface_name(checker, text);
+        let is_served =
+            form.interfaces.iter().any(|one| one.get_ref().name.as_ref().is_some_and(|one| one.get_ref() == name));
+        if !is_served && table.get_ref().tcp.is_none() {
+            let why = "there is no [[interface]] of that name, so that no query over UDP comes in on it, and no [leasequery.tcp]";
+            checker.warn(text.span(), format!("found `{name}`: {why}"));
+        }
+        read.push(name.clone());
+    }
+    read
 }
 
 /// Warns where clients may ask: they would learn of each other.
@@ -128,7 +168,11 @@ fn look_for_clients(checker: &mut Checker<'_>, text: &Text, net: Ipv4Net, subnet
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{AnyMachine, parse};
+    use crate::config::{
+        AnyMachine,
+        machine::{InterfaceState, Machine},
+        parse,
+    };
 
     fn read(table: &str) -> Result<Option<LeaseQuery>, String> {
         let text = format!(
@@ -173,6 +217,61 @@ mod tests {
         }
         let why = read("[leasequery]\nqueries_per_s = 5").unwrap_err();
         assert!(why.contains("`allow` is missing"), "{why}");
+    }
+
+    #[test]
+    fn queries_come_in_on_any_interface_or_on_those_that_are_named() {
+        let all = read("[leasequery]\nallow = [\"10.0.0.1\"]").unwrap().unwrap();
+        assert!(all.allows_on("eth1") && all.allows_on("eth2"));
+        let one = read("[leasequery]\nallow = [\"10.0.0.1\"]\ninterfaces = [\"eth2\", \"eth3\"]").unwrap().unwrap();
+        assert!(!one.allows_on("eth1") && one.allows_on("eth2") && one.allows_on("eth3") && !one.allows_on("eth"));
+    }
+
+    #[test]
+    fn an_interface_that_is_no_name_or_there_twice_and_none_at_all_are_errors() {
+        let why =
+            |names: &str| read(&format!("[leasequery]\nallow = [\"10.0.0.1\"]\ninterfaces = [{names}]")).unwrap_err();
+        let found = why("\"eth1\", \"eth1\", \"an interface\"");
+        assert!(found.contains("f:8:23: error: leasequery.interfaces[1]: eth1 is there already"), "{found}");
+        assert!(found.contains("found `an interface`; expected an interface's name as eth1"), "{found}");
+        assert!(why("").contains("`interfaces` is empty; expected the interfaces that queries come in on"));
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_and_one_that_no_query_comes_in_on_are_warned_of() {
+        struct NoEth2;
+        impl Machine for NoEth2 {
+            fn interface(&self, name: &str) -> InterfaceState {
+                if name == "eth2" { InterfaceState::Missing } else { InterfaceState::Unknown }
+            }
+            fn cpus(&self) -> Vec<usize> {
+                Vec::new()
+            }
+        }
+        let warnings = |names: &str, more: &str| -> Vec<String> {
+            let text = format!(
+                "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10\"]\n\
+                 [leasequery]\nallow = [\"10.0.0.1\"]\ninterfaces = [{names}]\n{more}"
+            );
+            let read = parse("f", &text, &NoEth2).unwrap_or_else(|why| panic!("{why}"));
+            read.warnings.iter().map(ToString::to_string).collect()
+        };
+        let tcp = "[leasequery.tcp]\nlisten = [\"192.0.2.1\"]";
+        assert_eq!(warnings("\"eth1\"", ""), [""; 0]);
+        assert_eq!(warnings("\"eth1\", \"eth3\"", tcp), [""; 0], "over TCP it may come in on any");
+        assert_eq!(
+            warnings("\"eth2\"", tcp),
+            [
+                "f:8:15: warning: leasequery.interfaces[0]: this machine has no interface eth2 at the moment (see `ip link`)"
+            ]
+        );
+        assert_eq!(
+            warnings("\"eth3\"", ""),
+            [
+                "f:8:15: warning: leasequery.interfaces[0]: found `eth3`: there is no [[interface]] of that name, so that no \
+              query over UDP comes in on it, and no [leasequery.tcp]"
+            ]
+        );
     }
 
     #[test]

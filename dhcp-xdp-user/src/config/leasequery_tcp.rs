@@ -17,6 +17,8 @@ use crate::{
 const PORT: i64 = 67;
 /// BULK_LQ_MAX_CONNS (RFC 6926 6.3).
 const MAX_CONNECTIONS: i64 = 10;
+/// An active query and a bulk one beside it, as a requestor that rebuilds has them (RFC 7724 7.4.1), and those of before it broke down.
+const MAX_CONNECTIONS_PER_SOURCE: i64 = 4;
 const MAX_QUERIES: i64 = 10;
 /// A million leases in half a minute, for some hundredths of a core.
 const BINDINGS_PER_S: i64 = 40_000;
@@ -38,6 +40,13 @@ pub(super) fn tcp(
     let mut number = |given, bounds, default, unit| checker.number(given, bounds, default, unit);
     let port = number(given.port.as_ref(), 1..=65535, PORT, "") as u16;
     let max_connections = number(given.max_connections.as_ref(), 1..=1000, MAX_CONNECTIONS, " connections") as usize;
+    let most = max_connections as i64;
+    let max_connections_per_source = number(
+        given.max_connections_per_source.as_ref(),
+        1..=most,
+        MAX_CONNECTIONS_PER_SOURCE.min(most),
+        " connections, as many as `max_connections` allows",
+    ) as usize;
     let max_queries =
         number(given.max_queries.as_ref(), 1..=100, MAX_QUERIES, " queries on a connection at a time") as usize;
     let bindings_per_s =
@@ -91,7 +100,15 @@ pub(super) fn tcp(
         );
     }
     let active = given.active.then_some(ActiveSettings { idle, send_timeout, withhold });
-    Some(Settings { listen, max_connections, max_queries, bindings_per_s: Some(bindings_per_s), data_timeout, active })
+    Some(Settings {
+        listen,
+        max_connections,
+        max_connections_per_source,
+        max_queries,
+        bindings_per_s: Some(bindings_per_s),
+        data_timeout,
+        active,
+    })
 }
 
 #[cfg(test)]
@@ -118,12 +135,26 @@ mod tests {
         let expected = Settings {
             listen: vec!["192.0.2.1:67".parse().unwrap(), "192.0.2.2:67".parse().unwrap()],
             max_connections: 10,
+            max_connections_per_source: 4,
             max_queries: 10,
             bindings_per_s: Some(40_000),
             data_timeout: Duration::from_secs(300),
             active: None,
         };
         assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn one_source_may_have_four_connections_or_as_many_as_there_are_where_these_are_fewer() {
+        let per_source = |more: &str| {
+            let read = read(&format!("[leasequery.tcp]\nlisten = [\"192.0.2.1\"]\n{more}"));
+            read.map(|settings| settings.unwrap().max_connections_per_source)
+        };
+        assert_eq!(per_source("max_connections = 100"), Ok(4));
+        assert_eq!(per_source("max_connections = 3"), Ok(3));
+        assert_eq!(per_source("max_connections = 3\nmax_connections_per_source = 2"), Ok(2));
+        let why = per_source("max_connections = 3\nmax_connections_per_source = 4").unwrap_err();
+        assert!(why.contains("found 4; expected 1 to 3 connections, as many as `max_connections` allows"), "{why}");
     }
 
     #[test]

@@ -110,12 +110,18 @@ const POOL: Keys = &[
 const OPTION_DEFINITION: Keys = &[("code", Integer), ("name", Text), ("type", Text), ("space", Text)];
 const VRF: Keys = &[("name", Text), ("number", Integer)];
 const LOAD_BALANCE: Keys = &[("buckets", Texts), ("after_secs", Integer)];
-const LEASEQUERY: Keys =
-    &[("allow", Texts), ("queries_per_s", Integer), ("options", Texts), ("tcp", Table(&[LEASEQUERY_TCP]))];
+const LEASEQUERY: Keys = &[
+    ("allow", Texts),
+    ("interfaces", Texts),
+    ("queries_per_s", Integer),
+    ("options", Texts),
+    ("tcp", Table(&[LEASEQUERY_TCP])),
+];
 const LEASEQUERY_TCP: Keys = &[
     ("listen", Texts),
     ("port", Integer),
     ("max_connections", Integer),
+    ("max_connections_per_source", Integer),
     ("max_queries", Integer),
     ("bindings_per_s", Integer),
     ("data_timeout_s", Integer),

@@ -23,6 +23,7 @@ use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
+pub(crate) use self::reply::PROTOCOL_OPTIONS;
 pub use self::{
     classes::Classified,
     computed::{Computed, MAX_COMPUTED, compute},

@@ -25,7 +25,7 @@ use crate::{
 pub const DEFAULT_MESSAGE_SIZE: u16 = 576;
 
 /// Options that the protocol sets by itself: never taken from a subnet's set or a client's list.
-const PROTOCOL_OPTIONS: Codes = Codes::of(&[
+pub(crate) const PROTOCOL_OPTIONS: Codes = Codes::of(&[
     code::PAD,
     code::LEASE_TIME,
     code::OVERLOAD,

@@ -23,6 +23,7 @@ use super::{
     resume::{self, Piece, Plan},
     segment::{self, Kind, ROTATE_AT},
     status::Shared,
+    writer::ALL_THERE_WAS,
 };
 use crate::{clock::Moment, lease::Binding};
 
@@ -76,6 +77,21 @@ pub struct Changes {
     pub position: Position,
     /// What the clocks said when the group of the last of them was written.
     pub moment: Moment,
+    /// All that had changed by then is in this batch or a former one, seconds since 1970-01-01 UTC as leases have it; 0 until that
+    /// is known. Nothing is said of what still waits to be written, which while the disk stalls may be long.
+    pub settled_s: u32,
+    /// The batch is empty, and nothing waited to be written when it was asked for: all that had changed by then was handed out.
+    pub is_all: bool,
+}
+
+impl Changes {
+    /// A group, from its start on and begun at a time, ends here: if it had all that waited then, all of before has been read.
+    fn end_group(&mut self, group: Option<(u64, u32)>, end: u64) {
+        const ALL: u64 = ((1 + ALL_THERE_WAS) * RECORD) as u64;
+        if let Some((_, begun_s)) = group.filter(|(start, _)| end.saturating_sub(*start) <= ALL) {
+            self.settled_s = self.settled_s.max(begun_s);
+        }
+    }
 }
 
 /// How far a segment of this life counts.
@@ -286,6 +302,7 @@ impl Followers {
             live: 0,
             at: None,
             changes: Changes::default(),
+            group: None,
             buffer: Vec::new(),
             hold,
         };
@@ -356,6 +373,8 @@ pub struct Follower {
     live: u64,
     at: Option<Reading>,
     changes: Changes,
+    /// Where the group that is being read begins, and when it was begun.
+    group: Option<(u64, u32)>,
     buffer: Vec<u8>,
     hold: Option<Hold>,
 }
@@ -379,6 +398,7 @@ impl Follower {
     /// [`FollowError::Lagged`]: begin anew. [`FollowError::Stopped`]: the end. A file cannot be read: it may be tried again.
     pub fn next(&mut self, max_wait: Duration) -> Result<&Changes, FollowError> {
         let until = Instant::now() + max_wait;
+        let had_settled = self.from.shared.has_settled();
         self.changes.bindings.clear();
         loop {
             // No place between what is carried over and was handed out before is one to go on from.
@@ -415,6 +435,7 @@ impl Follower {
                 },
             }
         }
+        self.changes.is_all = had_settled && self.changes.bindings.is_empty();
         Ok(&self.changes)
     }
 
@@ -556,6 +577,8 @@ impl Follower {
                         // What comes before it was at another time of the wall clock's.
                         break;
                     }
+                    self.changes.end_group(self.group.take(), at);
+                    self.group = Some((at, moment.lease_s));
                     self.changes.moment = moment;
                     reading.offset = offset;
                     continue;
@@ -581,6 +604,9 @@ impl Follower {
         if reading.offset == before {
             // Parts of a change and no end of it: another read would find the same, for ever.
             return Err(chain::damaged(disk, &reading.name, before).into());
+        }
+        if reading.offset == end {
+            self.changes.end_group(self.group.take(), end);
         }
         self.changes.position = Position { segment: reading.number, seed: reading.seed, offset: reading.offset };
         Ok(())

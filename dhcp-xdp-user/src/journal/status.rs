@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub wakes: Vec<Arc<Wake>>,
     /// Set while the journal's thread has been told that there are records, and has not looked yet.
     pub bell: CachePadded<AtomicBool>,
+    /// The writer has nothing to do: all that it has been told of is durable (or written).
+    pub is_idle: AtomicBool,
     pub stopping: AtomicBool,
     /// Where followers see how far the writer is.
     pub board: Board,
@@ -92,6 +94,7 @@ impl Shared {
             durable: wakes.iter().map(|_| CachePadded::default()).collect(),
             wakes,
             bell: CachePadded::default(),
+            is_idle: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             board: Board::default(),
             asked_ms: AtomicU64::new(0),
@@ -115,6 +118,11 @@ impl Shared {
 
     pub fn durable(&self, lane: usize) -> &AtomicU64 {
         &self.durable[lane]
+    }
+
+    /// Whether all that lanes have rung for is durable (or written), and followers may have it.
+    pub fn has_settled(&self) -> bool {
+        self.is_idle.load(Ordering::Acquire) && !self.bell.load(Ordering::Relaxed)
     }
 
     pub fn ask_to_stop(&self) {

@@ -32,6 +32,8 @@ use crate::{clock::Moment, config::Durability};
 
 /// Most records of a group.
 pub(super) const GROUP: usize = 4096;
+/// A group of no more than this has all that waited when it was begun: a change that did not fit would have made it larger.
+pub(super) const ALL_THERE_WAS: usize = GROUP - MAX_RECORDS;
 /// First and longest pause after an error of the disk.
 const BACK_OFF: (Duration, Duration) = if cfg!(test) {
     (Duration::from_millis(1), Duration::from_millis(10))
@@ -266,11 +268,11 @@ impl Writer {
             Durability::Interval(every) if self.unsynced => every.saturating_sub(self.last_sync.elapsed()),
             _ => LOOK_AT_CLOCK,
         };
-        match self.lanes.bell.recv_timeout(at_most) {
-            Ok(()) => true,
-            Err(RecvTimeoutError::Timeout) => true,
-            Err(RecvTimeoutError::Disconnected) => false,
-        }
+        // After what was published: who sees this sees that.
+        self.shared.is_idle.store(true, Ordering::Release);
+        let rung = self.lanes.bell.recv_timeout(at_most);
+        self.shared.is_idle.store(false, Ordering::Relaxed);
+        rung != Err(RecvTimeoutError::Disconnected)
     }
 
     /// Adds what the lanes have to the group, whole changes only, beginning with another lane each time.
@@ -401,6 +403,8 @@ impl Writer {
 
     /// One write and, where it is due, one sync.
     fn write_group(&mut self) -> io::Result<()> {
+        // Before the disk is asked for anything: no change of a later time is in the group, and none of an earlier one is not.
+        let moment = (self.moment)();
         let size = self.group.len() as u64;
         if self.segment.as_ref().is_none_or(|open| open.len + size > self.rotate_at.max(RECORD as u64 + size)) {
             self.open_segment()?;
@@ -410,7 +414,6 @@ impl Writer {
             return Err(self.go_on_without_segment());
         }
         let is_sync = self.durability == Durability::Sync;
-        let moment = (self.moment)();
         // Only what is synced may be vouched for.
         let durable = if is_sync { open.len } else { RECORD as u64 };
         self.group[..RECORD].copy_from_slice(&record::marker(durable, &moment));

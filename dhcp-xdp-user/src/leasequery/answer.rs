@@ -9,11 +9,11 @@ use arrayvec::ArrayVec;
 
 use super::{
     index::{Found, Index, MOST_FOUND, Value},
-    message::{Facts, Head, Named, ReplyWriter},
+    message::{Facts, Head, ReplyWriter},
 };
 use crate::{
     config::{Config, LeaseQuery},
-    engine::{DEFAULT_MESSAGE_SIZE, DropReason, Remembered, Request},
+    engine::{DEFAULT_MESSAGE_SIZE, DropReason, PROTOCOL_OPTIONS, Remembered, Request},
     lease::{Binding, BindingState, HwAddress, LeaseTable, Space, SpacedAddress},
     wire::{
         dhcp::MessageType,
@@ -25,24 +25,8 @@ use crate::{
 /// What a DHCPACK tells unasked (RFC 2131 4.3.1), and so an answer to a query without a parameter request list.
 const UNASKED: [u8; 3] = [code::LEASE_TIME, code::RENEWAL_TIME, code::REBINDING_TIME];
 
-/// Options that an answer takes from the binding, or that are of a message and not of a lease: never from the configuration.
-const OWN: [u8; 15] = [
-    code::PAD,
-    code::LEASE_TIME,
-    code::OVERLOAD,
-    code::MESSAGE_TYPE,
-    code::SERVER_ID,
-    code::MESSAGE,
-    code::RENEWAL_TIME,
-    code::REBINDING_TIME,
-    code::CLIENT_ID,
-    code::RELAY_AGENT_INFO,
-    code::CLIENT_LAST_TRANSACTION_TIME,
-    code::ASSOCIATED_IP,
-    code::SUBNET_SELECTION,
-    code::VIRTUAL_SUBNET_SELECTION,
-    code::END,
-];
+/// Options that an answer takes from the binding, beside those of the protocol: never from the configuration.
+const OWN: [u8; 2] = [code::CLIENT_LAST_TRANSACTION_TIME, code::ASSOCIATED_IP];
 
 /// Leases that may be looked at for one query; one that needs more counts as several.
 const LOOKS_A_QUERY: u32 = 8;
@@ -84,6 +68,8 @@ pub struct Question<'a> {
 #[derive(Debug)]
 pub struct Answerer {
     index: Arc<Index>,
+    /// Queries may come in on the worker's interface.
+    is_allowed_here: bool,
     /// The second that `left` is of.
     second: u32,
     left: Cell<u32>,
@@ -92,12 +78,13 @@ pub struct Answerer {
 }
 
 impl Answerer {
-    /// For one worker.
-    pub fn new(index: Arc<Index>, config: &Config) -> Self {
+    /// For one worker, of the interface that the kernel calls so.
+    pub fn new(index: Arc<Index>, config: &Config, interface: &str) -> Self {
+        let is_allowed_here = config.leasequery.as_ref().is_some_and(|settings| settings.allows_on(interface));
         let mut server_ids: Vec<Ipv4Addr> = config.subnets.iter().filter_map(|subnet| subnet.server_id).collect();
         server_ids.sort_unstable();
         server_ids.dedup();
-        Self { index, second: 0, left: Cell::new(0), server_ids: server_ids.into_boxed_slice() }
+        Self { index, is_allowed_here, second: 0, left: Cell::new(0), server_ids: server_ids.into_boxed_slice() }
     }
 
     /// Whether a query is to be answered: `source` is where its datagram came from.
@@ -112,6 +99,9 @@ impl Answerer {
         config: &LeaseQuery,
     ) -> Result<(), DropReason> {
         // Who may not ask takes nothing from those who may.
+        if !self.is_allowed_here {
+            return Err(DropReason::LeaseQueryInterface);
+        }
         if !config.allows(source) || !config.allows(request.giaddr) {
             return Err(DropReason::LeaseQueryNotAllowed);
         }
@@ -192,7 +182,7 @@ impl Answerer {
             }
             Query::Value(value) => value,
         };
-        let Found { slots, is_cut } = self.index.find(value).map_err(contended)?;
+        let Found { slots, is_cut } = self.index.find(space, value).map_err(contended)?;
         // Who asks for much asks seldom.
         self.left.set(self.left.get().saturating_sub(slots.len() as u32 / LOOKS_A_QUERY));
         let mut latest: Option<Binding> = None;
@@ -231,10 +221,13 @@ fn space_of(request: &Request<'_>, config: &Config) -> Option<Space> {
 /// What a query asks; `None`: it lacks a giaddr, or does not name exactly one thing (RFC 4388 6.3). A remote identifier beside
 /// something else does not count (RFC 6148 5).
 fn query_of<'a>(request: &'a Request<'_>) -> Option<Query<'a>> {
-    let Named { address, hw, client_id, remote_id, .. } = Named::of(request);
-    let query = match (address, hw, client_id, remote_id) {
+    let address = Some(request.ciaddr).filter(|address| !address.is_unspecified());
+    let hw = Some(&request.hw).filter(|hw| hw.bytes().iter().any(|byte| *byte != 0));
+    let agent = request.relay_agent();
+    let remote_id = agent.and_then(|agent| agent.remote_id()).filter(|id| !id.is_empty());
+    let query = match (address, hw, request.client_id, remote_id) {
         (Some(address), None, None, _) => Query::Address(address),
-        (None, Some(_), None, _) => Query::Value(Value::HwAddress(&request.hw)),
+        (None, Some(hw), None, _) => Query::Value(Value::HwAddress(hw)),
         (None, None, Some(id), _) => Query::Value(Value::ClientId(id)),
         (None, None, None, Some(id)) => Query::Value(Value::RemoteId(id)),
         _ => return None,
@@ -261,7 +254,10 @@ impl Question<'_> {
         };
         reply.lease(&facts, |code| if list.is_empty() { unasked.contains(code) } else { asked.contains(code) });
         let (Some(remembered), Some(settings)) = (remembered, &config.leasequery) else { return };
-        let mut done = Codes::of(&OWN);
+        let mut done = PROTOCOL_OPTIONS;
+        for code in OWN {
+            done.insert(code);
+        }
         let mut tell = |code: u8, data: &[u8]| {
             if settings.options.contains(code) && done.insert(code) {
                 reply.option(code, data);

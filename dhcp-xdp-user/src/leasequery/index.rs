@@ -5,25 +5,27 @@
 //! of slots of the lease table: whoever takes one looks at the slot. So it may be some milliseconds behind, and a value is
 //! kept as a 32-bit tag only, under a secret: a wrong hint in a hundred looks or less, and nobody can choose them.
 //!
-//! A value has any number of slots, so this is no map: a table of (tag, slot) of 8 bytes each, cut into shards. A reader that
-//! meets a shard's writer gives up after some spins; it never waits.
+//! A value of an address space has any number of slots. They are a list through the slots themselves, the last one entered or
+//! renewed first: the lease of a client's most recent transaction (RFC 4388 6.4.1) is among the first that are looked at,
+//! however many it has. A table of 8 bytes a value, cut into shards, says where each list begins; a shard's lock is that of
+//! its lists too. A reader that meets a shard's writer gives up after some spins; it never waits.
 
 use std::sync::{
     PoisonError, RwLock, TryLockError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use arrayvec::ArrayVec;
 use crossbeam_utils::CachePadded;
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 use siphasher::sip::SipHasher13;
 
 use crate::{
-    lease::{Binding, Contended, HwAddress},
+    lease::{Binding, Contended, HwAddress, Space},
     wire::relay::RelayAgentInfo,
 };
 
-/// Shards: as many writers' moments that a reader can miss.
+/// Shards of each kind of values: as many writers' moments that a reader can miss.
 const SHARDS: usize = 256;
 /// How often a reader looks at a shard that is being written to.
 const SPINS: usize = 64;
@@ -54,22 +56,24 @@ impl Value<'_> {
         }
     }
 
-    fn tag(&self, secret: [u64; 2]) -> u32 {
+    fn kind(&self) -> usize {
+        match self {
+            Self::HwAddress(_) => 0,
+            Self::ClientId(_) => 1,
+            Self::RemoteId(_) => 2,
+        }
+    }
+
+    fn tag(&self, space: Space, secret: [u64; 2]) -> u32 {
         use std::hash::Hasher as _;
         let mut hasher = SipHasher13::new_with_keys(secret[0], secret[1]);
+        hasher.write_u16(space.0);
         match *self {
             Self::HwAddress(hw) => {
-                hasher.write_u16(u16::from(hw.htype));
+                hasher.write_u8(hw.htype);
                 hasher.write(hw.bytes());
             }
-            Self::ClientId(id) => {
-                hasher.write_u16(0x100);
-                hasher.write(id);
-            }
-            Self::RemoteId(id) => {
-                hasher.write_u16(0x200);
-                hasher.write(id);
-            }
+            Self::ClientId(id) | Self::RemoteId(id) => hasher.write(id),
         }
         // Zero is "none" in a keeper's notes.
         (hasher.finish() as u32).max(1)
@@ -81,38 +85,70 @@ fn remote_id(binding: &Binding) -> Option<&[u8]> {
     RelayAgentInfo::new(&binding.agent_info).remote_id().filter(|id| !id.is_empty())
 }
 
-/// An entry of the index.
+/// Where the list of a value begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
+struct Head {
     tag: u32,
-    slot: u32,
+    newest: u32,
 }
 
-type Shard = RwLock<HashTable<Entry>>;
+type Shard = RwLock<HashTable<Head>>;
+
+/// No slot: before the newest of a list and behind its oldest.
+const NONE: u32 = u32::MAX;
+
+/// A slot's place in the list of its value. Read and written under the lock of the value's shard, which orders it all; atomic
+/// because the compiler cannot know that.
+#[derive(Debug)]
+struct Link {
+    newer: AtomicU32,
+    older: AtomicU32,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self { newer: NONE.into(), older: NONE.into() }
+    }
+}
+
+impl Link {
+    fn newer(&self) -> u32 {
+        self.newer.load(Ordering::Relaxed)
+    }
+
+    fn older(&self) -> u32 {
+        self.older.load(Ordering::Relaxed)
+    }
+}
 
 /// The index.
 #[derive(Debug)]
 pub struct Index {
     secret: [u64; 2],
+    /// Those of the first kind, of the second, of the third.
     shards: Box<[CachePadded<Shard>]>,
+    /// By slot and kind.
+    links: Box<[[Link; KINDS]]>,
     is_whole: AtomicBool,
 }
 
 /// What a look found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Slots that may have the value.
+    /// Slots that may have the value, the last one that was entered or renewed first.
     pub slots: ArrayVec<u32, MOST_FOUND>,
-    /// There may be more of them.
+    /// There are more of them.
     pub is_cut: bool,
 }
 
 impl Index {
-    /// An empty one for a table of so many slots, each of which has one value at least. `secret` is random in a server.
+    /// An empty one for a table of so many slots. `secret` is random in a server.
     pub fn new(slots: u32, secret: [u64; 2]) -> Self {
-        let room = slots as usize / SHARDS;
-        let shards = (0..SHARDS).map(|_| CachePadded::new(RwLock::new(HashTable::with_capacity(room)))).collect();
-        Self { secret, shards, is_whole: AtomicBool::new(false) }
+        // Most leases have a hardware address of their own; who has the rest is not known before.
+        let room = |shard: usize| if shard < SHARDS { slots as usize / SHARDS } else { 0 };
+        let shard = |number| CachePadded::new(RwLock::new(HashTable::with_capacity(room(number))));
+        let links = (0..slots).map(|_| Default::default()).collect();
+        Self { secret, shards: (0..KINDS * SHARDS).map(shard).collect(), links, is_whole: AtomicBool::new(false) }
     }
 
     /// Whether all that is in the lease table has been entered; before that, what is not found here means nothing.
@@ -126,16 +162,16 @@ impl Index {
         Whole(self)
     }
 
-    /// The slots that may have a value, at most [`MOST_FOUND`] of them.
+    /// The slots that may have a value in an address space, the newest first, at most [`MOST_FOUND`] of them.
     ///
     /// # Errors
     /// The shard is being written to at this moment.
-    pub fn find(&self, value: &Value<'_>) -> Result<Found, Contended> {
-        let tag = value.tag(self.secret);
-        let shard = self.shard(tag);
-        let entries = (0..SPINS)
+    pub fn find(&self, space: Space, value: &Value<'_>) -> Result<Found, Contended> {
+        let (kind, tag) = (value.kind(), value.tag(space, self.secret));
+        let shard = self.shard(kind, tag);
+        let heads = (0..SPINS)
             .find_map(|_| match shard.try_read() {
-                Ok(entries) => Some(entries),
+                Ok(heads) => Some(heads),
                 Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) => {
                     std::hint::spin_loop();
@@ -144,39 +180,89 @@ impl Index {
             })
             .ok_or(Contended)?;
         let mut found = Found::default();
-        for entry in entries.iter_hash(hash(tag)).filter(|entry| entry.tag == tag) {
-            if found.slots.try_push(entry.slot).is_err() {
+        let mut next = heads.find(hash(tag), |head| head.tag == tag).map_or(NONE, |head| head.newest);
+        while let Some(links) = self.links.get(next as usize) {
+            if found.slots.try_push(next).is_err() {
                 found.is_cut = true;
                 break;
             }
+            next = links[kind].older();
         }
         Ok(found)
     }
 
-    fn shard(&self, tag: u32) -> &Shard {
-        &self.shards[tag as usize % SHARDS]
+    fn shard(&self, kind: usize, tag: u32) -> &Shard {
+        &self.shards[kind * SHARDS + tag as usize % SHARDS]
     }
 
-    fn enter(&self, entry: Entry) {
-        let mut entries = self.shard(entry.tag).write().unwrap_or_else(PoisonError::into_inner);
-        entries.insert_unique(hash(entry.tag), entry, |entry| hash(entry.tag));
+    /// The heads of the lists that one is in, to be written to.
+    fn heads(&self, kind: usize, tag: u32) -> impl std::ops::DerefMut<Target = HashTable<Head>> + '_ {
+        self.shard(kind, tag).write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remove(&self, entry: Entry) {
-        let mut entries = self.shard(entry.tag).write().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(found) = entries.find_entry(hash(entry.tag), |other| *other == entry) {
-            found.remove();
+    /// A slot that is in no list becomes the newest of this one.
+    fn enter(&self, kind: usize, tag: u32, slot: u32) {
+        self.enter_in(&mut self.heads(kind, tag), kind, tag, slot);
+    }
+
+    /// A slot of this list leaves it.
+    fn remove(&self, kind: usize, tag: u32, slot: u32) {
+        self.remove_in(&mut self.heads(kind, tag), kind, tag, slot);
+    }
+
+    /// A slot of this list becomes its newest, without being missed by anybody meanwhile.
+    fn renew(&self, kind: usize, tag: u32, slot: u32) {
+        // Who alone has its value, as most have, is that already.
+        if self.links[slot as usize][kind].newer() != NONE {
+            let heads = &mut self.heads(kind, tag);
+            self.remove_in(heads, kind, tag, slot);
+            self.enter_in(heads, kind, tag, slot);
         }
     }
 
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    fn enter_in(&self, heads: &mut HashTable<Head>, kind: usize, tag: u32, slot: u32) {
+        match heads.entry(hash(tag), |head| head.tag == tag, |head| hash(head.tag)) {
+            hash_table::Entry::Occupied(mut head) => {
+                let second = std::mem::replace(&mut head.get_mut().newest, slot);
+                self.join(kind, slot, second);
+            }
+            hash_table::Entry::Vacant(place) => {
+                place.insert(Head { tag, newest: slot });
+            }
+        }
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    fn remove_in(&self, heads: &mut HashTable<Head>, kind: usize, tag: u32, slot: u32) {
+        let link = &self.links[slot as usize][kind];
+        let (newer, older) = (link.newer(), link.older());
+        if newer == NONE
+            && let Ok(mut head) = heads.find_entry(hash(tag), |head| head.tag == tag)
+        {
+            if older == NONE {
+                head.remove();
+            } else {
+                head.get_mut().newest = older;
+            }
+        }
+        self.join(kind, newer, older);
+        self.join(kind, NONE, slot);
+        self.join(kind, slot, NONE);
+    }
+
+    /// Makes two slots neighbours; one of them may be none.
+    fn join(&self, kind: usize, newer: u32, older: u32) {
+        if let Some(links) = self.links.get(newer as usize) {
+            links[kind].older.store(older, Ordering::Relaxed);
+        }
+        if let Some(links) = self.links.get(older as usize) {
+            links[kind].newer.store(newer, Ordering::Relaxed);
+        }
+    }
+
+    /// How many values there are.
+    #[cfg(test)]
+    pub(super) fn values(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().unwrap().len()).sum()
     }
 }
 
@@ -195,7 +281,7 @@ fn hash(tag: u32) -> u64 {
     u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
 }
 
-/// Fills an index: it knows what it entered for each slot, and so takes out exactly that.
+/// Fills an index: it knows what it entered for each slot, and so takes out exactly that. An index has one.
 #[derive(Debug)]
 pub struct Keeper<'i> {
     index: &'i Index,
@@ -204,9 +290,9 @@ pub struct Keeper<'i> {
 }
 
 impl<'i> Keeper<'i> {
-    /// Of an empty index over so many slots.
-    pub fn new(index: &'i Index, slots: u32) -> Self {
-        Self { index, entered: vec![[0; KINDS]; slots as usize].into_boxed_slice() }
+    /// Of an empty index.
+    pub fn new(index: &'i Index) -> Self {
+        Self { index, entered: vec![[0; KINDS]; index.links.len()].into_boxed_slice() }
     }
 
     /// Whether a slot is found by anything.
@@ -214,16 +300,24 @@ impl<'i> Keeper<'i> {
         self.entered.get(slot as usize).is_some_and(|tags| *tags != [0; KINDS])
     }
 
-    /// Enters what a slot's binding is found by in place of what was entered for it before.
+    /// Enters what a slot's binding is found by in place of what was entered for it before: as the newest of all that have the
+    /// same, so that the order of calls is to be that of the clients' transactions.
     pub fn set(&mut self, slot: u32, binding: Option<&Binding>) {
         let Some(before) = self.entered.get_mut(slot as usize) else { return };
         let tags = binding.map_or([0; KINDS], |binding| tags_of(binding, self.index.secret));
-        for (before, now) in before.iter_mut().zip(tags).filter(|(before, now)| **before != *now) {
-            if now != 0 {
-                self.index.enter(Entry { tag: now, slot });
+        for (kind, (before, now)) in before.iter_mut().zip(tags).enumerate() {
+            if *before == now {
+                if now != 0 {
+                    self.index.renew(kind, now, slot);
+                }
+                continue;
             }
+            // A slot is in one list of a kind at a time.
             if *before != 0 {
-                self.index.remove(Entry { tag: *before, slot });
+                self.index.remove(kind, *before, slot);
+            }
+            if now != 0 {
+                self.index.enter(kind, now, slot);
             }
             *before = now;
         }
@@ -234,17 +328,21 @@ fn tags_of(binding: &Binding, secret: [u64; 2]) -> [u32; KINDS] {
     let hw = (binding.hw.hlen > 0).then_some(Value::HwAddress(&binding.hw));
     let id = Some(&binding.client_id[..]).filter(|id| !id.is_empty()).map(Value::ClientId);
     let remote = remote_id(binding).map(Value::RemoteId);
-    [hw, id, remote].map(|value| value.map_or(0, |value| value.tag(secret)))
+    let mut tags = [0; KINDS];
+    for value in [hw, id, remote].into_iter().flatten() {
+        tags[value.kind()] = value.tag(binding.space, secret);
+    }
+    tags
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, net::Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::lease::{AgentInfo, BindingState, Lease, Space};
+    use crate::lease::{AgentInfo, BindingState, Lease};
 
     const SLOTS: u32 = 24;
 
@@ -264,66 +362,71 @@ mod tests {
         Binding { agent_info, ..lease.of(&hw(mac), &bytes) }
     }
 
-    fn found(index: &Index, value: &Value<'_>) -> BTreeSet<u32> {
-        let Found { slots, is_cut } = index.find(value).unwrap();
+    fn found(index: &Index, space: Space, value: &Value<'_>) -> Vec<u32> {
+        let Found { slots, is_cut } = index.find(space, value).unwrap();
         assert!(!is_cut);
-        let set: BTreeSet<u32> = slots.iter().copied().collect();
-        assert_eq!(set.len(), slots.len(), "each once");
-        set
+        slots.to_vec()
     }
 
     proptest! {
         #[test]
-        fn a_value_is_found_at_all_the_slots_that_have_it_and_no_other(
-            steps in vec((0..SLOTS, prop::option::of((0u8..5, 0u8..5, 0u8..5))), 0..200),
+        fn a_value_is_found_at_all_the_slots_that_have_it_in_its_space_the_last_one_set_first_and_at_no_other(
+            steps in vec((0..SLOTS, prop::option::of((0u16..2, (0u8..5, 0u8..5, 0u8..5)))), 0..200),
         ) {
             let index = Index::new(SLOTS, [1, 2]);
-            let mut keeper = Keeper::new(&index, SLOTS);
-            let mut model: Vec<Option<Binding>> = vec![None; SLOTS as usize];
+            let mut keeper = Keeper::new(&index);
+            // The newest first.
+            let mut model: Vec<(u32, Binding)> = vec![];
             for (slot, values) in steps {
-                let now = values.map(binding);
+                let now = values.map(|(space, values)| Binding { space: Space(space), ..binding(values) });
                 keeper.set(slot, now.as_ref());
-                model[slot as usize] = now;
+                model.retain(|(other, _)| *other != slot);
+                prop_assert_eq!(keeper.has(slot), now.as_ref().is_some_and(|now| tags_of(now, [1, 2]) != [0; KINDS]));
+                model.splice(0..0, now.map(|now| (slot, now)));
             }
-            let mut entries = 0;
-            for n in 1..5u8 {
-                let (hw, id, remote) = (hw(n), [0, n], [n]);
+            let mut values = 0;
+            for (space, n) in [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2), (1, 3), (1, 4)] {
+                let (space, hw, id, remote) = (Space(space), hw(n), [0, n], [n]);
                 for value in [Value::HwAddress(&hw), Value::ClientId(&id), Value::RemoteId(&remote)] {
-                    let has = |(_, one): &(u32, &Option<Binding>)| one.as_ref().is_some_and(|one| value.is_of(one));
-                    let expected: BTreeSet<u32> = (0..).zip(&model).filter(has).map(|(slot, _)| slot).collect();
-                    entries += expected.len();
-                    prop_assert_eq!(found(&index, &value), expected);
+                    let has = |(_, one): &&(u32, Binding)| one.space == space && value.is_of(one);
+                    let expected: Vec<u32> = model.iter().filter(has).map(|(slot, _)| *slot).collect();
+                    values += usize::from(!expected.is_empty());
+                    prop_assert_eq!(found(&index, space, &value), expected);
                 }
             }
-            prop_assert_eq!(index.len(), entries, "and nothing is left behind");
+            prop_assert_eq!(index.values(), values, "and nothing is left behind");
         }
     }
 
     #[test]
-    fn of_more_slots_than_a_look_finds_it_says_so() {
+    fn of_more_slots_than_a_look_finds_it_says_so_and_finds_the_newest() {
         let slots = MOST_FOUND as u32 + 1;
         let index = Index::new(slots, [1, 2]);
-        let mut keeper = Keeper::new(&index, slots);
+        let mut keeper = Keeper::new(&index);
         let one = binding((1, 0, 7));
         for slot in 0..slots {
             keeper.set(slot, Some(&one));
         }
-        let crowd = index.find(&Value::RemoteId(&[7])).unwrap();
-        assert_eq!((crowd.slots.len(), crowd.is_cut), (MOST_FOUND, true));
+        let look = || index.find(Space::GLOBAL, &Value::RemoteId(&[7])).unwrap();
+        let newest_first: Vec<u32> = (1..slots).rev().collect();
+        assert_eq!((look().slots.to_vec(), look().is_cut), (newest_first, true));
+        // The oldest one is heard of.
+        keeper.set(0, Some(&one));
+        assert_eq!((look().slots[0], look().is_cut), (0, true));
         keeper.set(3, None);
-        assert!(!index.find(&Value::RemoteId(&[7])).unwrap().is_cut);
+        assert!(!look().is_cut);
     }
 
     #[test]
     fn a_reader_does_not_wait_for_a_writer() {
         let index = Index::new(8, [1, 2]);
         let value = Value::RemoteId(&[7]);
-        let tag = value.tag(index.secret);
-        let held = index.shard(tag).write().unwrap();
-        let look = std::thread::scope(|scope| scope.spawn(|| index.find(&value)).join().unwrap());
+        let tag = value.tag(Space::GLOBAL, index.secret);
+        let held = index.shard(value.kind(), tag).write().unwrap();
+        let look = std::thread::scope(|scope| scope.spawn(|| index.find(Space::GLOBAL, &value)).join().unwrap());
         assert_eq!(look, Err(Contended));
         drop(held);
-        assert_eq!(index.find(&value), Ok(Found::default()));
+        assert_eq!(index.find(Space::GLOBAL, &value), Ok(Found::default()));
     }
 
     #[test]

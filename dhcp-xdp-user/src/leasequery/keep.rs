@@ -48,7 +48,7 @@ fn keep_by<C: Changes>(
     stop: &AtomicBool,
 ) {
     let is_stopped = || stop.load(Ordering::Relaxed);
-    let mut keeper = Keeper::new(index, leases.slots());
+    let mut keeper = Keeper::new(index);
     let mut is_said = false;
     while !is_stopped() {
         match begin().and_then(|changes| follow(&mut keeper, index, leases, changes, clock, is_stopped)) {
@@ -75,28 +75,54 @@ fn follow(
     clock: Clock,
     is_stopped: impl Fn() -> bool,
 ) -> Result<(), FollowError> {
-    for slot in 0..leases.slots() {
-        look(keeper, leases, slot, clock);
-        if slot % 4096 == 0 && is_stopped() {
-            return Ok(());
-        }
+    if !fill(keeper, leases, || clock.now_s(), &is_stopped) {
+        return Ok(());
     }
     let _whole = index.be_whole();
     let mut round = Round::new(leases.slots());
     while !is_stopped() {
         changes.next(LOOK_EVERY, |at| {
             if let Some(slot) = leases.slot_of(at) {
-                look(keeper, leases, slot, clock);
+                look(keeper, leases, slot, clock.now_s());
             }
         })?;
         for slot in round.due(Instant::now()) {
             if keeper.has(slot) && leases.lease_at(slot, clock.now_s()).is_ok_and(|lease| !lease.is_some_and(is_bound))
             {
-                look(keeper, leases, slot, clock);
+                look(keeper, leases, slot, clock.now_s());
             }
         }
     }
     Ok(())
+}
+
+/// Enters all that is leased, in the order of the clients' last transactions; what is not, is taken out. False: it was stopped.
+pub(super) fn fill(
+    keeper: &mut Keeper<'_>,
+    leases: &LeaseTable,
+    now_s: impl Fn() -> u32,
+    is_stopped: impl Fn() -> bool,
+) -> bool {
+    let mut slots: Vec<(u32, u32)> = Vec::new();
+    for slot in 0..leases.slots() {
+        match leases.lease_at(slot, now_s()) {
+            Ok(Some(lease)) if is_bound(lease) => slots.push((lease.started_s, slot)),
+            Ok(_) if !keeper.has(slot) => {}
+            // It is over; or somebody changes it at this moment, so that it is heard of once more.
+            Ok(_) | Err(_) => slots.push((u32::MAX, slot)),
+        }
+        if slot % 4096 == 0 && is_stopped() {
+            return false;
+        }
+    }
+    slots.sort_unstable();
+    for (number, (_, slot)) in slots.into_iter().enumerate() {
+        look(keeper, leases, slot, now_s());
+        if number % 4096 == 0 && is_stopped() {
+            return false;
+        }
+    }
+    true
 }
 
 fn is_bound(lease: Lease) -> bool {
@@ -131,9 +157,9 @@ impl Round {
 
 /// Enters what a slot's lease is found by, as long as there is one (a former client's traces would crowd out what is to be
 /// found); waits for who changes it.
-fn look(keeper: &mut Keeper<'_>, leases: &LeaseTable, slot: u32, clock: Clock) {
+fn look(keeper: &mut Keeper<'_>, leases: &LeaseTable, slot: u32, now_s: u32) {
     let binding = loop {
-        if let Ok(binding) = leases.binding_at(slot, clock.now_s()) {
+        if let Ok(binding) = leases.binding_at(slot, now_s) {
             break binding;
         }
     };
@@ -148,13 +174,17 @@ mod tests {
     use crate::{
         config::Durability,
         journal::{Journal, Lane},
-        lease::{Client, HwAddress, Kept, PoolRange},
+        lease::{Client, HwAddress, Kept, PoolRange, Space},
         leasequery::index::Value,
         wake::Wake,
     };
 
     fn hw(n: u8) -> HwAddress {
         HwAddress { htype: 1, hlen: 6, chaddr: [n; 16] }
+    }
+
+    fn found(index: &Index, n: u8) -> Vec<u32> {
+        index.find(Space::GLOBAL, &Value::HwAddress(&hw(n))).unwrap_or_default().slots.to_vec()
     }
 
     /// A table and a journal behind it.
@@ -200,7 +230,7 @@ mod tests {
         let mut site = Site { leases: Arc::clone(&leases), lane: lanes.pop().unwrap(), clock: Clock::start() };
         site.bind(1, address(1));
         let index = Index::new(leases.slots(), [3, 4]);
-        let slots = |n: u8| index.find(&Value::HwAddress(&hw(n))).unwrap_or_default().slots.to_vec();
+        let slots = |n: u8| found(&index, n);
         let (followers, stop) = (journal.followers(), AtomicBool::new(false));
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| keep(&index, &leases, &followers, Clock::start(), &stop));
@@ -255,23 +285,22 @@ mod tests {
         let first = Ipv4Addr::new(192, 0, 2, 1);
         let leases = LeaseTable::new(&[PoolRange { subnet: 0, first, last: first }], [1, 2]);
         let index = Index::new(leases.slots(), [3, 4]);
-        let mut keeper = Keeper::new(&index, leases.slots());
-        let (hw, clock) = (hw(1), Clock::start());
-        let now_s = clock.now_s();
+        let mut keeper = Keeper::new(&index);
+        let (hw, now_s) = (hw(1), 1_900_000_000);
         let key = leases.key(0, &hw, b"");
         let client = Client { key, subnet: 0, hw: &hw, client_id: b"", limits: &[], agent_info: &[] };
         leases.bind(&client, first, now_s - 1, now_s - 9).unwrap();
         keeper.set(0, leases.binding_at(0, now_s - 5).unwrap().as_ref());
-        assert_eq!((index.len(), keeper.has(0)), (1, true));
+        assert_eq!((index.values(), keeper.has(0)), (1, true));
         assert!(leases.binding_at(0, now_s).unwrap().is_some(), "the table knows its last client still");
-        look(&mut keeper, &leases, 0, clock);
-        assert_eq!((index.len(), keeper.has(0)), (0, false));
+        look(&mut keeper, &leases, 0, now_s);
+        assert_eq!((index.values(), keeper.has(0)), (0, false));
         leases.bind(&client, first, now_s + 600, now_s).unwrap();
-        look(&mut keeper, &leases, 0, clock);
-        assert_eq!(index.len(), 1);
+        look(&mut keeper, &leases, 0, now_s);
+        assert_eq!(index.values(), 1);
         leases.release(&key, first, now_s).unwrap();
-        look(&mut keeper, &leases, 0, clock);
-        assert!(index.is_empty());
+        look(&mut keeper, &leases, 0, now_s);
+        assert_eq!(index.values(), 0);
     }
 
     /// Says nothing of what has changed, then that it has lagged, once.
@@ -290,7 +319,7 @@ mod tests {
         let leases = LeaseTable::new(&[PoolRange { subnet: 0, first, last: first }], [1, 2]);
         let index = Index::new(leases.slots(), [3, 4]);
         let (lags, stop, clock) = (AtomicBool::new(false), AtomicBool::new(false), Clock::start());
-        let found = || index.find(&Value::HwAddress(&hw(1))).unwrap_or_default().slots.to_vec();
+        let found = || found(&index, 1);
         std::thread::scope(|scope| {
             scope.spawn(|| keep_by(&index, &leases, || Ok(Lagging(&lags)), clock, &stop));
             until("it is whole", || index.is_whole());

@@ -1,14 +1,13 @@
-//! Leasequery's messages: what a query asks for, and a binding as a reply tells it (RFC 4388 6, RFC 6148 4).
+//! A binding as leasequery's replies tell it (RFC 4388 6.4, RFC 6148 4), the same over UDP and TCP.
 //!
-//! The same over UDP and TCP: [`Named`] says what a query names, [`ReplyWriter`] writes a reply: [`begin`](ReplyWriter::begin),
-//! options, [`lease`](ReplyWriter::lease), [`finish`](ReplyWriter::finish). It allocates nothing.
+//! [`ReplyWriter`] writes a reply: [`begin`](ReplyWriter::begin), options, [`lease`](ReplyWriter::lease),
+//! [`finish`](ReplyWriter::finish). It allocates nothing.
 
 use std::net::Ipv4Addr;
 
 use arrayvec::ArrayVec;
 
 use crate::{
-    engine::Request,
     lease::{Binding, BindingState, HwAddress},
     wire::{
         dhcp::{BOOTREPLY, HeaderMut, MessageType},
@@ -18,35 +17,6 @@ use crate::{
 
 /// Addresses of one part of an option.
 const PART: usize = 63;
-
-/// What a query names. RFC 4388 and RFC 6926 want exactly one (or, of a bulk query, none).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Named<'a> {
-    /// `ciaddr`, where it is not zero.
-    pub address: Option<Ipv4Addr>,
-    /// `htype`, `hlen` and `chaddr`, where there is one and it is not zero.
-    pub hw: Option<HwAddress>,
-    /// Client identifier (option 61).
-    pub client_id: Option<&'a [u8]>,
-    /// Remote identifier of option 82 (RFC 6148).
-    pub remote_id: Option<&'a [u8]>,
-    /// Relay agent identifier of option 82 (RFC 6925), for queries over TCP.
-    pub relay_id: Option<&'a [u8]>,
-}
-
-impl<'a> Named<'a> {
-    /// What this one names.
-    pub fn of(request: &Request<'a>) -> Self {
-        let agent = request.relay_agent();
-        Self {
-            address: Some(request.ciaddr).filter(|address| !address.is_unspecified()),
-            hw: Some(request.hw).filter(|hw| hw.bytes().iter().any(|byte| *byte != 0)),
-            client_id: request.client_id,
-            remote_id: agent.and_then(|agent| agent.remote_id()).filter(|id| !id.is_empty()),
-            relay_id: agent.and_then(|agent| agent.relay_id()).filter(|id| !id.is_empty()),
-        }
-    }
-}
 
 /// The fixed part of a reply.
 #[derive(Clone, Copy, Debug)]

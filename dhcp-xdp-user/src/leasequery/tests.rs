@@ -5,7 +5,10 @@ use std::{net::Ipv4Addr, sync::Arc};
 use dhcproto::v4::{DhcpOption, MessageType as Kind, OptionCode};
 use ipnet::Ipv4Net;
 
-use super::index::{Index, Keeper};
+use super::{
+    index::{Index, Keeper},
+    keep::fill,
+};
 use crate::{
     config::{Config, Gives, IdKind, LeaseQuery, OptionBlob, OptionSet, Overlay, Scope, Subnet, Subnets, Vrf, Vrfs},
     engine::testing::{
@@ -52,7 +55,8 @@ impl Site {
             change(config);
             slots = config.lease_table([1, 2]).slots();
         });
-        let index = Arc::new(Index::new(slots, [3, 4]));
+        // Some more than there are, which a crowd may stand in.
+        let index = Arc::new(Index::new(slots + 1000, [3, 4]));
         // For ever.
         std::mem::forget(index.be_whole());
         let processor = bed.processor.with_leasequery(Arc::clone(&index));
@@ -61,10 +65,13 @@ impl Site {
 
     /// What the thread that keeps the index does.
     fn keep(&self) {
-        let mut keeper = Keeper::new(&self.index, self.bed.leases.slots());
-        for slot in 0..self.bed.leases.slots() {
-            keeper.set(slot, self.bed.leases.binding_at(slot, self.bed.now_s).unwrap().as_ref());
-        }
+        self.keeper();
+    }
+
+    fn keeper(&self) -> Keeper<'_> {
+        let mut keeper = Keeper::new(&self.index);
+        assert!(fill(&mut keeper, &self.bed.leases, || self.bed.now_s, || false));
+        keeper
     }
 
     fn ask(&mut self, query: &Msg) -> Result<Answer, DropReason> {
@@ -510,17 +517,53 @@ fn a_server_identifier_that_the_subnet_sets_is_the_answers_too() {
     assert_eq!((answer.option(code::SERVER_ID), answer.source), (Some(&id.octets()[..]), id));
 }
 
-#[test]
-fn addresses_beyond_the_message_size_are_left_out_and_none_is_cut() {
+/// A site with 241 leases of one remote identifier, a second between each and the next; and their addresses.
+fn crowded() -> (Site, Vec<Ipv4Addr>) {
     let mut site = Site::with(|config| {
         let mut subnets = config.subnets.to_vec();
         subnets[1].pools[0].last = far(250);
         config.subnets = Subnets::new(subnets);
     });
-    let info = agent(2, b"a crowd");
-    for n in 10..=250 {
-        site.bind_relayed(n, |msg| msg.option(code::RELAY_AGENT_INFO, &info));
+    let bind = |n| {
+        site.bed.pass(1);
+        site.bind_relayed(n, of_the_crowd)
+    };
+    let addresses = (10..=250).map(bind).collect();
+    (site, addresses)
+}
+
+fn of_the_crowd(msg: Msg) -> Msg {
+    msg.option(code::RELAY_AGENT_INFO, &agent(2, b"a crowd"))
+}
+
+#[test]
+fn the_server_must_return_the_address_of_the_most_recent_transaction_of_however_many_there_are() {
+    let (mut site, addresses) = crowded();
+    let renew = |site: &mut Site, n: u8| {
+        site.bed.pass(1);
+        let address = addresses[usize::from(n) - 10];
+        let ack = site.bed.reply(&of_the_crowd(selecting(n, SERVER, address).relayed()));
+        assert_eq!(ack.message_type(), Kind::Ack);
+        address
+    };
+    // One that 200 slots come after: it is not for its slot that it is found.
+    let latest = renew(&mut site, 50);
+    let index = Arc::clone(&site.index);
+    let mut keeper = Keeper::new(&index);
+    assert!(fill(&mut keeper, &site.bed.leases, || site.bed.now_s, || false));
+    let told = |site: &mut Site| site.told(&by_remote_id(b"a crowd")).message.ciaddr();
+    assert_eq!(told(&mut site), latest);
+    for n in [10, 250, 51, 130, 11, 200, 49, 10] {
+        let latest = renew(&mut site, n);
+        let slot = site.bed.leases.slot_of(latest).unwrap();
+        keeper.set(slot, site.bed.leases.binding_at(slot, site.bed.now_s).unwrap().as_ref());
+        assert_eq!(told(&mut site), latest, "{n}");
     }
+}
+
+#[test]
+fn addresses_beyond_the_message_size_are_left_out_and_none_is_cut() {
+    let (mut site, _) = crowded();
     site.keep();
     let told = |site: &mut Site, size: u16| {
         let query = by_remote_id(b"a crowd").option(code::MAX_MESSAGE_SIZE, &size.to_be_bytes());
@@ -630,6 +673,22 @@ fn the_server_cannot_be_attacked_by_being_flooded_with_large_quantities_of_queri
 }
 
 #[test]
+fn a_query_that_comes_in_on_another_interface_than_those_named_is_dropped_whatever_its_addresses() {
+    // The bed's interface is lan0.
+    for (named, is_answered) in [("lan0", true), ("lan1", false)] {
+        let mut site = Site::with(|config| {
+            config.leasequery.as_mut().unwrap().interfaces = Some(vec!["up0".into(), named.into()])
+        });
+        let address = site.bed.bind(1);
+        let answer = site.ask(&by_address(address));
+        assert_eq!(answer.err(), (!is_answered).then_some(DropReason::LeaseQueryInterface), "{named}");
+        assert_eq!(site.bed.reply(&discover(2)).message_type(), Kind::Offer, "clients are served on");
+        let dropped = site.bed.snapshot().drops[DropReason::LeaseQueryInterface as usize];
+        assert_eq!(dropped, u64::from(!is_answered));
+    }
+}
+
+#[test]
 fn a_query_that_has_many_leases_looked_at_counts_as_several() {
     let mut site = Site::with(|config| {
         let all: Ipv4Net = "198.51.100.0/24".parse().unwrap();
@@ -665,8 +724,8 @@ fn nobody_is_called_unknown_for_a_crowd_that_hides_him() {
     let binding = site.bed.leases.get(address, site.bed.now_s).unwrap();
     let slot = site.bed.leases.slot_of(address).unwrap();
     let index = Arc::clone(&site.index);
-    let mut keeper = Keeper::new(&index, 1000);
-    // Others, as leases of other VPNs are, and those that ran out a moment ago.
+    let mut keeper = Keeper::new(&index);
+    // Others, as those are that ran out a moment ago.
     let enter = |keeper: &mut Keeper<'_>, slots: std::ops::Range<u32>| {
         slots.filter(|one| *one != slot).for_each(|one| keeper.set(one, Some(&binding)));
     };

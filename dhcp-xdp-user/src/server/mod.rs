@@ -99,8 +99,9 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let devices = config.interfaces.iter().map(|i| Device::find(&i.name)).collect::<Result<Vec<_>, _>>()?;
-        let over_tcp = config.leasequery.as_ref().and_then(|leasequery| leasequery.tcp.clone());
-        let listening = over_tcp.map(Listening::open).transpose()?;
+        let leasequery = config.leasequery.as_ref();
+        let over_tcp = leasequery.and_then(|leasequery| Some((leasequery.tcp.clone()?, &leasequery.interfaces)));
+        let listening = over_tcp.map(|(tcp, interfaces)| Listening::open(tcp, interfaces.as_deref())).transpose()?;
         let icmp = config.ping_check.as_ref().map(|_| IcmpSocket::open()).transpose().map_err(StartError::Ping)?;
         state::prepare_dir(&config.state_dir)?;
         let journal = Recovery::open(&config.state_dir)?;

@@ -177,7 +177,7 @@ impl<R: Recorder> Processor<R> {
 
     /// Has queries about leases answered, where the configuration says who may ask.
     pub fn with_leasequery(mut self, index: Arc<Index>) -> Self {
-        self.answerer = self.config.leasequery.as_ref().map(|_| Answerer::new(index, &self.config));
+        self.answerer = self.config.leasequery.as_ref().map(|_| Answerer::new(index, &self.config, &self.port.name));
         self
     }
 

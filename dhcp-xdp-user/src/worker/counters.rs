@@ -105,14 +105,16 @@ named! {
         ClassIgnored = "class_ignored",
         /// A leasequery from an address, or with a `giaddr`, that is not in `allow` of `[leasequery]`.
         LeaseQueryNotAllowed = "leasequery_not_allowed",
+        /// A leasequery that came in on an interface that is not in `interfaces` of `[leasequery]`.
+        LeaseQueryInterface = "leasequery_interface",
         /// A leasequery without a `giaddr`, or one that does not name exactly one thing (RFC 4388 6.3).
         LeaseQueryMalformed = "leasequery_malformed",
         /// A leasequery beyond the worker's `queries_per_s`; the requester asks again.
         LeaseQueryRate = "leasequery_rate",
         /// A leasequery by something else than an address, whose index is still being made; the requester asks again.
         LeaseQueryNotReady = "leasequery_not_ready",
-        /// A leasequery by something that more than 128 leases have, none of the first of which is in the VPN that is asked about,
-        /// or valid still.
+        /// A leasequery by something that more than 128 leases have, the newest of which are all over, which their index has not
+        /// learned of yet; the requester asks again.
         LeaseQueryTooMany = "leasequery_too_many",
         // What stood in the way.
         /// The journal takes no more at the moment; the client asks again.

@@ -3,38 +3,36 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{ErrorKind, Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use dhcproto::{
-    Decodable as _, Decoder,
-    v4::{
-        DhcpOption, Message, OptionCode,
-        relay::{RelayCode, RelayInfo},
-    },
+use dhcproto::v4::{
+    DhcpOption, OptionCode,
+    relay::{RelayCode, RelayInfo},
 };
 use libtest_mimic::Trial;
 use xtask::{
     command,
-    lab::{Server, Veth, wait_for},
+    lab::{
+        self, Server, Veth,
+        requestor::{BULK, DONE, LEASE_ACTIVE, LEASE_UNASSIGNED, connect_from, query},
+        wait_for,
+    },
     workspace,
 };
 
 use crate::{
     net::Datagram,
+    reply::Reply,
     site::{Direct, INSIDE, LOAD, SERVER, figure, stop},
     storm, test,
 };
 
-const BULK: u8 = 14;
 const ACTIVE: u8 = 16;
 const TLS: u8 = 18;
-const LEASE_ACTIVE: u8 = 13;
-const LEASE_UNASSIGNED: u8 = 11;
-const DONE: u8 = 15;
 const STATUS: u8 = 17;
 
 /// Addresses of the pool: 198.18.1.0-198.18.16.255.
@@ -73,53 +71,18 @@ fn begin() -> Result<(Direct, Server)> {
 
 /// A requestor, which knows nothing of the code under test.
 struct Requestor {
-    stream: TcpStream,
+    wire: lab::Requestor,
     /// All that was read, each message whole.
     raw: Vec<Vec<u8>>,
 }
 
-#[derive(Debug)]
-struct Reply {
-    kind: u8,
-    message: Message,
-}
-
-impl Reply {
-    fn number(&self, code: u8) -> Option<u32> {
-        use DhcpOption as O;
-        match self.message.opts().get(OptionCode::from(code))? {
-            O::AddressLeaseTime(n) | O::Renewal(n) | O::Rebinding(n) | O::ClientLastTransactionTime(n) => Some(*n),
-            O::BulkLeaseQueryBaseTime(n) | O::BulkLeasQueryStartTimeOfState(n) => Some(*n),
-            O::BulkLeaseQueryDhcpState(state) => Some(u8::from(*state).into()),
-            O::BulkLeaseQueryStatusCode(status, _) => Some(u8::from(*status).into()),
-            _ => None,
-        }
-    }
-}
-
-fn query(kind: u8, xid: u32, options: &[(u8, &[u8])]) -> Vec<u8> {
-    let mut message = vec![0; 240];
-    message[0] = 1;
-    message[4..8].copy_from_slice(&xid.to_be_bytes());
-    message[236..].copy_from_slice(&[99, 130, 83, 99]);
-    for (code, data) in [(53, &[kind][..])].iter().chain(options) {
-        message.extend([*code, data.len() as u8]);
-        message.extend(*data);
-    }
-    message.push(255);
-    message
-}
-
 impl Requestor {
     fn connect(site: &Direct) -> Result<Self> {
-        let stream = site.outside.enter(|| TcpStream::connect((SERVER, 67)))?.context("connecting to port 67")?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        Ok(Self { stream, raw: Vec::new() })
+        Ok(Self { wire: lab::Requestor::connect(&site.outside, SERVER.parse()?)?, raw: Vec::new() })
     }
 
     fn send(&mut self, message: &[u8]) -> Result<()> {
-        let framed = [&u16::try_from(message.len())?.to_be_bytes(), message].concat();
-        Ok(self.stream.write_all(&framed)?)
+        self.wire.send(message)
     }
 
     fn ask(&mut self, kind: u8, xid: u32, options: &[(u8, &[u8])]) -> Result<()> {
@@ -128,17 +91,10 @@ impl Requestor {
 
     /// The next reply; `None` when the connection is closed, or nothing came in time.
     fn next(&mut self) -> Result<Option<Reply>> {
-        let mut size = [0; 2];
-        match self.stream.read_exact(&mut size) {
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::WouldBlock) => return Ok(None),
-            read => read?,
-        }
-        let mut message = vec![0; usize::from(u16::from_be_bytes(size))];
-        self.stream.read_exact(&mut message).context("cut within a message")?;
-        let decoded = Message::decode(&mut Decoder::new(&message)).with_context(|| format!("{message:02x?}"))?;
-        self.raw.push(message);
-        let kind = decoded.opts().msg_type().context("no message type")?.into();
-        Ok(Some(Reply { kind, message: decoded }))
+        let Some(message) = self.wire.message()? else { return Ok(None) };
+        let reply = Reply::read(message).with_context(|| format!("no reply: {message:02x?}"))?;
+        self.raw.push(message.to_vec());
+        Ok(Some(reply))
     }
 
     fn reply(&mut self) -> Result<Reply> {
@@ -236,7 +192,7 @@ fn rebuild() -> Result<()> {
     let churned = storm::ended(churning, &json)?.clean()?;
     ensure!(churned.figure("bindings_per_s")? > 50.0);
     let mut updates = BTreeMap::<u8, u32>::new();
-    active.stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    active.wire.wait_at_most(Duration::from_secs(2))?;
     while let Some(reply) = active.next()? {
         *updates.entry(reply.kind).or_default() += 1;
         learn(&mut known, &reply);
@@ -375,20 +331,10 @@ fn access_and_stop() -> Result<()> {
     let (site, mut server) = begin()?;
     // Another address of the same machine, that is not in the list.
     site.client_end().add_address("198.18.0.99/15")?;
-    let refused = site.outside.enter(|| -> Result<usize> {
-        use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
-        use std::os::fd::AsRawFd as _;
-        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        bind(fd.as_raw_fd(), &SockaddrIn::new(198, 18, 0, 99, 0))?;
-        connect(fd.as_raw_fd(), &SockaddrIn::new(198, 18, 0, 1, 67))?;
-        let mut stream = TcpStream::from(fd);
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        match stream.read(&mut [0; 1]) {
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(0),
-            read => Ok(read?),
-        }
-    })??;
-    ensure!(refused == 0, "it was served");
+    let stream =
+        site.outside.enter(|| connect_from([198, 18, 0, 99].into(), SocketAddr::new(SERVER.parse()?, 67)))??;
+    let refused = lab::Requestor::over(stream)?.message().map_or_else(|error| is_reset(&error), |read| read.is_none());
+    ensure!(refused, "it was served");
     let mut active = Requestor::connect(&site)?;
     active.ask(ACTIVE, 1, &[])?;
     let counts = || -> Result<bool> {
@@ -403,6 +349,10 @@ fn access_and_stop() -> Result<()> {
     ensure!((last.kind, last.number(151)) == (STATUS, Some(2)), "QueryTerminated expected: {last:?}");
     ensure!(active.next()?.is_none(), "the last message on that connection");
     Ok(())
+}
+
+fn is_reset(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::ConnectionReset)
 }
 
 fn cannot_listen() -> Result<()> {

@@ -1,6 +1,7 @@
 //! Leasequery over UDP: a relay agent binds clients and asks about them; tshark reads what it is told.
 
 use std::{
+    io,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -15,8 +16,9 @@ use dhcproto::{
 };
 use libtest_mimic::Trial;
 use xtask::lab::{
-    Capture, Server, Veth,
+    Capture, End, Requestor, Server, Veth,
     raw::RawSocket,
+    requestor::{self, BULK, DONE},
     server::{drops, messages},
     wait_for,
 };
@@ -31,6 +33,7 @@ pub fn tests() -> Vec<Trial> {
     vec![
         test("a_relay_agent_asks_about_leases_and_tshark_reads_the_answers", asks),
         test("leases_of_before_a_restart_are_found_by_remote_identifier", restart),
+        test("queries_are_taken_on_the_interfaces_that_are_named_and_no_other_over_udp_and_tcp", interfaces),
     ]
 }
 
@@ -55,12 +58,18 @@ address = "198.18.2.2"
 struct Relay {
     socket: RawSocket,
     address: Ipv4Addr,
+    server: Ipv4Addr,
     xid: u32,
 }
 
 impl Relay {
     fn new(site: &Direct) -> Result<Self> {
-        Ok(Self { socket: RawSocket::open(site.client_end())?, address: LOAD.parse()?, xid: 0x5150_0000 })
+        Self::at(site.client_end(), LOAD, SERVER)
+    }
+
+    fn at(end: End<'_>, address: &str, server: &str) -> Result<Self> {
+        let (address, server) = (address.parse()?, server.parse()?);
+        Ok(Self { socket: RawSocket::open(end)?, address, server, xid: 0x5150_0000 })
     }
 
     /// Sends a message on to the server, from its own address or another one.
@@ -69,7 +78,7 @@ impl Relay {
         message.set_xid(self.xid).set_giaddr(self.address);
         let datagram = Datagram {
             source: source.octets(),
-            destination: SERVER.parse::<Ipv4Addr>()?.octets(),
+            destination: self.server.octets(),
             source_port: 67,
             ..Datagram::default()
         };
@@ -272,5 +281,49 @@ fn restart() -> Result<()> {
         let both = DhcpOption::AssociatedIp(vec![address.min(second), address.max(second)]);
         Ok((told.opts().get(OptionCode::AssociatedIp) == Some(&both)).then_some(()))
     })?;
+    stop(server, site.server_end()).map(drop)
+}
+
+fn interfaces() -> Result<()> {
+    let site = Direct::new(Veth::default())?;
+    site.client_end().add_address(&format!("{LOAD}/15"))?;
+    // A second link between the two, which only requestors are on.
+    let (inside, outside) = (End::new(&site.inside, "server1"), End::new(&site.outside, "client1"));
+    Veth::default().join(inside, outside)?;
+    inside.add_address("203.0.113.1/24")?;
+    outside.add_address("203.0.113.2/24")?;
+    let configuration = CONFIGURATION.replace("allow = [\"198.18.0.2\"]", "allow = [\"198.18.0.2\", \"203.0.113.2\"]");
+    let configuration = configuration
+        .replace("options = [\"routers\"]", "options = [\"routers\"]\ninterfaces = [\"server1\"]")
+        .replacen("[[interface]]", "[leasequery.tcp]\nlisten = [\"198.18.0.1\", \"203.0.113.1\"]\n[[interface]]", 1)
+        + "[[interface]]\nname = \"server1\"\n";
+    let server = Server::start_configured(&site.inside, site.state(), &configuration)?;
+    let (mut near, mut far) = (Relay::new(&site)?, Relay::at(outside, "203.0.113.2", "203.0.113.1")?);
+    let address = near.bind(1, "modem-7")?;
+    let told = far.ask_until(&by_address(address), MessageType::LeaseActive)?;
+    ensure!(told.ciaddr() == address, "{told:?}");
+    ensure!(near.exchange(by_address(address))?.is_none(), "a query was answered on the other interface");
+    let stats = server.stats()?;
+    ensure!(drops(&stats, "leasequery_interface") == 1 && messages(&stats, "lease_active") >= 1, "{stats}");
+
+    let is_refused = |server: &str| -> Result<bool> {
+        let connected = Requestor::connect(&site.outside, server.parse()?);
+        let kind = |error: anyhow::Error| error.downcast_ref::<io::Error>().map(io::Error::kind);
+        Ok(connected.err().and_then(kind) == Some(io::ErrorKind::ConnectionRefused))
+    };
+    ensure!(is_refused(SERVER)?, "a connection was accepted on the other interface");
+    // Nor does an address of the right interface help from the wrong one.
+    site.outside.ip("address delete 203.0.113.2/24 dev client1")?;
+    site.outside.ip("route add 203.0.113.1 dev client0 src 198.18.0.2")?;
+    ensure!(is_refused("203.0.113.1")?, "a connection was accepted that came in on the other interface");
+    site.outside.ip("route delete 203.0.113.1")?;
+    outside.add_address("203.0.113.2/24")?;
+    let mut requestor = Requestor::connect(&site.outside, "203.0.113.1".parse()?)?;
+    requestor.send(&requestor::query(BULK, 1, &[]))?;
+    let mut replies = 0;
+    while requestor::kind(requestor.message()?.context("the connection was closed")?) != Some(DONE) {
+        replies += 1;
+    }
+    ensure!(replies == 101, "{replies} of the pool's addresses and the reserved one");
     stop(server, site.server_end()).map(drop)
 }

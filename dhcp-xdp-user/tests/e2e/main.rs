@@ -21,6 +21,7 @@ mod net;
 mod probing;
 mod recall;
 mod relays;
+mod reply;
 mod rings;
 mod site;
 mod storm;

@@ -11,10 +11,13 @@ use crate::{
     setup::{self, Purpose},
 };
 
+mod bed;
 pub mod durability;
+pub mod leasequery;
 pub mod peers;
 
 use durability::Durability;
+use leasequery::LeaseQuery;
 use peers::Peers;
 
 /// The value in the middle; of an even number the mean of two. What is no finite number is left out; none of none.
@@ -56,6 +59,9 @@ pub enum Bench {
     /// End to end, leases a second with every ACK on stable storage first, against those without. Needs root.
     #[command(after_help = "Example:\n  cargo xtask bench durability --rounds 5 --json durability.json")]
     Durability(Durability),
+    /// What bulk leasequeries beside them cost clients: exchanges a second and the way to the ACK, with and without. Needs root.
+    #[command(name = "leasequery", after_help = leasequery::EXAMPLES)]
+    LeaseQuery(LeaseQuery),
 }
 
 /// Builds it with optimisations and runs it.
@@ -68,6 +74,7 @@ pub fn bench(bench: &Bench) -> Result<ExitCode> {
         Bench::Path { words } => micro("path", words)?,
         Bench::Journal { words } => micro("journal", words)?,
         Bench::Durability(options) => durability::bench(options)?,
+        Bench::LeaseQuery(options) => leasequery::bench(options)?,
         Bench::Peers(options) => return peers::peers(options),
     }
     Ok(ExitCode::SUCCESS)

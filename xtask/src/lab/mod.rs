@@ -13,6 +13,7 @@ pub mod parameter;
 pub mod perfdhcp;
 pub mod process;
 pub mod raw;
+pub mod requestor;
 pub mod server;
 pub mod veth;
 
@@ -21,6 +22,7 @@ pub use kea::Kea;
 pub use namespace::Namespace;
 pub use parameter::Parameter;
 pub use process::Process;
+pub use requestor::Requestor;
 pub use server::Server;
 pub use veth::{End, Veth};
 

@@ -151,7 +151,8 @@ fn the_example_file_is_clean_and_shows_the_defaults_truly() {
     assert_eq!((all.subnets[0].auto_configure, given.subnets[0].auto_configure), (Some(false), None));
     assert_eq!((given.load_balance.is_none(), all.load_balance.map(|b| b.after_secs)), (true, Some(10)));
     assert_eq!(given.leasequery, None);
-    let least = "leasequery = { allow = [\"198.51.100.8/29\"], tcp = { listen = [\"192.0.2.1\"] } }\n";
+    let least =
+        "leasequery = { allow = [\"198.51.100.8/29\"], interfaces = [\"eth1\"], tcp = { listen = [\"192.0.2.1\"] } }\n";
     let least = parse("f", &format!("{least}{text}"), &AnyMachine).unwrap().config.leasequery;
     assert!(least.is_some() && all.leasequery == least, "{:?} {least:?}", all.leasequery);
     assert_eq!(given.events, Default::default());

@@ -56,6 +56,47 @@ fn a_follower_gets_each_change_once_in_order_and_only_what_is_durable() {
 }
 
 #[test]
+fn while_changes_wait_for_the_disk_a_follower_is_not_told_that_it_has_all() {
+    let dir = TempDir::new().unwrap();
+    let disk = FaultyDisk::new(&dir);
+    let faults = disk.faults.clone();
+    let (journal, mut lanes) = start_on(disk, Durability::Sync, 1);
+    let mut lane = lanes.pop().unwrap();
+    let mut follower = journal.followers().follow(From::Now).unwrap();
+    let next = |follower: &mut Follower| follower.next(Duration::from_millis(20)).unwrap().clone();
+    until("nothing waits", || next(&mut follower).is_all);
+    commit(&mut lane, &some(0..1));
+    assert!(!next(&mut follower).is_all, "there was something");
+    until("nothing waits", || next(&mut follower).is_all);
+    let settled_s = next(&mut follower).settled_s;
+    assert!(settled_s > 0);
+
+    faults.set(Some(Fault::Sync));
+    // Three groups, and more than a batch each.
+    let all: Vec<Binding> = (1..3 * 4096 - 500).map(|number| binding(number, 0, 0)).collect();
+    for binding in &all {
+        submit(&mut lane, binding);
+    }
+    until("failing is told", || journal.status().failing.is_some());
+    for _ in 0..5 {
+        let changes = next(&mut follower);
+        assert_eq!((changes.bindings.len(), changes.is_all, changes.settled_s), (0, false, settled_s));
+    }
+    // What waits is older than the groups that it is written in, by this much.
+    std::thread::sleep(Duration::from_millis(1100));
+    faults.set(None);
+    let mut seen = 0;
+    while seen < all.len() {
+        let changes = follower.next(A_SECOND).unwrap();
+        seen += changes.bindings.len();
+        assert_eq!(changes.settled_s > settled_s, seen == all.len(), "{seen} of {}", all.len());
+    }
+    until("nothing waits", || next(&mut follower).is_all);
+    drop(lane);
+    journal.stop().unwrap();
+}
+
+#[test]
 fn a_waiting_follower_is_woken() {
     let dir = TempDir::new().unwrap();
     let (journal, mut lane) = start(&dir, Durability::Sync);

@@ -4,8 +4,9 @@
 //! socket: a slow reader grows no memory, and one that is too slow has lagged. Leases that run out are in no record; so the
 //! table is walked for them, every few seconds while somebody is there to be told.
 //!
-//! The base-time of an update says up to when changes have been told, which is a moment ago, or some time for a requestor that
-//! reads slowly: it can be the query-start-time of its next query without a gap.
+//! The base-time of an update says up to when changes have been told. That is a moment ago; or longer, for a requestor that reads
+//! slowly, and while the journal's disk stalls, since what waits for it is not told. So it can be the query-start-time of the
+//! requestor's next query without a gap (RFC 7724 7.4).
 
 use std::{
     collections::VecDeque,
@@ -28,8 +29,9 @@ use crate::{
 const WAIT: Duration = Duration::from_millis(250);
 /// How often leases are looked for that ran out.
 pub(super) const LOOK: Duration = Duration::from_secs(5);
-/// A change may reach the disk this much later than its time says, seconds: so much more is told of the past than was asked for.
-const COMMIT_MARGIN_S: u32 = 60;
+/// So much more of the past is told than was asked for, seconds: a change has its time a moment before its worker hands it to the
+/// journal, and of what ran out a base-time may be so far ahead.
+const MARGIN_S: u32 = 60;
 
 /// What a read gives: the follower back, and what followed.
 type Read = (Follower, Result<Changes, FollowError>);
@@ -46,12 +48,13 @@ pub(super) struct Active {
     read_from_s: u32,
     /// Changes that are still to be told.
     changes: VecDeque<Binding>,
-    /// All changes up to then have been told, or are in `changes`; seconds since 1970-01-01 UTC.
-    base_s: u32,
+    /// All changes up to then have been told, or are in `changes`; seconds since 1970-01-01 UTC. See [`base_s`](Self::base_s).
+    recorded_s: u32,
     catch_up: Option<Walk>,
     /// The walk for what ran out, and up to when.
     look: Option<(Walk, u32)>,
-    looked_s: u32,
+    /// All that ran out by then has been told.
+    pub(super) looked_s: u32,
     next_look: Instant,
     last_said: Instant,
     idle: Duration,
@@ -87,7 +90,7 @@ impl Active {
                 replies.status(out, now_s, Status::DataMissing, "not all changes since then are known");
                 None
             }
-            Some(start_s) => Some(Walk::new(Filter::ChangedSince(start_s.saturating_sub(COMMIT_MARGIN_S)), spaces)),
+            Some(start_s) => Some(Walk::new(Filter::ChangedSince(start_s.saturating_sub(MARGIN_S)), spaces)),
             None => None,
         };
         let now = Instant::now();
@@ -98,7 +101,7 @@ impl Active {
             read: None,
             read_from_s: now_s,
             changes: VecDeque::new(),
-            base_s: now_s,
+            recorded_s: now_s,
             catch_up,
             look: None,
             looked_s: now_s,
@@ -111,23 +114,24 @@ impl Active {
     /// Writes what there is to be said now. It is called with an empty `out`.
     pub fn step(&mut self, world: &World, out: &mut Vec<u8>) -> Step {
         let mut step = Step::default();
+        let base_s = self.base_s();
         if let Some(walk) = &mut self.catch_up {
             step = walk.step(world, &mut self.replies, world.clock.now_s(), out);
             if step.is_done {
                 self.catch_up = None;
-                self.replies.status(out, self.base_s, Status::CatchUpComplete, "");
+                self.replies.status(out, base_s, Status::CatchUpComplete, "");
             }
         } else if !self.changes.is_empty() {
             // Not paid for: there are no more of them than clients made.
             while out.len() < CHUNK
                 && let Some(binding) = self.changes.pop_front()
             {
-                world.tell(&mut self.replies, &binding, self.base_s, out);
+                world.tell(&mut self.replies, &binding, base_s, out);
                 step.told += 1;
             }
             step = Step { told: step.told, ..Step::default() };
         } else if let Some((walk, until_s)) = &mut self.look {
-            step = walk.step(world, &mut self.replies, self.base_s, out);
+            step = walk.step(world, &mut self.replies, base_s, out);
             if step.is_done {
                 self.looked_s = *until_s;
                 self.look = None;
@@ -138,13 +142,18 @@ impl Active {
             self.next_look = Instant::now() + LOOK;
         }
         if out.is_empty() && self.last_said.elapsed() >= self.idle {
-            self.replies.status(out, self.base_s, Status::ConnectionActive, "");
+            self.replies.status(out, base_s, Status::ConnectionActive, "");
         }
         if !out.is_empty() {
             self.last_said = Instant::now();
         }
         step.is_done = false;
         step
+    }
+
+    /// Up to when all has been told, seconds since 1970-01-01 UTC: what ran out since `looked_s` a query from then on is told too.
+    fn base_s(&self) -> u32 {
+        self.recorded_s.min(self.looked_s.saturating_add(MARGIN_S))
     }
 
     /// Whether [`step`](Self::step) has something to do at once.
@@ -174,12 +183,8 @@ impl Active {
         self.read = None;
         self.follower = Some(follower);
         let changes = changes?;
-        self.base_s = if changes.bindings.is_empty() {
-            self.read_from_s
-        } else {
-            // The present, unless it is behind.
-            changes.moment.lease_s.clamp(self.base_s, world.clock.now_s().max(self.base_s))
-        };
+        let until_s = if changes.is_all { self.read_from_s } else { changes.settled_s };
+        self.recorded_s = self.recorded_s.max(until_s);
         let spaces = self.spaces;
         self.changes.extend(changes.bindings.into_iter().filter(|binding| spaces.have(binding.space)));
         Ok(())
@@ -187,14 +192,16 @@ impl Active {
 
     /// Ends it: the last message (RFC 7724 7.4).
     pub fn end(mut self, ending: &Ending, out: &mut Vec<u8>) {
+        let base_s = self.base_s();
         let text = match ending {
             Ending::Lagged => {
-                self.replies.status(out, self.base_s, Status::DataMissing, "updates were read too slowly");
-                "updates were read too slowly"
+                const TOO_SLOW: &str = "updates were read too slowly";
+                self.replies.status(out, base_s, Status::DataMissing, TOO_SLOW);
+                TOO_SLOW
             }
             Ending::Failed(why) => why,
         };
-        self.replies.status(out, self.base_s, Status::QueryTerminated, text);
+        self.replies.status(out, base_s, Status::QueryTerminated, text);
     }
 }
 

@@ -78,6 +78,7 @@ struct Cells {
     accepted: AtomicU64,
     refused_source: AtomicU64,
     refused_full: AtomicU64,
+    refused_source_full: AtomicU64,
     asked: [AtomicU64; 3],
     malformed: AtomicU64,
     not_allowed: AtomicU64,
@@ -97,6 +98,10 @@ impl Counters {
 
     pub(super) fn refused_full(&self) {
         self.0.refused_full.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn refused_source_full(&self) {
+        self.0.refused_source_full.fetch_add(1, Relaxed);
     }
 
     pub(super) fn closed(&self) {
@@ -136,6 +141,7 @@ impl Counters {
             accepted: get(&self.0.accepted),
             refused_source: get(&self.0.refused_source),
             refused_full: get(&self.0.refused_full),
+            refused_source_full: get(&self.0.refused_source_full),
             bulk_queries: get(bulk),
             active_queries: get(active),
             tls_refused: get(tls),
@@ -160,6 +166,9 @@ pub struct TcpStats {
     pub refused_source: u64,
     /// Connections that were closed at once: there were as many as allowed.
     pub refused_full: u64,
+    /// Connections that were closed at once: their source had as many as one may have.
+    #[serde(default)]
+    pub refused_source_full: u64,
     /// Bulk queries that were begun.
     pub bulk_queries: u64,
     /// Active queries that were begun.

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::reply::{Origin, Status};
 use crate::{
     lease::HwAddress,
+    leasequery::index::Value,
     wire::{
         dhcp::{BOOTREQUEST, Header, MessageType},
         options::{Codes, Joined, Options, Scratch, code},
@@ -76,6 +77,18 @@ pub enum Primary {
     RemoteId(Box<[u8]>),
     /// Those that this relay agent relayed (RFC 6925).
     RelayId(Box<[u8]>),
+}
+
+impl Primary {
+    /// What the index knows such bindings by, if it does.
+    pub(super) fn value(&self) -> Option<Value<'_>> {
+        match self {
+            Self::All | Self::RelayId(_) => None,
+            Self::Hw(hw) => Some(Value::HwAddress(hw)),
+            Self::ClientId(id) => Some(Value::ClientId(id)),
+            Self::RemoteId(id) => Some(Value::RemoteId(id)),
+        }
+    }
 }
 
 /// Why a message is not carried out.

@@ -1,14 +1,19 @@
 //! The thread that serves leasequery over TCP: listening, and who may connect.
 
 use std::{
+    collections::HashMap,
+    ffi::OsString,
     io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::watch,
+    task::{self, JoinSet},
+};
 
 use super::{
     connection,
@@ -32,6 +37,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddrV4>,
     /// Most connections at a time (BULK_LQ_MAX_CONNS of RFC 6926 6.3).
     pub max_connections: usize,
+    /// Most connections at a time from one address.
+    pub max_connections_per_source: usize,
     /// Most queries that are worked on at a time, of one connection.
     pub max_queries: usize,
     /// Most bindings that are told a second, to all requestors together; `None`: as fast as it goes.
@@ -61,6 +68,17 @@ pub enum ListenError {
         "leasequery: cannot listen on {0}: this machine has no such address (yet): give it one, or change `leasequery.tcp.listen`"
     )]
     NoAddress(SocketAddrV4),
+    /// There is no such interface.
+    #[error(
+        "leasequery: cannot listen on {address} at {interface}: this machine has no such interface (yet): make it, or change \
+         `leasequery.interfaces`"
+    )]
+    NoInterface {
+        /// Where it was to listen.
+        address: SocketAddrV4,
+        /// On this interface alone.
+        interface: String,
+    },
     /// Something else listens there.
     #[error("leasequery: cannot listen on {0}: another program does (`ss -ltnp 'sport = {port}'` shows it)", port = .0.port())]
     InUse(SocketAddrV4),
@@ -94,12 +112,22 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// Listens where the settings say.
+    /// Listens where the settings say, for what comes in on one of these interfaces, and on any where there are none given.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub fn open(settings: Settings) -> Result<Self, ListenError> {
-        let listeners = settings.listen.iter().map(|address| listen(*address)).collect::<Result<_, _>>()?;
+    pub fn open(settings: Settings, interfaces: Option<&[String]>) -> Result<Self, ListenError> {
+        let mut listeners = Vec::new();
+        for address in &settings.listen {
+            match interfaces {
+                None => listeners.push(listen(*address, None)?),
+                Some(names) => {
+                    for name in names {
+                        listeners.push(listen(*address, Some(name))?);
+                    }
+                }
+            }
+        }
         Ok(Self { settings, counters: Counters::default(), listeners })
     }
 
@@ -192,8 +220,10 @@ impl Drop for Tcp {
     }
 }
 
-/// Binds by hand: the address may be in use by connections that are over, and the queue is bounded.
-fn listen(address: SocketAddrV4) -> Result<TcpListener, ListenError> {
+/// Binds by hand: the address may be in use by connections that are over, and the queue is bounded. To an interface it is bound
+/// (`SO_BINDTODEVICE`, socket(7)) rather than that accepted connections are looked at: the kernel then takes no segment of a
+/// connection that comes in elsewhere, and sends none elsewhere, and a forger on another link finds a closed port.
+fn listen(address: SocketAddrV4, interface: Option<&str>) -> Result<TcpListener, ListenError> {
     use nix::{
         errno::Errno,
         sys::socket::{
@@ -210,20 +240,27 @@ fn listen(address: SocketAddrV4) -> Result<TcpListener, ListenError> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(AddressFamily::Inet, SockType::Stream, flags, None).map_err(fail)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true).map_err(fail)?;
+    if let Some(name) = interface {
+        // Before the address: two listeners of one address differ in it.
+        setsockopt(&fd, sockopt::BindToDevice, &OsString::from(name)).map_err(|errno| match errno {
+            Errno::ENODEV => ListenError::NoInterface { address, interface: name.to_owned() },
+            other => fail(other),
+        })?;
+    }
     bind(fd.as_raw_fd(), &SockaddrIn::from(address)).map_err(fail)?;
     listen(&fd, Backlog::new(BACKLOG).map_err(fail)?).map_err(fail)?;
     Ok(TcpListener::from(fd))
 }
 
 async fn serve(listeners: Vec<tokio::net::TcpListener>, shared: Arc<Shared>, stopped: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
+    let mut connections = Connections::default();
     let mut stop = stopped.clone();
     let mut first = 0;
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
-            Some(_) = connections.join_next() => {
+            () = connections.ended() => {
                 shared.counters.closed();
                 continue;
             }
@@ -237,12 +274,15 @@ async fn serve(listeners: Vec<tokio::net::TcpListener>, shared: Arc<Shared>, sto
                     shared.counters.refused_source();
                 } else if connections.len() >= shared.settings.max_connections {
                     shared.counters.refused_full();
+                } else if connections.of(peer) >= shared.settings.max_connections_per_source {
+                    shared.counters.refused_source_full();
                 } else if let Ok(SocketAddr::V4(local)) = stream.local_addr() {
                     shared.counters.accepted();
                     // Whole chunks are written at a time.
                     let _ = stream.set_nodelay(true);
                     let server_id: Ipv4Addr = *local.ip();
-                    connections.spawn(connection::serve(stream, server_id, Arc::clone(&shared), stopped.clone()));
+                    let serve = connection::serve(stream, server_id, Arc::clone(&shared), stopped.clone());
+                    connections.begin(peer, serve);
                 }
                 // A flood of connections leaves time for those that are served.
                 tokio::task::yield_now().await;
@@ -254,13 +294,46 @@ async fn serve(listeners: Vec<tokio::net::TcpListener>, shared: Arc<Shared>, sto
         }
     }
     drop(listeners);
-    let ended = async {
-        while connections.join_next().await.is_some() {
+    let all_ended = async {
+        while connections.len() > 0 {
+            connections.ended().await;
             shared.counters.closed();
         }
     };
-    if tokio::time::timeout(STOP_PATIENCE, ended).await.is_err() {
-        connections.abort_all();
+    // What has not ended by then ends with the set.
+    let _ = tokio::time::timeout(STOP_PATIENCE, all_ended).await;
+}
+
+/// The connections that are served, and whose they are.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    sources: HashMap<task::Id, IpAddr>,
+}
+
+impl Connections {
+    fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// How many one address has. There are a thousand at most.
+    fn of(&self, peer: SocketAddr) -> usize {
+        self.sources.values().filter(|source| **source == peer.ip()).count()
+    }
+
+    fn begin(&mut self, peer: SocketAddr, serve: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(serve);
+        self.sources.insert(task.id(), peer.ip());
+    }
+
+    /// Waits until one has ended, however that was; for ever while there is none.
+    async fn ended(&mut self) {
+        let id = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => id,
+            Some(Err(error)) => error.id(),
+            None => std::future::pending().await,
+        };
+        self.sources.remove(&id);
     }
 }
 

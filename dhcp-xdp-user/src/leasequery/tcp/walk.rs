@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     lease::{Binding, BindingState, Contended, HwAddress, Lease},
-    leasequery::index::Value,
     wire::relay::RelayAgentInfo,
 };
 
@@ -58,20 +57,18 @@ impl Walk {
 
     /// For a bulk query: where the index knows what has the value that is asked for, only there.
     pub fn selected(selection: Selection, spaces: Spaces, world: &World) -> Self {
-        let value = match &selection.of {
-            Primary::All | Primary::RelayId(_) => None,
-            Primary::Hw(hw) => Some(Value::HwAddress(hw)),
-            Primary::ClientId(id) => Some(Value::ClientId(id)),
-            Primary::RemoteId(id) => Some(Value::RemoteId(id)),
-        };
+        let value = selection.of.value();
         let index = world.index.as_ref().filter(|index| index.is_whole());
-        let found = index.zip(value).and_then(|(index, value)| index.find(&value).ok());
-        let only = found.filter(|found| !found.is_cut).map(|found| {
-            // A value of several kinds may be entered twice.
-            let mut slots = found.slots.to_vec();
+        let only = index.zip(value).and_then(|(index, value)| {
+            let mut slots = Vec::new();
+            for space in spaces.all(world) {
+                let found = index.find(space, &value).ok().filter(|found| !found.is_cut)?;
+                slots.extend(found.slots);
+            }
+            // Two values of one tag are one list.
             slots.sort_unstable();
             slots.dedup();
-            slots
+            Some(slots)
         });
         Self { filter: Filter::Selected(selection), spaces, only, next: 0 }
     }
@@ -146,13 +143,10 @@ impl Filter {
 
     fn takes_client(&self, binding: &Binding) -> bool {
         let Self::Selected(selection) = self else { return true };
-        let agent = || RelayAgentInfo::new(&binding.agent_info);
-        match &selection.of {
-            Primary::All => true,
-            Primary::Hw(hw) => (binding.hw.htype, binding.hw.bytes()) == (hw.htype, hw.bytes()),
-            Primary::ClientId(id) => binding.client_id[..] == id[..],
-            Primary::RemoteId(id) => agent().remote_id() == Some(id),
-            Primary::RelayId(id) => agent().relay_id() == Some(id),
+        match (&selection.of, selection.of.value()) {
+            (_, Some(value)) => value.is_of(binding),
+            (Primary::RelayId(id), _) => RelayAgentInfo::new(&binding.agent_info).relay_id() == Some(id),
+            _ => true,
         }
     }
 }

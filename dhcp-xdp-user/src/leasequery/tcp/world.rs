@@ -83,6 +83,17 @@ pub(super) enum Spaces {
 }
 
 impl Spaces {
+    /// Each of them.
+    pub fn all(self, world: &World) -> Vec<Space> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::All => {
+                let vrfs = world.config.subnets.vrfs().iter();
+                std::iter::once(Space::GLOBAL).chain(vrfs.map(|vrf| vrf.space)).collect()
+            }
+        }
+    }
+
     pub fn have(self, space: Space) -> bool {
         match self {
             Self::One(one) => one == space,

@@ -281,7 +281,7 @@ fn serve_without_allocating(change: impl FnOnce(&mut Config)) -> Snapshot {
         Journal::start(dir.path(), Durability::Off, vec![Arc::new(Wake::new().unwrap())]).unwrap();
     let shared = Arc::new(SharedPort::new(port));
     let index = Arc::new(Index::new(leases.slots(), [3, 4]));
-    let mut keeper = Keeper::new(&index, leases.slots());
+    let mut keeper = Keeper::new(&index);
     let _whole = index.be_whole();
     let mut processor =
         Processor::new(Arc::new(config), leases.clone(), lanes.pop().unwrap(), shared, counters.clone())

@@ -334,23 +334,62 @@ async fn updates_are_of_the_vpn_that_was_asked_for() {
     assert_eq!(blue.reply().await.status(), Some(4));
 }
 
+fn active(site: &Site) -> Active {
+    let replies = Replies::new(Origin::default(), SERVER, &Codes::default(), &Codes::default());
+    let idle = Duration::from_secs(60);
+    Active::begin(&site.shared.world, replies, Spaces::All, None, idle, &mut Vec::new()).unwrap()
+}
+
+/// What it says when its requestor has lagged: types, statuses and base-times.
+fn last_words(active: Active) -> Vec<(u8, u8, u32)> {
+    let mut out = Vec::new();
+    active.end(&Ending::from(FollowError::Lagged), &mut out);
+    let mut reader = StreamReader::default();
+    reader.push(&out);
+    let mut words = Vec::new();
+    while let Some(message) = reader.message().unwrap() {
+        let reply = Reply::read(message).unwrap();
+        words.push((reply.kind, reply.status().unwrap(), reply.base_time()));
+    }
+    words
+}
+
 #[tokio::test]
 async fn a_requestor_that_lagged_is_told_data_missing_up_to_when_it_knows_and_then_that_it_is_over() {
     let site = Site::new(3);
-    let replies = Replies::new(Origin::default(), SERVER, &Codes::default(), &Codes::default());
-    let mut out = Vec::new();
-    let world = &site.shared.world;
-    let active = Active::begin(world, replies, Spaces::All, None, Duration::from_secs(60), &mut out).unwrap();
-    assert!(matches!(Ending::from(FollowError::Lagged), Ending::Lagged));
-    active.end(&Ending::Lagged, &mut out);
-    let mut reader = StreamReader::default();
-    reader.push(&out);
-    let mut statuses = Vec::new();
-    while let Some(message) = reader.message().unwrap() {
-        let message = Message::decode(&mut Decoder::new(message)).unwrap();
-        let reply = Reply { kind: message.opts().msg_type().unwrap().into(), message };
-        assert!(reply.base_time().abs_diff(site.now_s()) <= 1);
-        statuses.push((reply.kind, reply.status().unwrap()));
+    let words = last_words(active(&site));
+    assert_eq!(words.iter().map(|(kind, status, _)| (*kind, *status)).collect::<Vec<_>>(), [(STATUS, 5), (STATUS, 2)]);
+    assert!(words.iter().all(|(_, _, base_s)| base_s.abs_diff(site.now_s()) <= 1), "{words:?}");
+}
+
+#[tokio::test]
+async fn a_base_time_is_not_ahead_of_what_was_told_of_leases_that_ran_out() {
+    let site = Site::new(3);
+    let mut active = active(&site);
+    // A walk over a large table for those, which is paid for slowly.
+    active.looked_s = site.now_s() - 1000;
+    let expected = active.looked_s + 60;
+    assert!(last_words(active).iter().all(|(_, _, base_s)| *base_s == expected));
+}
+
+#[tokio::test]
+async fn while_the_disk_stalls_a_base_time_is_not_ahead_of_what_waits_for_it() {
+    let mut site = Site::with(9, |settings| settings.active.as_mut().unwrap().idle = Duration::from_millis(200));
+    let mut requestor = site.connect();
+    requestor.ask(ACTIVE, 8, &[]).await;
+    let (_, status) = next_status(&mut requestor).await;
+    assert!(status.base_time().abs_diff(site.now_s()) <= 1);
+    // No file can be made in what is not there.
+    std::fs::remove_dir_all(site.dir.path()).unwrap();
+    let changed_s = site.now_s();
+    let binding = site.lend(Lent { ago_s: 0, ..Lent::default() });
+    let ticket = site.submit(&binding);
+    let mut told = 0;
+    while site.now_s() < changed_s + 4 {
+        let (replies, status) = next_status(&mut requestor).await;
+        assert!(replies.is_empty() && site.lane.durable() < ticket);
+        assert!(status.base_time() <= changed_s, "{} s after it", status.base_time() - changed_s);
+        told += 1;
     }
-    assert_eq!(statuses, [(STATUS, 5), (STATUS, 2)]);
+    assert!(told > 5, "{told}");
 }

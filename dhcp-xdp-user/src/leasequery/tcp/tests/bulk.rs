@@ -284,6 +284,7 @@ async fn a_query_by_what_the_index_knows_looks_at_no_other_slots() {
         site.bind(Lent { address, agent_info: b"\x02\x02r1\x0c\x01x", ..Lent::default() });
     }
     site.bind(Lent { address: 7, client_id: b"\x01me", ..Lent::default() });
+    site.bind(Lent { subnet: 1, address: 2, client_id: b"\x01red", agent_info: b"\x02\x02r1", ..Lent::default() });
     let index = Arc::new(Index::new(site.leases().slots(), [3, 4]));
     let stop = Arc::new(AtomicBool::new(false));
     let keeper = std::thread::spawn({
@@ -296,6 +297,7 @@ async fn a_query_by_what_the_index_knows_looks_at_no_other_slots() {
     Arc::get_mut(&mut site.shared).unwrap().world.index = Some(index);
     let start = Instant::now();
     assert_eq!(told_of(&site, &[(82, b"\x02\x02r1")]).await, [3, 15_000]);
+    assert_eq!(told_of(&site, &[(82, b"\x02\x02r1"), (221, &[254])]).await, [3, 15_000, 2], "of all VPNs");
     assert_eq!(told_of(&site, &[(61, b"\x01me")]).await, [7]);
     assert_eq!(told_of(&site, &[(61, b"\x01nobody")]).await, NOBODY);
     // A walk over all of them would be paid for as 312 bindings.

@@ -13,28 +13,20 @@ fn listening(change: impl FnOnce(&mut Settings)) -> (Tcp, SocketAddr, Site) {
     settings.listen = vec![LOCAL];
     change(&mut settings);
     let site = Site::new(50);
-    let listening = Listening::open(settings).unwrap();
+    let listening = Listening::open(settings, None).unwrap();
     let address = listening.addresses().next().unwrap();
     (listening.serve(site.shared.world.clone()).unwrap(), address, site)
 }
 
-fn bulk(stream: &mut TcpStream) -> usize {
-    let query = message(BULK, 1, &[]);
-    stream.write_all(&(query.len() as u16).to_be_bytes()).unwrap();
-    stream.write_all(&query).unwrap();
-    let (mut reader, mut buffer, mut replies) = (StreamReader::default(), [0; 4096], 0);
-    loop {
-        while let Some(bytes) = reader.message().unwrap() {
-            let reply = Message::decode(&mut Decoder::new(bytes)).unwrap();
-            if u8::from(reply.opts().msg_type().unwrap()) == DONE {
-                return replies;
-            }
-            replies += 1;
-        }
-        let len = stream.read(&mut buffer).unwrap();
-        assert!(len > 0, "closed");
-        reader.push(&buffer[..len]);
+/// What a connection tells of all addresses: how many there are.
+fn bulk(stream: &TcpStream) -> usize {
+    let mut requestor = xtask::lab::Requestor::over(stream.try_clone().unwrap()).unwrap();
+    requestor.send(&message(BULK, 1, &[])).unwrap();
+    let mut replies = 0;
+    while Reply::read(requestor.message().unwrap().expect("closed")).unwrap().kind != DONE {
+        replies += 1;
     }
+    replies
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -51,9 +43,9 @@ fn is_closed_at_once(mut stream: TcpStream) -> bool {
 #[test]
 fn it_serves_over_tcp_and_says_goodbye() {
     let (tcp, address, _site) = listening(|_| {});
-    let mut stream = connect(address);
-    assert_eq!(bulk(&mut stream), 50);
-    assert_eq!(bulk(&mut stream), 50, "a connection is good for more than one query");
+    let stream = connect(address);
+    assert_eq!(bulk(&stream), 50);
+    assert_eq!(bulk(&stream), 50, "a connection is good for more than one query");
     let idle = connect(address);
     let start = std::time::Instant::now();
     let stats = tcp.stop();
@@ -69,7 +61,7 @@ fn connections_not_from_permitted_requestors_should_be_closed_immediately() {
     let mut config = config(50);
     config.leasequery = Some(config::LeaseQuery::new(["192.0.2.0/24".parse().unwrap()], 1, Codes::default()));
     let world = World { config: Arc::new(config), ..site.shared.world.clone() };
-    let listening = Listening::open(Settings { listen: vec![LOCAL], ..settings() }).unwrap();
+    let listening = Listening::open(Settings { listen: vec![LOCAL], ..settings() }, None).unwrap();
     let address = listening.addresses().next().unwrap();
     let tcp = listening.serve(world).unwrap();
     for _ in 0..3 {
@@ -83,20 +75,57 @@ fn connections_not_from_permitted_requestors_should_be_closed_immediately() {
 fn if_the_number_of_connections_is_over_the_most_they_should_be_closed_immediately() {
     let (tcp, address, _site) = listening(|settings| settings.max_connections = 2);
     let mut held: Vec<TcpStream> = (0..2).map(|_| connect(address)).collect();
-    for stream in &mut held {
+    for stream in &held {
         assert_eq!(bulk(stream), 50);
     }
     for _ in 0..1000 {
         assert!(is_closed_at_once(connect(address)));
     }
     assert_eq!(tcp.stats().connections, 2);
-    assert_eq!(bulk(&mut held[0]), 50, "who is served stays so");
+    assert_eq!(bulk(&held[0]), 50, "who is served stays so");
     drop(held.pop());
     while tcp.stats().connections > 1 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    assert_eq!(bulk(&mut connect(address)), 50, "and there is room again");
+    assert_eq!(bulk(&connect(address)), 50, "and there is room again");
     assert_eq!(tcp.stop().refused_full, 1000);
+}
+
+#[test]
+fn one_source_does_not_take_all_connections() {
+    let (tcp, address, _site) = listening(|settings| settings.max_connections_per_source = 2);
+    let mut held: Vec<TcpStream> = (0..2).map(|_| connect(address)).collect();
+    for stream in &held {
+        assert_eq!(bulk(stream), 50);
+    }
+    for _ in 0..100 {
+        assert!(is_closed_at_once(connect(address)));
+    }
+    // All of 127.0.0.0/8 is this machine's, and may ask.
+    let other = xtask::lab::requestor::connect_from([127, 0, 0, 2].into(), address).unwrap();
+    assert_eq!(bulk(&other), 50, "there is room for another one");
+    let stats = tcp.stats();
+    assert_eq!((stats.connections, stats.refused_source_full, stats.refused_full), (3, 100, 0));
+    drop(held.pop());
+    while tcp.stats().connections > 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(bulk(&connect(address)), 50, "and there is room again for this one");
+    assert_eq!(tcp.stop().refused_source_full, 100);
+}
+
+#[test]
+fn it_listens_on_the_interfaces_that_are_named_and_says_which_one_is_not_there() {
+    let site = Site::new(50);
+    let settings = || Settings { listen: vec![LOCAL], ..settings() };
+    let listening = Listening::open(settings(), Some(&["lo".to_owned()])).unwrap();
+    let address = listening.addresses().next().unwrap();
+    let tcp = listening.serve(site.shared.world.clone()).unwrap();
+    assert_eq!(bulk(&connect(address)), 50);
+    drop(tcp);
+    let error = Listening::open(settings(), Some(&["lo".to_owned(), "no-such-if".to_owned()])).unwrap_err();
+    assert!(matches!(error, ListenError::NoInterface { .. }), "{error}");
+    assert!(error.to_string().contains("127.0.0.1:0 at no-such-if") && !error.to_string().contains('\n'), "{error}");
 }
 
 #[test]
@@ -118,7 +147,7 @@ fn a_requestor_that_never_reads_does_not_hold_up_the_stop() {
 fn a_port_that_is_taken_and_an_address_that_is_not_there_are_told_in_one_line() {
     let (_tcp, taken, _site) = listening(|_| {});
     let SocketAddr::V4(taken) = taken else { panic!() };
-    let open = |address| Listening::open(Settings { listen: vec![address], ..settings() }).unwrap_err();
+    let open = |address| Listening::open(Settings { listen: vec![address], ..settings() }, None).unwrap_err();
     let error = open(taken);
     assert!(matches!(error, ListenError::InUse(_)) && error.to_string().contains(&taken.to_string()), "{error}");
     let error = open("192.0.2.77:67".parse().unwrap());

@@ -4,13 +4,13 @@ mod active;
 mod bulk;
 mod hostile;
 mod listening;
+#[path = "../../../../tests/e2e/reply.rs"]
+mod reply;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
-use dhcproto::{
-    Decodable as _, Decoder,
-    v4::{DhcpOption, Message, OptionCode},
-};
+use dhcproto::v4::{DhcpOption, OptionCode};
+use reply::Reply;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},
     sync::watch,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     config::{self, AnyMachine, Config, Durability},
-    journal::{Journal, Lane},
+    journal::{Journal, Lane, Ticket},
     lease::{Binding, Client, HwAddress, LeaseTable, SpacedAddress},
     wake::Wake,
     wire::options::Codes,
@@ -69,13 +69,14 @@ struct Site {
     stop: watch::Sender<bool>,
     lane: Lane,
     journal: Option<Journal>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn settings() -> Settings {
     Settings {
         listen: vec![],
         max_connections: 4,
+        max_connections_per_source: 4,
         max_queries: 3,
         bindings_per_s: None,
         data_timeout: Duration::from_secs(20),
@@ -127,7 +128,7 @@ impl Site {
         change(&mut settings);
         let throttle = Throttle::new(settings.bindings_per_s);
         let shared = Arc::new(Shared { settings, world, throttle, counters: Counters::default() });
-        Self { shared, stop: watch::Sender::new(false), lane: lanes.pop().unwrap(), journal: Some(journal), _dir: dir }
+        Self { shared, stop: watch::Sender::new(false), lane: lanes.pop().unwrap(), journal: Some(journal), dir }
     }
 
     fn leases(&self) -> &LeaseTable {
@@ -140,6 +141,13 @@ impl Site {
 
     /// Binds, and waits until that is durable.
     fn bind(&mut self, lent: Lent) -> Binding {
+        let binding = self.lend(lent);
+        self.record(&binding);
+        binding
+    }
+
+    /// Binds, in the table alone.
+    fn lend(&self, lent: Lent) -> Binding {
         let (hw, address, then_s) = (hw(lent.address), address(lent.address), self.now_s() - lent.ago_s);
         let leases = Arc::clone(&self.shared.world.leases);
         let Lent { subnet, client_id, agent_info, .. } = lent;
@@ -149,7 +157,6 @@ impl Site {
         leases.offer(&client, Some(address), then_s + 30, then_s).unwrap();
         let bound = leases.bind(&client, address, then_s + lent.for_s, then_s).unwrap();
         let binding = leases.get(at, then_s).unwrap();
-        self.record(&binding);
         assert_eq!(bound.lease, binding.lease());
         binding
     }
@@ -161,11 +168,15 @@ impl Site {
     }
 
     fn record(&mut self, binding: &Binding) {
-        let (lease, kept) = (binding.lease(), binding.kept());
-        let ticket = self.lane.submit(&lease, &binding.hw, &binding.client_id, kept).unwrap();
+        let ticket = self.submit(binding);
         while self.lane.durable() < ticket {
             std::thread::sleep(Duration::from_micros(200));
         }
+    }
+
+    fn submit(&mut self, binding: &Binding) -> Ticket {
+        let (lease, kept) = (binding.lease(), binding.kept());
+        self.lane.submit(&lease, &binding.hw, &binding.client_id, kept).unwrap()
     }
 
     /// A connection whose two ends hold so many bytes each.
@@ -196,25 +207,7 @@ struct Requestor {
     served: tokio::task::JoinHandle<()>,
 }
 
-/// A reply.
-#[derive(Debug)]
-struct Reply {
-    kind: u8,
-    message: Message,
-}
-
 impl Reply {
-    fn number(&self, code: u8) -> Option<u32> {
-        use DhcpOption as O;
-        match self.message.opts().get(OptionCode::from(code))? {
-            O::AddressLeaseTime(n) | O::Renewal(n) | O::Rebinding(n) | O::ClientLastTransactionTime(n) => Some(*n),
-            O::BulkLeaseQueryBaseTime(n) | O::BulkLeasQueryStartTimeOfState(n) => Some(*n),
-            O::BulkLeaseQueryDhcpState(state) => Some(u8::from(*state).into()),
-            O::BulkLeaseQueryStatusCode(status, _) => Some(u8::from(*status).into()),
-            other => panic!("{other:?} is no number"),
-        }
-    }
-
     fn has(&self, code: u8) -> bool {
         self.message.opts().get(OptionCode::from(code)).is_some()
     }
@@ -257,9 +250,7 @@ impl Requestor {
         let mut buffer = [0; 4096];
         loop {
             if let Some(bytes) = self.reader.message().unwrap() {
-                let message = Message::decode(&mut Decoder::new(bytes)).unwrap();
-                assert_eq!(message.opcode(), dhcproto::v4::Opcode::BootReply);
-                return Some(Reply { kind: message.opts().msg_type().unwrap().into(), message });
+                return Some(Reply::read(bytes).unwrap());
             }
             let read = tokio::time::timeout(Duration::from_secs(30), self.stream.read(&mut buffer));
             match read.await.expect("the server says nothing").unwrap_or(0) {
