@@ -147,6 +147,18 @@ impl Checker<'_> {
         default
     }
 
+    /// One of these words, or none when it is missing (or another one, which is an error).
+    pub fn word<T: Copy>(&mut self, given: Option<&Text>, words: &[(&str, T)]) -> Option<T> {
+        let text = given?;
+        if let Some((_, meant)) = words.iter().find(|(word, _)| word == text.get_ref()) {
+            return Some(*meant);
+        }
+        let (last, first) = words.split_last()?;
+        let first = first.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        self.error(text.span(), format!("found `{}`; expected {first} or {}", text.get_ref(), last.0));
+        None
+    }
+
     /// What is known of an interface.
     pub fn interface(&mut self, name: &str) -> InterfaceState {
         let ask = || self.machine.interface(name);
@@ -193,6 +205,7 @@ pub(super) fn check(
     let (classes, mut overlays) = super::classes::classes(&mut checker, form, &levels);
     let vrfs = super::vrfs::vrfs(&mut checker, form);
     let subnets = super::subnets::subnets(&mut checker, form, &levels, &vrfs);
+    super::subnets::warn_of_limits(&mut checker, form, &classes);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }

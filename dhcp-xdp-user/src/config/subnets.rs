@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use super::{
-    Access, AddressRange, GuardedPool, Identity, LeaseTimes, Subnet, Vrfs, boot,
+    Access, AddressRange, ClassTable, GuardedPool, Identity, LeaseTimes, Subnet, UnknownRenewals, Vrfs, boot,
     check::Checker,
     file::{FileForm, NetworkForm, PoolForm, Settings, SubnetForm, Text},
     levels::Levels,
@@ -126,8 +126,9 @@ fn subnet(
         ),
         lease: lease_times(checker, settings),
         authoritative: settings.authoritative.unwrap_or(false),
+        unknown_renewals: checker.word(settings.unknown_renewals, &UnknownRenewals::NAMES).unwrap_or_default(),
         space,
-        identity: identity(checker, settings.identity),
+        identity: checker.word(settings.identity, &Identity::NAMES).unwrap_or_default(),
         min_secs: checker.number(settings.min_secs, 0..=65_535, 0, " seconds") as u16,
         rapid_commit: settings.rapid_commit.unwrap_or(false),
         bootp_lease_s: bootp_lease_s(checker, settings),
@@ -145,15 +146,17 @@ fn subnet(
     }
 }
 
-/// What makes two requests one client's.
-fn identity(checker: &mut Checker<'_>, given: Option<&Text>) -> Identity {
-    match given.map(|text| (text.get_ref().as_str(), text)) {
-        None | Some(("client-id", _)) => Identity::ClientId,
-        Some(("hw-address", _)) => Identity::HwAddress,
-        Some((other, text)) => {
-            checker.error(text.span(), format!("found `{other}`; expected client-id or hw-address"));
-            Identity::ClientId
-        }
+/// Lease limits hold for clients of which nothing is known, too: `unknown_renewals = "all"` then does less than it says.
+pub(super) fn warn_of_limits(checker: &mut Checker<'_>, form: &FileForm, classes: &ClassTable) {
+    let networks = form.networks.iter().map(|network| &network.get_ref().unknown_renewals);
+    let subnets = form.subnets.iter().map(|subnet| &subnet.get_ref().unknown_renewals);
+    let given = std::iter::once(&form.defaults.unknown_renewals).chain(networks).chain(subnets).flatten();
+    for text in given.filter(|text| text.get_ref() == "all" && classes.limits_by_path) {
+        checker.warn(
+            text.span(),
+            "does as \"attached\" does: what a lease limit counts by (relay agent, interface or VLAN) is not in a renewal that \
+             routers bring; its client is taken on when it rebinds, where authoritative = true",
+        );
     }
 }
 

@@ -118,7 +118,7 @@ impl Explainer {
             .map_err(DropReason::from)
             .and_then(|datagram| {
                 let mut request = Request::parse(datagram.payload(frame), datagram.destination, &mut scratch)?;
-                let (ingress, config, leases) = (self.ingress(datagram.vlans(frame)), &*self.config, &*self.leases);
+                let (ingress, config, leases) = (self.ingress(&datagram, frame), &*self.config, &*self.leases);
                 let client = engine::client_of(&request, &ingress, config, leases).ok();
                 let place = client.and_then(|client| {
                     engine::locate(&mut request, client, &ingress, now_s, config, leases, &mut scratch).ok()
@@ -139,7 +139,7 @@ impl Explainer {
             Some((place, classes, decision)) => (Some(place), classes, Some(decision)),
             None => (place, Classified::default(), None),
         };
-        let ingress = self.ingress(datagram.vlans(frame));
+        let ingress = self.ingress(datagram, frame);
         let known = place.is_some_and(|place| place.reservation.is_some());
         let packet =
             Packet::new(request.message, &self.port.name, datagram.destination, ingress.vlans, known, request.recalled);
@@ -148,8 +148,10 @@ impl Explainer {
         telling.story(disposition, &buffer, decision, &records)
     }
 
-    fn ingress(&self, vlans: [Option<u16>; 2]) -> Ingress<'_> {
-        Ingress { interface: self.port.interface, name: &self.port.name, addresses: &self.port.addresses, vlans }
+    fn ingress(&self, datagram: &Datagram, frame: &[u8]) -> Ingress<'_> {
+        let Port { interface, name, addresses, .. } = &self.port;
+        let (vlans, ethernet_source) = (datagram.vlans(frame), datagram.ethernet_source);
+        Ingress { interface: *interface, name, addresses, vlans, ethernet_source }
     }
 
     /// What the worker makes of it, and the frame as it is afterwards.

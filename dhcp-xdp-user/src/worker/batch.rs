@@ -331,7 +331,7 @@ impl<R: Recorder> Processor<R> {
             return Ok(Read::Query(datagram, request));
         }
         let vlans = datagram.vlans(bytes);
-        let client = engine::client_of(&request, &ingress(&self.port, vlans), &self.config, &self.leases)?;
+        let client = engine::client_of(&request, &ingress(&self.port, &datagram, vlans), &self.config, &self.leases)?;
         Ok(Read::Client(Parsed { datagram, request, client, vlans }))
     }
 
@@ -357,7 +357,7 @@ impl<R: Recorder> Processor<R> {
         recalled: &mut Scratch<'f>,
     ) -> Result<Answer, DropReason> {
         let Parsed { datagram, request, client, vlans } = parsed;
-        let ingress = ingress(&self.port, *vlans);
+        let ingress = ingress(&self.port, datagram, *vlans);
         let place = engine::locate(request, *client, &ingress, now_s, &self.config, &self.leases, recalled)?;
         let classes = self.classify(request, *vlans, &place);
         let read = &Located { datagram, request, place, vlans: *vlans, classes };
@@ -627,8 +627,9 @@ fn packet_of<'a>(request: &Request<'a>, port: &'a Port, vlans: [Option<u16>; 2],
     Packet::new(request.message, &port.name, request.destination, vlans, known, request.recalled)
 }
 
-fn ingress(port: &Port, vlans: [Option<u16>; 2]) -> Ingress<'_> {
-    Ingress { interface: port.interface, name: &port.name, addresses: &port.addresses, vlans }
+fn ingress<'a>(port: &'a Port, datagram: &Datagram, vlans: [Option<u16>; 2]) -> Ingress<'a> {
+    let (interface, ethernet_source) = (port.interface, datagram.ethernet_source);
+    Ingress { interface, name: &port.name, addresses: &port.addresses, vlans, ethernet_source }
 }
 
 impl From<LinkError> for DropReason {
