@@ -449,6 +449,6 @@ pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, R
 }
 
 /// The reader's message on one line.
-fn one_line(message: &str) -> String {
+pub(super) fn one_line(message: &str) -> String {
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Request},
     journal::{LaneFull, Ticket},
-    lease::{BindingState, HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{BindingState, HwAddress, Kept, Lease, LeaseTable, LimitKey},
     wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
@@ -58,18 +58,6 @@ impl Recorder for Watch {
         seen.records.push(*lease);
         seen.freed.extend_from_slice(kept.freed);
         Ok(Ticket::default())
-    }
-    fn parks(&self) -> bool {
-        false
-    }
-    fn has_room(&self) -> bool {
-        true
-    }
-    fn stamp(&self, _: Ticket) -> Stamp {
-        Stamp::UNSETTLED
-    }
-    fn is_settled(&self, _: Stamp) -> bool {
-        false
     }
     fn decided(&mut self, place: &Place, classes: &Classified, decision: &Decision) {
         self.0.borrow_mut().decided = Some((*place, classes.clone(), decision.clone()));

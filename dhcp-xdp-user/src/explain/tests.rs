@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use super::*;
 use crate::{
     config::{self, AnyMachine, Durability},
-    engine::testing::{self, Bed, Checksum, Msg, SERVER, discover, message, request},
+    engine::testing::{self, Bed, Checksum, Msg, RELAY_MAC, SERVER, discover, message, request},
     journal::Journal,
     lease::{Space, SpacedAddress},
     wire::{dhcp::MessageType, options::code, shown},
@@ -426,7 +426,10 @@ fn refusals_and_silence_are_told_with_their_reason() {
         )
     );
     let nowhere = server.explain(NOW_S, &renewal.with(|msg| msg.ciaddr = Ipv4Addr::UNSPECIFIED).frame());
-    assert_eq!(nowhere.subnet.unwrap().why, "unicast through a router, with no giaddr, and no ciaddr of a subnet: from anywhere");
+    assert_eq!(
+        nowhere.subnet.unwrap().why,
+        "unicast through a router, with no giaddr, and no ciaddr of a subnet: from anywhere"
+    );
     assert!(nowhere.dropped.unwrap().otherwise.unwrap().starts_with("giaddr, which relay agents set"));
     let owner = server.explain(NOW_S, &message(MessageType::Release, 1).unicast(Ipv4Addr::new(192, 0, 2, 10)).frame());
     assert_eq!(owner.dropped.unwrap().otherwise.unwrap(), "the client has no address");

@@ -191,7 +191,8 @@ impl Case {
                     None => "RENEWING of an unknown client",
                     Some(_) => "RENEWING of an unknown client through routers",
                 };
-                let ciaddr = Meant::Is(net.free(100 + dice.below(100) as u8));
+                // Its own alone, so that nobody was offered it: Kea keeps no record of offers.
+                let ciaddr = Meant::Is(net.nobodys(&world.clients[client]));
                 Self { ciaddr, unicast: true, relayed: false, ..new(name, REQUEST) }
             }
             _ => Self { server_id: Some(SERVER), ..new("REQUEST for nothing", REQUEST) },
