@@ -174,8 +174,8 @@ impl Checker<'_> {
     pub fn address(&mut self, given: &Text) -> Option<Ipv4Addr> {
         let text = given.get_ref();
         match text.parse::<Ipv4Addr>() {
-            Ok(ip) if ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() => {
-                self.error(given.span(), format!("found {ip}; expected the address of a host"));
+            Ok(ip) if ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback() => {
+                self.error(given.span(), format!("found {ip}; expected an address of a host as 192.0.2.1"));
                 None
             }
             Ok(ip) => Some(ip),
@@ -256,7 +256,11 @@ pub(super) fn check(
         // Doubts may be about what was left out.
         findings.retain(|(_, finding)| finding.severity == Severity::Error);
         let complained: HashSet<String> = findings.iter().filter_map(|(_, finding)| finding.field.clone()).collect();
-        findings.retain(|(_, finding)| !finding.missing().is_some_and(|field| complained.contains(&field)));
+        let is_of = |field: &str, name: &str| {
+            field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let is_there = |name: String| complained.iter().any(|field| is_of(field, &name));
+        findings.retain(|(_, finding)| !finding.missing().is_some_and(is_there));
     }
     finish(findings, config)
 }

@@ -426,7 +426,7 @@ pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, R
     let (mut tree, syntax_errors) = DeTable::parse_recoverable(text);
     let source = Source::file(name, text, &tree);
     let finding = |span, message| source.finding(Severity::Error, span, message);
-    let of_reader = |error: &toml::de::Error| finding(error.span().unwrap_or(0..0), one_line(error.message()));
+    let of_reader = |error: &toml::de::Error| finding(error.span().unwrap_or(0..0), in_our_words(error, text));
     if let Some(at) = kea::json(text) {
         let message = "this is JSON, as Kea's configuration is; expected TOML, as in examples/dhcp-xdp.toml".to_owned();
         return Err(Rejected { findings: vec![finding(at..at + 1, message)] });
@@ -448,7 +448,13 @@ pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, R
     }
 }
 
-/// The reader's message on one line.
-pub(super) fn one_line(message: &str) -> String {
+/// The reader's message on one line; what it says of a key that is there twice, with the key.
+pub(super) fn in_our_words(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message();
+    if let Some(key) = error.span().and_then(|at| text.get(at)).filter(|_| message == "duplicate key") {
+        return format!(
+            "found `{key}` twice; expected it once, or as tables in double brackets where there may be several"
+        );
+    }
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -121,7 +121,7 @@ impl Reader<'_> {
         let source = Source::file(name, text, &tree);
         checker.elsewhere(&source, at.start, |checker| {
             for error in &errors {
-                checker.error(error.span().unwrap_or(0..0), super::file::one_line(error.message()));
+                checker.error(error.span().unwrap_or(0..0), super::file::in_our_words(error, text));
             }
             if !errors.is_empty() {
                 return;
@@ -138,7 +138,7 @@ impl Reader<'_> {
                         self.read(checker, home, spanned.get_ref(), spanned.span());
                     }
                 }
-                Err(error) => checker.error(error.span().unwrap_or(0..0), super::file::one_line(error.message())),
+                Err(error) => checker.error(error.span().unwrap_or(0..0), super::file::in_our_words(&error, text)),
             }
         });
         source
@@ -552,6 +552,10 @@ pub fn identifier_bytes(kind: IdKind, text: &str) -> Result<Vec<u8>, &'static st
     let in_hex = text.strip_prefix("0x").map(values::hex);
     match kind {
         IdKind::HwAddress => match in_hex.flatten().or_else(|| values::hex(text)) {
+            // As such ones are in no answered message.
+            Some(address) if address.len() == 6 && (address[0] & 1 != 0 || address.iter().all(|byte| *byte == 0)) => {
+                Err("the Ethernet address of a host, neither a group's nor zero")
+            }
             Some(address) if address.len() == 6 => Ok([&[HTYPE_ETHERNET], &address[..]].concat()),
             _ => Err("an Ethernet address as \"02:00:00:00:00:01\""),
         },

@@ -285,7 +285,9 @@ fn fits(value: &mut Spanned<DeValue<'_>>, kind: Kind, complaints: &mut Vec<Compl
         _ => false,
     };
     if !fits {
-        complaints.push((span, format!("found {}; expected {}", found(value.get_ref()), kind.expected())));
+        let is_huge = matches!((kind, value.get_ref()), (Integer | IntegerOrText | Number, DeValue::Integer(_)));
+        let expected = if is_huge { "a number of at most 64 bits" } else { kind.expected() };
+        complaints.push((span, format!("found {}; expected {expected}", found(value.get_ref()))));
     }
     fits
 }
@@ -302,7 +304,7 @@ fn weed_elements(array: &mut DeArray<'_>, kind: Kind, complaints: &mut Vec<Compl
 fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("`{text}`"),
-        DeValue::Integer(digits) => digits.as_str().to_owned(),
+        DeValue::Integer(digits) => digits.to_string(),
         DeValue::Float(digits) => digits.as_str().to_owned(),
         DeValue::Boolean(value) => value.to_string(),
         DeValue::Datetime(time) => time.to_string(),

@@ -97,6 +97,9 @@ fn subnet(
         _ => tagged(given.vlan.as_ref(), given.inner.as_ref()),
     };
     let server_id = settings.server_id.and_then(|text| checker.address(text));
+    if let (Some(id), Some(text)) = (server_id.filter(|id| is_no_host(prefix, *id)), settings.server_id) {
+        checker.error(text.span(), format!("{id} is no host of {prefix}; the hosts are {}", host_range(prefix)));
+    }
     if settings.server_id.is_none() {
         check_identifier(checker, form, given, on, prefix);
     }
@@ -207,7 +210,8 @@ fn pools(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<
         read.insert(range.first, range);
     }
     for (range, text) in given.exclude.iter().filter_map(|text| Some((ranges::parse(text.get_ref()).ok()?, text))) {
-        if !read.is_empty() && overlapping(&read, &range).is_none() {
+        let is_within = prefix.contains(&range.first) && prefix.contains(&range.last);
+        if is_within && !read.is_empty() && overlapping(&read, &range).is_none() {
             checker.warn(text.span(), format!("{range} is in no pool of {prefix}: it has no effect"));
         }
     }
@@ -293,6 +297,11 @@ fn pool(checker: &mut Checker<'_>, text: &Text, prefix: Ipv4Net, exclude: &[Addr
         }
     }
     Some(range)
+}
+
+/// Whether an address is in a prefix and yet no host's.
+fn is_no_host(prefix: Ipv4Net, address: Ipv4Addr) -> bool {
+    prefix.contains(&address) && !host_range(prefix).contains(address)
 }
 
 /// Addresses of a prefix that a host can have.

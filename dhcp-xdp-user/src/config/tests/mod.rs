@@ -574,13 +574,13 @@ fn addresses_of_servers_are_checked() {
         "7:13",
         "found `192.0.2.300`; expected an IPv4 address",
     );
-    assert_subnet_error(&format!("{pool}server_id = \"255.255.255.255\"\n"), "7:13", "expected the address of a host");
+    assert_subnet_error(&format!("{pool}server_id = \"255.255.255.255\"\n"), "7:13", "expected an address of a host");
     assert_subnet_error(
         &format!("{pool}server_id = \"192.0.2.10\"\n"),
         "7:13",
         "192.0.2.10 is in pool 192.0.2.9-192.0.2.20; leave it out",
     );
-    assert_subnet_error(&format!("{pool}next_server = \"0.0.0.0\"\n"), "7:15", "expected the address of a host");
+    assert_subnet_error(&format!("{pool}next_server = \"0.0.0.0\"\n"), "7:15", "expected an address of a host");
     assert_subnet_error(
         &format!("{pool}boot_file = \"{}\"\n", "x".repeat(128)),
         "7:13",

@@ -17,6 +17,12 @@ fn what_is_wrong_with_a_reservation_is_told() {
             "has hw_address and circuit_id; expected one of",
         ),
         ("hw_address = \"02:00:00:00:00\"\naddress = \"198.51.100.7\"", "8:14", "expected an Ethernet address as"),
+        ("hw_address = \"01:00:5e:00:00:01\"\naddress = \"198.51.100.7\"", "8:14", "neither a group's nor zero"),
+        (
+            "hw_address = \"00:00:00:00:00:00\"\naddress = \"198.51.100.7\"",
+            "8:14",
+            "expected the Ethernet address of a host",
+        ),
         ("client_id = \"x\"\naddress = \"198.51.100.7\"", "8:13", "has 2 at least"),
         ("circuit_id = \"0x1\"\naddress = \"198.51.100.7\"", "8:14", "found `0x1`"),
         ("circuit_id = \"c\"\naddress = \"203.0.113.7\"", "9:11", "203.0.113.7 is in no subnet"),
