@@ -29,6 +29,8 @@ const RAMP: f64 = 1.5;
 const KEPT_PACE: f64 = 0.99;
 /// A server that completes less than this part of what was due by the end of the load is behind, but for the same.
 const KEPT_UP: f64 = 0.97;
+/// Where an exchange takes at most so many times as long as in the quickest trial, and yet no client is idle, there are too few.
+const NO_SLOWER: f64 = 3.0;
 /// What is due in the last moment of a trial may still be on its way.
 const LAST_S: f64 = 0.05;
 /// How far down a result is brought that fails when it is tried once more.
@@ -54,6 +56,8 @@ pub struct Trial {
     pub violations: u64,
     /// Whether the generator began what was due.
     pub kept_pace: bool,
+    /// Starts that found every client waiting for an answer.
+    pub no_idle_client: u64,
     /// Whether the server stood it.
     pub good: bool,
     /// Median of the latencies by message, microseconds.
@@ -69,7 +73,8 @@ pub struct Capacity {
     pub capacity_per_s: Option<f64>,
     /// Whether it did so twice.
     pub confirmed: bool,
-    /// What kept it from being more: `server`, `generator` (it could not send more), `limit` (--to) or `time` (--time-limit).
+    /// What kept it from being more: `server`, `generator` (it could not send more), `clients` (there are too few for a higher rate),
+    /// `limit` (--to), `time` (--time-limit) or `interrupted`.
     pub limited_by: &'static str,
     /// What was allowed, percent.
     pub max_loss_percent: f64,
@@ -96,6 +101,19 @@ pub enum Stood {
     Badly,
     /// The generator could not send so much.
     Untested,
+    /// All clients waited for an answer at a time, though the server was no slower than before: there are too few for the rate.
+    Crowded,
+}
+
+impl Stood {
+    /// What a search that runs into it is limited by.
+    fn limit(self) -> &'static str {
+        match self {
+            Stood::Well | Stood::Badly => "server",
+            Stood::Untested => "generator",
+            Stood::Crowded => "clients",
+        }
+    }
 }
 
 /// Where to look next: up by half until the first failure, then between.
@@ -130,9 +148,9 @@ impl Search {
     pub fn tried(&mut self, stood: Stood) -> bool {
         match stood {
             Stood::Well => self.best = Some(self.next),
-            Stood::Badly | Stood::Untested => {
+            Stood::Badly | Stood::Untested | Stood::Crowded => {
                 self.worst = Some(self.next);
-                self.limited_by = if stood == Stood::Untested { "generator" } else { "server" };
+                self.limited_by = stood.limit();
             }
         }
         self.next = match (self.best, self.worst) {
@@ -161,6 +179,8 @@ struct Bench<'a> {
     /// The report of the best trial, and its rate.
     best: Option<(f64, Report)>,
     last: Option<Report>,
+    /// How long an exchange took in the quickest trial, microseconds.
+    quickest_us: f64,
 }
 
 impl Bench<'_> {
@@ -191,7 +211,11 @@ impl Bench<'_> {
                 interfaces: watch.end(),
             },
         );
-        let stood = judge(&outcome, &report, self.args.max_loss);
+        let seen = Seen::of(&outcome, &report, self.args.max_loss);
+        let stood = seen.judge(self.quickest_us);
+        if seen.exchange_us > 0.0 {
+            self.quickest_us = self.quickest_us.min(seen.exchange_us);
+        }
         let rate_per_s = if let Pace::Open { rate_per_s } = pace { Some(rate_per_s) } else { None };
         self.note(rate_per_s, stood, &report);
         let cut_short = matches!(outcome.end, crate::engine::End::Interrupted | crate::engine::End::Failed(_));
@@ -215,6 +239,7 @@ impl Bench<'_> {
             lost_ratio: s.lost_ratio,
             violations: s.violations,
             kept_pace: stood != Stood::Untested,
+            no_idle_client: s.no_idle_client,
             good: stood == Stood::Well,
             latency_p50_us: latency(|p| p.p50),
             latency_p99_us: latency(|p| p.p99),
@@ -226,6 +251,7 @@ impl Bench<'_> {
                 Stood::Well => "good",
                 Stood::Badly => "too much",
                 Stood::Untested => "more than the generator can send",
+                Stood::Crowded => "more than so few clients can ask for",
             };
             eprintln!(
                 "trial {:2}  {rate:>12}  {:.0}/s completed, {:.3} % lost, p99 {slowest:.0} us: {verdict}",
@@ -267,20 +293,51 @@ impl Bench<'_> {
     }
 }
 
-/// How a trial went.
-fn judge(outcome: &Outcome, report: &Report, max_loss_percent: f64) -> Stood {
-    let s = &report.summary;
-    let began = outcome.measures.counters.started as f64 + attacks(outcome);
-    let lost = s.lost_ratio * 100.0 > max_loss_percent || s.violations > 0 || report.reason.is_some();
-    let last = s.offered_per_s * LAST_S + 1.0;
-    // Clients that all wait for the server are the server's matter.
-    let due = outcome.offered as f64 - s.no_idle_client as f64;
-    if !lost && began < due * KEPT_PACE - last {
-        return Stood::Untested;
+/// What of a trial says how the server stood it.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// Exchanges that were due, a second and all together.
+    offered_per_s: f64,
+    offered: f64,
+    /// Those that began, that came to their end, and that found no client to begin with.
+    began: f64,
+    completed: f64,
+    no_idle_client: f64,
+    /// Too much was lost, or something was wrong.
+    is_bad: bool,
+    /// How long an exchange took, about: the medians of its answers together, microseconds.
+    exchange_us: f64,
+}
+
+impl Seen {
+    fn of(outcome: &Outcome, report: &Report, max_loss_percent: f64) -> Self {
+        let s = &report.summary;
+        Self {
+            offered_per_s: s.offered_per_s,
+            offered: outcome.offered as f64,
+            began: outcome.measures.counters.started as f64 + attacks(outcome),
+            completed: s.completed_per_s * s.load_s + attacks(outcome),
+            no_idle_client: s.no_idle_client as f64,
+            is_bad: s.lost_ratio * 100.0 > max_loss_percent || s.violations > 0 || report.reason.is_some(),
+            exchange_us: s.latency_us.values().filter(|p| p.count > 0).map(|p| p.p50).sum(),
+        }
     }
-    let completed = s.completed_per_s * s.load_s + attacks(outcome);
-    let kept_up = completed >= outcome.offered as f64 * KEPT_UP - last && s.no_idle_client == 0;
-    if lost || !kept_up { Stood::Badly } else { Stood::Well }
+
+    /// How the server stood it; `quickest_us`: how long an exchange took at least in the trials before.
+    fn judge(&self, quickest_us: f64) -> Stood {
+        let last = self.offered_per_s * LAST_S + 1.0;
+        // Clients that all wait are not for want of sending.
+        let due = self.offered - self.no_idle_client;
+        if !self.is_bad && self.began < due * KEPT_PACE - last {
+            return Stood::Untested;
+        }
+        let is_as_quick = self.exchange_us > 0.0 && self.exchange_us <= quickest_us * NO_SLOWER;
+        if !self.is_bad && self.no_idle_client > 0.0 && is_as_quick {
+            return Stood::Crowded;
+        }
+        let kept_up = self.completed >= self.offered * KEPT_UP - last && self.no_idle_client == 0.0;
+        if self.is_bad || !kept_up { Stood::Badly } else { Stood::Well }
+    }
 }
 
 /// Starts that were an attacker's.
@@ -307,9 +364,10 @@ pub fn capacity(args: &CapacityArgs) -> Result<bool, Failure> {
     if !args.quiet {
         eprintln!("{}: {}; {} clients", args.wire.interface, port.modes(), plan.clients);
     }
-    let began = Instant::now();
+    let (clients, began) = (plan.clients, Instant::now());
     let deadline = began + args.time_limit;
-    let mut bench = Bench { args, plan, port, stop: &stop, trials: Vec::new(), best: None, last: None };
+    let mut bench =
+        Bench { args, plan, port, stop: &stop, trials: Vec::new(), best: None, last: None, quickest_us: f64::MAX };
     let found = search(&mut bench, deadline)?;
     let Bench { trials, best, last, .. } = bench;
     let capacity = Capacity {
@@ -320,7 +378,7 @@ pub fn capacity(args: &CapacityArgs) -> Result<bool, Failure> {
         took_s: began.elapsed().as_secs_f64(),
         trials,
     };
-    print(&capacity, json.as_ref().is_some_and(Output::is_stdout));
+    print(&capacity, clients, json.as_ref().is_some_and(Output::is_stdout));
     let report = best.map(|(_, report)| report).or(last);
     if let (Some(json), Some(report)) = (json, &report) {
         json.write(&output::json(&CapacityReport { report, capacity: &capacity })?)?;
@@ -375,25 +433,35 @@ fn search(bench: &mut Bench<'_>, deadline: Instant) -> Result<Found, Failure> {
     Ok(Found { rate_per_s: Some(rate), confirmed, limited_by })
 }
 
-fn print(capacity: &Capacity, on_stderr: bool) {
-    let text = match capacity.capacity_per_s {
-        None => format!("no rate was found that the server stands: {}", capacity.limited_by),
+fn print(capacity: &Capacity, clients: u32, on_stderr: bool) {
+    let text = told(capacity, clients);
+    if on_stderr { eprintln!("{text}") } else { println!("{text}") }
+}
+
+fn told(capacity: &Capacity, clients: u32) -> String {
+    let limited_by = match capacity.limited_by {
+        "server" => "the server".to_owned(),
+        "generator" => "the generator".to_owned(),
+        "clients" => {
+            format!(
+                "the number of clients (--clients {clients}): all wait for an answer at a time, and the server is not slow"
+            )
+        }
+        "limit" => "--to".to_owned(),
+        "time" => "--time-limit".to_owned(),
+        other => other.to_owned(),
+    };
+    match capacity.capacity_per_s {
+        None => format!("no rate was found that the server stands; limited by {limited_by}"),
         Some(rate) => format!(
             "capacity   {rate:.0}/s with at most {} % lost{}; limited by {}; {} trials in {:.0} s",
             capacity.max_loss_percent,
             if capacity.confirmed { ", twice" } else { ", NOT CONFIRMED by a second trial" },
-            match capacity.limited_by {
-                "server" => "the server",
-                "generator" => "the generator",
-                "limit" => "--to",
-                "time" => "--time-limit",
-                other => other,
-            },
+            limited_by,
             capacity.trials.len(),
             capacity.took_s
         ),
-    };
-    if on_stderr { eprintln!("{text}") } else { println!("{text}") }
+    }
 }
 
 #[cfg(test)]
@@ -423,6 +491,58 @@ mod tests {
             assert!((47_000.0..=50_000.0).contains(&best) && limited_by == "server", "{first}: {best}");
             assert!(trials < 40);
         }
+    }
+
+    /// A trial of a second at this rate with so many clients, of whom the server answers `server` a second, each exchange in
+    /// `exchange_us` where nothing waits in line.
+    fn trial(rate: f64, clients: f64, server: f64, exchange_us: f64) -> Seen {
+        let waiting_all_us = clients / server * 1e6;
+        let exchange_us = if rate > server { exchange_us.max(waiting_all_us) } else { exchange_us };
+        let completed = rate.min(clients / exchange_us * 1e6).min(server);
+        Seen {
+            offered_per_s: rate,
+            offered: rate,
+            began: completed,
+            completed,
+            no_idle_client: rate - completed,
+            is_bad: false,
+            exchange_us,
+        }
+    }
+
+    #[test]
+    fn clients_that_are_too_few_for_the_rate_are_not_the_servers_fault() {
+        let quickest_us = 400.0;
+        // 20 clients, each with an answer after 0.4 ms, ask for 50,000 a second.
+        assert_eq!(trial(40_000.0, 20.0, 200_000.0, 400.0).judge(quickest_us), Stood::Well);
+        assert_eq!(trial(80_000.0, 20.0, 200_000.0, 400.0).judge(quickest_us), Stood::Crowded);
+        // 10,000 that all wait in line of a server that can do no more.
+        assert_eq!(trial(80_000.0, 10_000.0, 50_000.0, 400.0).judge(quickest_us), Stood::Badly);
+        let lossy = Seen { is_bad: true, ..trial(80_000.0, 20.0, 200_000.0, 400.0) };
+        assert_eq!(lossy.judge(quickest_us), Stood::Badly);
+        let first = trial(80_000.0, 20.0, 200_000.0, 400.0);
+        assert_eq!(first.judge(f64::MAX), Stood::Crowded, "with nothing to compare it with");
+        let unanswered = Seen { exchange_us: 0.0, ..first };
+        assert_eq!(unanswered.judge(quickest_us), Stood::Badly);
+    }
+
+    #[test]
+    fn a_search_that_runs_out_of_clients_says_so() {
+        let mut search = Search::new(10_000.0, 1e7, 0.05);
+        while search.tried(trial(search.next(), 20.0, 200_000.0, 400.0).judge(400.0)) {}
+        assert!(search.best().is_some_and(|best| (47_000.0..=53_000.0).contains(&best)), "{search:?}");
+        assert_eq!(search.limited_by, "clients");
+        let capacity = Capacity {
+            capacity_per_s: search.best(),
+            confirmed: true,
+            limited_by: search.limited_by,
+            max_loss_percent: 0.1,
+            took_s: 9.0,
+            trials: Vec::new(),
+        };
+        let text = told(&capacity, 20);
+        assert!(text.contains("limited by the number of clients (--clients 20)"), "{text}");
+        assert!(told(&Capacity { capacity_per_s: None, ..capacity }, 20).contains("(--clients 20)"));
     }
 
     #[test]

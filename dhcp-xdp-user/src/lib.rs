@@ -26,6 +26,8 @@ pub mod history;
 pub mod journal;
 pub mod lease;
 pub mod leasequery;
+#[cfg(test)]
+mod patience;
 pub mod ping;
 pub mod room;
 pub mod server;

@@ -13,7 +13,7 @@ use dhcp_xdp::{
     config::{self, AnyMachine, Config},
     engine::Request,
     journal::{LaneFull, Ticket},
-    lease::{Binding, BindingState, Client, HwAddress, Kept, Lease, LeaseTable, Stamp},
+    lease::{Binding, BindingState, Client, HwAddress, Kept, Lease, LeaseTable},
     leasequery::index::{Index, Keeper},
     wire::{dhcp::MessageType, options::Scratch},
     worker::{
@@ -67,18 +67,6 @@ struct Never;
 impl Recorder for Never {
     fn submit(&mut self, lease: &Lease, _: &HwAddress, _: &[u8], _: Kept<'_>) -> Result<Ticket, LaneFull> {
         panic!("a query changed {lease:?}");
-    }
-    fn parks(&self) -> bool {
-        true
-    }
-    fn has_room(&self) -> bool {
-        true
-    }
-    fn stamp(&self, _: Ticket) -> Stamp {
-        Stamp::UNSETTLED
-    }
-    fn is_settled(&self, _: Stamp) -> bool {
-        true
     }
 }
 

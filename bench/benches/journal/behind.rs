@@ -79,7 +79,12 @@ fn kept(quick: bool, dir: &Path, max_bytes: u64, reserve: Reserve) -> Result<()>
         println!("  {each:.0} bytes of max_lag_mib a change");
         // What is kept, the segment that is written and the next one, two snapshots of all addresses.
         let bound = max_bytes as f64 + 3.0 * 64.0 * MIB + 2.0 * 64.0 * f64::from(engine.clients);
-        claim("the journal's bytes at most, times what it may keep", most as f64 / bound, "at most 1.10", most as f64 <= 1.1 * bound);
+        claim(
+            "the journal's bytes at most, times what it may keep",
+            most as f64 / bound,
+            "at most 1.10",
+            most as f64 <= 1.1 * bound,
+        );
     }
     ensure!(status.failing.is_none(), "{status:?}");
     drop(lane);
@@ -104,7 +109,8 @@ fn catches_up(quick: bool, dir: &Path) -> Result<()> {
     };
     std::fs::create_dir(dir.join("history"))?;
     let clock = Clock::start();
-    let options = Options { compaction: NEVER, clock, retain: Some(history.retain(dir)), ..Options::new(Durability::Sync) };
+    let options =
+        Options { compaction: NEVER, clock, retain: Some(history.retain(dir)), ..Options::new(Durability::Sync) };
     let (journal, _lanes): (Journal, _) = Recovery::open(dir)?.start(options, vec![])?;
     let text = format!(
         "state_dir = \"{}\"\n[[interface]]\nname = \"lo\"\n[[subnet]]\nprefix = \"10.0.0.0/8\"\npools = [\"10.0.0.0-10.63.255.255\"]\n",
@@ -130,8 +136,15 @@ fn catches_up(quick: bool, dir: &Path) -> Result<()> {
     };
     let rate = lines as f64 / start.elapsed().as_secs_f64();
     let bytes = bytes_in(&dir.join("history"))? as f64 / lines as f64;
-    println!("  it catches up with {rate:.0} lines a second, of {bytes:.0} bytes each, while nobody else wants the machine");
-    claim("lines a second, times those of 5,000 changes", rate / CHANGES_PER_S, "at least 10.00", rate >= 10.0 * CHANGES_PER_S);
+    println!(
+        "  it catches up with {rate:.0} lines a second, of {bytes:.0} bytes each, while nobody else wants the machine"
+    );
+    claim(
+        "lines a second, times those of 5,000 changes",
+        rate / CHANGES_PER_S,
+        "at least 10.00",
+        rate >= 10.0 * CHANGES_PER_S,
+    );
     journal.stop()?;
     events.stop();
     std::fs::remove_dir_all(dir)?;

@@ -18,7 +18,7 @@ use clap::Parser;
 use dhcp_xdp::{
     config::{AnyMachine, parse},
     journal::{LaneFull, Ticket},
-    lease::{HwAddress, Kept, Lease, LeaseTable, PoolRange, Stamp},
+    lease::{HwAddress, Kept, Lease, LeaseTable, PoolRange},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
         counters::Counters,
@@ -74,18 +74,6 @@ struct Nothing;
 impl Recorder for Nothing {
     fn submit(&mut self, _: &Lease, _: &HwAddress, _: &[u8], _: Kept<'_>) -> Result<Ticket, LaneFull> {
         Ok(Ticket(0))
-    }
-    fn parks(&self) -> bool {
-        false
-    }
-    fn has_room(&self) -> bool {
-        true
-    }
-    fn stamp(&self, _: Ticket) -> Stamp {
-        Stamp::default()
-    }
-    fn is_settled(&self, _: Stamp) -> bool {
-        false
     }
 }
 

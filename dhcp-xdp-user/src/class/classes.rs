@@ -57,9 +57,16 @@ pub struct Class {
     /// Both as they are written, in one line.
     texts: [Option<String>; 2],
     operands: Vec<Operand>,
+    depends_on_path: bool,
 }
 
 impl Class {
+    /// Whether it, or a class that it depends on, asks how a message came: what its relay agents say (option 82, `giaddr`), and
+    /// where it came in.
+    pub fn depends_on_path(&self) -> bool {
+        self.depends_on_path
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -127,7 +134,8 @@ impl Classes {
         }
         let is_late = |class: &ClassId| order.is_late.contains(*class);
         let (late, early): (Vec<_>, Vec<_>) = order.order.iter().copied().partition(is_late);
-        let classes = sources.iter().zip(compiled).map(|(source, parts)| {
+        let of_path = order.of_path;
+        let classes = (0..).zip(sources.iter().zip(compiled)).map(|(id, (source, parts))| {
             let texts = [0, 1].map(|part| parts[part].as_ref().map(|read: &Read| read.text.clone()));
             let [condition, spawn] = parts;
             Class {
@@ -136,6 +144,7 @@ impl Classes {
                 condition: condition.map(|read| read.compiled.program),
                 spawn: spawn.map(|read| read.compiled.program),
                 texts,
+                depends_on_path: of_path.contains(id),
             }
         });
         Ok(Self { classes: classes.collect(), early: early.into(), late: late.into(), wanted })
@@ -270,12 +279,15 @@ struct Order<'a> {
     order: Vec<ClassId>,
     /// Classes that cannot be decided before it is known whether the client is.
     is_late: ClassSet,
+    /// Classes that ask how a message came.
+    of_path: ClassSet,
 }
 
 impl<'a> Order<'a> {
     fn of(compiled: &'a [[Option<Read>; 2]], sources: &'a [ClassSource<'a>], faults: &mut Vec<ClassFault>) -> Self {
         let (path, order) = (Vec::new(), Vec::new());
-        let mut this = Self { compiled, sources, done: ClassSet::EMPTY, path, order, is_late: ClassSet::EMPTY };
+        let [done, is_late, of_path] = [ClassSet::EMPTY; 3];
+        let mut this = Self { compiled, sources, done, path, order, is_late, of_path };
         for class in 0..compiled.len().min(MAX_CLASSES) {
             this.visit(class as ClassId, faults);
         }
@@ -291,9 +303,11 @@ impl<'a> Order<'a> {
         // Without a condition it is a reservation that puts clients into it.
         let source = &self.sources[usize::from(class)];
         let mut is_late = source.condition.is_none() && source.spawn.is_none();
+        let mut of_path = false;
         for (part, compiled) in [Part::Condition, Part::Spawn].into_iter().zip(compiled) {
             let Some(Read { compiled, .. }) = compiled else { continue };
             is_late |= compiled.needs_known;
+            of_path |= compiled.needs_path;
             for (member, span) in &compiled.members {
                 if let Some(from) = self.path.iter().position(|on_path| on_path == member) {
                     faults.push(ClassFault { class: class.into(), part, fault: self.cycle(from, span) });
@@ -301,7 +315,11 @@ impl<'a> Order<'a> {
                 }
                 self.visit(*member, faults);
                 is_late |= self.is_late.contains(*member);
+                of_path |= self.of_path.contains(*member);
             }
+        }
+        if of_path {
+            self.of_path.insert(class);
         }
         if is_late {
             self.is_late.insert(class);

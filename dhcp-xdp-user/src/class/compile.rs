@@ -24,6 +24,8 @@ pub(super) struct Compiled {
     pub members: Vec<(ClassId, Range<usize>)>,
     /// Whether it asks if the client is known.
     pub needs_known: bool,
+    /// Whether it asks how the message came: what its relay agents say, and where it came in.
+    pub needs_path: bool,
 }
 
 /// Names that are the configuration's own.
@@ -246,6 +248,7 @@ impl Compiler<'_> {
     fn field(&mut self, node: &Node, name: &str) -> Found {
         if let Some((_, field, found)) = FIELDS.iter().find(|(known, ..)| *known == name) {
             self.compiled.needs_known |= *field == Field::Known;
+            self.compiled.needs_path |= field.is_of_path();
             self.emit(Instruction::Field(*field), 0);
             return Some(*found);
         }
@@ -278,6 +281,7 @@ impl Compiler<'_> {
             return self
                 .fault(&node.span, "option 52 says where options lie; it is followed, and not there to be asked for");
         }
+        self.compiled.needs_path |= number == code::RELAY_AGENT_INFO;
         match self.wanted.add(number) {
             Some(index) => {
                 self.emit(Instruction::Option(index), 0);

@@ -19,3 +19,11 @@ pub(super) enum Field {
     InnerVlan,
     Known,
 }
+
+impl Field {
+    /// Whether it is a relay agent's word, or says where the message came in.
+    pub fn is_of_path(self) -> bool {
+        use Field::{Destination, Giaddr, Hops, InnerVlan, Interface, OuterVlan};
+        matches!(self, Hops | Giaddr | Interface | Destination | OuterVlan | InnerVlan)
+    }
+}

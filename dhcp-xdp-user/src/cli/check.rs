@@ -66,7 +66,9 @@ fn described(config: &Config, subnet: &Subnet) -> String {
     } else {
         format!(" of VPN {}", config.subnets.vrfs().name_of(subnet.space))
     };
-    format!("{}{vpn} through {through}{vlans}{network}: {} addresses", subnet.prefix, subnet.address_count())
+    let count = subnet.address_count();
+    let addresses = if count == 1 { "address" } else { "addresses" };
+    format!("{}{vpn} through {through}{vlans}{network}: {count} {addresses}", subnet.prefix)
 }
 
 /// Prints findings to stderr; gives the configuration if there is one.
@@ -93,10 +95,11 @@ pub(super) fn summary(config: &Config) -> String {
         n => format!(", {}", some(n, "reservation")),
     };
     format!(
-        "{}, {}, {} addresses{reserved}",
+        "{}, {}, {} {}{reserved}",
         some(config.interfaces.len(), "interface"),
         some(config.subnets.len(), "subnet"),
-        config.address_count()
+        config.address_count(),
+        if config.address_count() == 1 { "address" } else { "addresses" }
     )
 }
 

@@ -147,6 +147,18 @@ impl Checker<'_> {
         default
     }
 
+    /// One of these words, or none when it is missing (or another one, which is an error).
+    pub fn word<T: Copy>(&mut self, given: Option<&Text>, words: &[(&str, T)]) -> Option<T> {
+        let text = given?;
+        if let Some((_, meant)) = words.iter().find(|(word, _)| word == text.get_ref()) {
+            return Some(*meant);
+        }
+        let (last, first) = words.split_last()?;
+        let first = first.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+        self.error(text.span(), format!("found `{}`; expected {first} or {}", text.get_ref(), last.0));
+        None
+    }
+
     /// What is known of an interface.
     pub fn interface(&mut self, name: &str) -> InterfaceState {
         let ask = || self.machine.interface(name);
@@ -162,8 +174,8 @@ impl Checker<'_> {
     pub fn address(&mut self, given: &Text) -> Option<Ipv4Addr> {
         let text = given.get_ref();
         match text.parse::<Ipv4Addr>() {
-            Ok(ip) if ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() => {
-                self.error(given.span(), format!("found {ip}; expected the address of a host"));
+            Ok(ip) if ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_loopback() => {
+                self.error(given.span(), format!("found {ip}; expected an address of a host as 192.0.2.1"));
                 None
             }
             Ok(ip) => Some(ip),
@@ -193,6 +205,7 @@ pub(super) fn check(
     let (classes, mut overlays) = super::classes::classes(&mut checker, form, &levels);
     let vrfs = super::vrfs::vrfs(&mut checker, form);
     let subnets = super::subnets::subnets(&mut checker, form, &levels, &vrfs);
+    super::subnets::warn_of_limits(&mut checker, form, &classes);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }
@@ -243,7 +256,11 @@ pub(super) fn check(
         // Doubts may be about what was left out.
         findings.retain(|(_, finding)| finding.severity == Severity::Error);
         let complained: HashSet<String> = findings.iter().filter_map(|(_, finding)| finding.field.clone()).collect();
-        findings.retain(|(_, finding)| !finding.missing().is_some_and(|field| complained.contains(&field)));
+        let is_of = |field: &str, name: &str| {
+            field.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('['))
+        };
+        let is_there = |name: String| complained.iter().any(|field| is_of(field, &name));
+        findings.retain(|(_, finding)| !finding.missing().is_some_and(is_there));
     }
     finish(findings, config)
 }

@@ -203,6 +203,8 @@ pub struct Subnet {
     /// Whether no other server has leases here: NAK in place of silence for clients that boot with an address of which nothing
     /// is known (RFC 2131 4.3.2).
     pub authoritative: bool,
+    /// Which renewals of clients without a binding are granted.
+    pub unknown_renewals: UnknownRenewals,
     /// The address space that it is in: its VPN's, of [`Subnets::vrfs`].
     pub space: Space,
     /// What makes two requests one client's.
@@ -334,6 +336,29 @@ pub enum Identity {
     ClientId,
     /// The hardware address, whatever the client identifier.
     HwAddress,
+}
+
+/// From where a client of which nothing is known may renew the lease of a free address: it is bound to it then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownRenewals {
+    /// From nowhere.
+    None,
+    /// From where the subnet's clients are: through a relay agent, or from its own link.
+    #[default]
+    Attached,
+    /// From anywhere, as a unicast that routers carry has no relay agent's word on where its client is.
+    All,
+}
+
+impl UnknownRenewals {
+    /// Each with its name in configurations.
+    pub(super) const NAMES: [(&str, Self); 3] =
+        [("none", Self::None), ("attached", Self::Attached), ("all", Self::All)];
+}
+
+impl Identity {
+    /// Each with its name in configurations.
+    pub(super) const NAMES: [(&str, Self); 2] = [("client-id", Self::ClientId), ("hw-address", Self::HwAddress)];
 }
 
 /// A range of addresses, both ends included.

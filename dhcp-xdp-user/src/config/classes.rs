@@ -13,7 +13,7 @@ use super::{
     subnets,
 };
 use crate::{
-    class::{ClassFault, ClassId, ClassSet, ClassSource, Classes, Expression, Part, Scope, Shape},
+    class::{Class, ClassFault, ClassId, ClassSet, ClassSource, Classes, Expression, Part, Scope, Shape},
     lease::MAX_LIMITS,
 };
 
@@ -31,6 +31,8 @@ pub struct ClassTable {
     pub ignored: ClassSet,
     /// Those with a lease limit, at most [`MAX_LIMITS`].
     pub limited: ClassSet,
+    /// Whether any of these depends on how a message came: without its relay agent's word it counts against nothing.
+    pub limits_by_path: bool,
     /// Those that lay anything over replies: the overlay of a class is that of its index.
     pub overlaid: ClassSet,
 }
@@ -100,7 +102,8 @@ pub(super) fn classes(checker: &mut Checker<'_>, form: &FileForm, levels: &Level
     }
     let overlays: Vec<Overlay> = form.classes.iter().map(|class| overlay(checker, class.get_ref(), levels)).collect();
     let overlaid = which(&|at| overlays.get(at).is_some_and(|overlay| !overlay.is_empty()));
-    (ClassTable { compiled, settings, ignored, limited, overlaid }, overlays)
+    let limits_by_path = limited.iter().filter_map(|id| compiled.get(id)).any(Class::depends_on_path);
+    (ClassTable { compiled, settings, ignored, limited, limits_by_path, overlaid }, overlays)
 }
 
 /// The expression whose value is a client's flexible identifier.

@@ -44,6 +44,7 @@ macro_rules! with_settings {
             pub renewal_slack: Option<Spanned<f64>>,
             pub server_id: Option<Text>,
             pub authoritative: Option<bool>,
+            pub unknown_renewals: Option<Text>,
             pub renewal_jitter: Option<Spanned<f64>>,
             pub scarce_above: Option<Spanned<f64>>,
             pub identity: Option<Text>,
@@ -73,6 +74,7 @@ macro_rules! with_settings {
                     renewal_slack: self.renewal_slack.as_ref(),
                     server_id: self.server_id.as_ref(),
                     authoritative: self.authoritative,
+                    unknown_renewals: self.unknown_renewals.as_ref(),
                     renewal_jitter: self.renewal_jitter.as_ref(),
                     scarce_above: self.scarce_above.as_ref(),
                     identity: self.identity.as_ref(),
@@ -103,6 +105,7 @@ pub(super) struct Settings<'a> {
     pub renewal_slack: Option<&'a Spanned<f64>>,
     pub server_id: Option<&'a Text>,
     pub authoritative: Option<bool>,
+    pub unknown_renewals: Option<&'a Text>,
     pub renewal_jitter: Option<&'a Spanned<f64>>,
     pub scarce_above: Option<&'a Spanned<f64>>,
     pub identity: Option<&'a Text>,
@@ -130,6 +133,7 @@ impl<'a> Settings<'a> {
             renewal_slack: self.renewal_slack.or(defaults.renewal_slack),
             server_id: self.server_id.or(defaults.server_id),
             authoritative: self.authoritative.or(defaults.authoritative),
+            unknown_renewals: self.unknown_renewals.or(defaults.unknown_renewals),
             renewal_jitter: self.renewal_jitter.or(defaults.renewal_jitter),
             scarce_above: self.scarce_above.or(defaults.scarce_above),
             identity: self.identity.or(defaults.identity),
@@ -427,7 +431,7 @@ pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, R
     let (mut tree, syntax_errors) = DeTable::parse_recoverable(text);
     let source = Source::file(name, text, &tree);
     let finding = |span, message| source.finding(Severity::Error, span, message);
-    let of_reader = |error: &toml::de::Error| finding(error.span().unwrap_or(0..0), one_line(error.message()));
+    let of_reader = |error: &toml::de::Error| finding(error.span().unwrap_or(0..0), in_our_words(error, text));
     if let Some(at) = kea::json(text) {
         let message = "this is JSON, as Kea's configuration is; expected TOML, as in examples/dhcp-xdp.toml".to_owned();
         return Err(Rejected { findings: vec![finding(at..at + 1, message)] });
@@ -449,7 +453,13 @@ pub fn parse(name: &str, text: &str, machine: &dyn Machine) -> Result<Checked, R
     }
 }
 
-/// The reader's message on one line.
-fn one_line(message: &str) -> String {
+/// The reader's message on one line; what it says of a key that is there twice, with the key.
+pub(super) fn in_our_words(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message();
+    if let Some(key) = error.span().and_then(|at| text.get(at)).filter(|_| message == "duplicate key") {
+        return format!(
+            "found `{key}` twice; expected it once, or as tables in double brackets where there may be several"
+        );
+    }
     message.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -25,6 +25,7 @@ fn value(kind: Kind) -> Value {
     let list = |element: Kind| json!({"type": "array", "items": value(element)});
     match kind {
         Kind::Text => json!({"type": "string"}),
+        Kind::Word(words) => json!({"type": "string", "enum": words}),
         Kind::Integer => json!({"type": "integer"}),
         Kind::IntegerOrText => json!({"type": ["integer", "string"]}),
         Kind::Number => json!({"type": "number"}),
@@ -61,7 +62,11 @@ mod tests {
                 assert!(is("array"), "{path}: {schema}");
                 values.iter().for_each(|value| fits(value, &schema["items"], path));
             }
-            toml::Value::String(_) => assert!(is("string"), "{path}: {schema}"),
+            toml::Value::String(text) => {
+                assert!(is("string"), "{path}: {schema}");
+                let words = schema["enum"].as_array();
+                assert!(words.is_none_or(|words| words.iter().any(|word| word == text)), "{path}: {schema}");
+            }
             toml::Value::Integer(_) => assert!(is("integer") || is("number"), "{path}: {schema}"),
             toml::Value::Float(_) => assert!(is("number"), "{path}: {schema}"),
             toml::Value::Boolean(_) => assert!(is("boolean"), "{path}: {schema}"),
@@ -78,6 +83,7 @@ mod tests {
             include_str!("../../../examples/cable.toml"),
             include_str!("../../../examples/hotel.toml"),
             include_str!("../../../examples/qinq.toml"),
+            include_str!("../../../examples/vpn.toml"),
         ] {
             fits(&toml::from_str(text).unwrap(), &schema, "");
         }

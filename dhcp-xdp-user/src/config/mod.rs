@@ -38,7 +38,7 @@ mod vrfs;
 pub use check::{Checked, DEFAULT_STATE_DIR, MAX_ADDRESSES};
 pub use checked::{
     AddressRange, Config, Durability, GuardedPool, Identity, Interface, LeaseTimes, Level, LoadBalance, OptionBlob,
-    OptionSet, Overlay, PingCheck, PoolOptions, Subnet, VlanRange, Vlans, XdpMode,
+    OptionSet, Overlay, PingCheck, PoolOptions, Subnet, UnknownRenewals, VlanRange, Vlans, XdpMode,
 };
 pub use classes::{Access, ClassSettings, ClassTable};
 pub use file::{load, parse};

@@ -26,6 +26,9 @@ impl<'f> Networks<'f> {
                 checker.error(spanned.span(), "`name` is missing; expected it as name = \"city-centre\"");
                 continue;
             };
+            if name.get_ref().is_empty() {
+                checker.error(name.span(), "is empty; expected a name as \"city-centre\"");
+            }
             if by_name.insert(&name.get_ref()[..], given).is_some() {
                 checker.error(name.span(), format!("network `{}` is there already", name.get_ref()));
             }

@@ -48,8 +48,8 @@ pub(super) fn reservations(
     levels: &Levels<'_>,
     overlays: &mut Vec<Overlay>,
 ) -> Reservations {
-    let mut reader =
-        Reader { form, subnets, levels, overlays, all: Reservations::default(), places: Vec::new(), files: Vec::new() };
+    let (all, places, files) = Default::default();
+    let mut reader = Reader { form, subnets, levels, overlays, all, places, files, warned_of_colons: false };
     reader.all.reserve(form.own_reservations.len());
     for spanned in &form.own_reservations {
         reader.read(checker, Home::Anywhere, spanned.get_ref(), spanned.span());
@@ -93,6 +93,8 @@ struct Reader<'a> {
     /// By reservation: the file (0 is the configuration itself) and where in it.
     places: Vec<(u32, usize)>,
     files: Vec<Source>,
+    /// That a text which looks like bytes is none was said.
+    warned_of_colons: bool,
 }
 
 impl Reader<'_> {
@@ -106,7 +108,8 @@ impl Reader<'_> {
         let name = file.display().to_string();
         let is_table = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         let source = if is_table {
-            self.table(checker, home, at, name, &text)
+            // Spreadsheets begin theirs with a byte order mark.
+            self.table(checker, home, at, name, text.trim_start_matches('\u{feff}'))
         } else {
             self.toml(checker, home, at, &name, &text)
         };
@@ -118,7 +121,7 @@ impl Reader<'_> {
         let source = Source::file(name, text, &tree);
         checker.elsewhere(&source, at.start, |checker| {
             for error in &errors {
-                checker.error(error.span().unwrap_or(0..0), error.message().to_owned());
+                checker.error(error.span().unwrap_or(0..0), super::file::in_our_words(error, text));
             }
             if !errors.is_empty() {
                 return;
@@ -135,7 +138,7 @@ impl Reader<'_> {
                         self.read(checker, home, spanned.get_ref(), spanned.span());
                     }
                 }
-                Err(error) => checker.error(error.span().unwrap_or(0..0), error.message().to_owned()),
+                Err(error) => checker.error(error.span().unwrap_or(0..0), super::file::in_our_words(&error, text)),
             }
         });
         source
@@ -146,14 +149,22 @@ impl Reader<'_> {
         checker.elsewhere(&source, at.start, |checker| {
             let mut rows =
                 csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());
+            let names = past_blank_lines(text, 0);
+            let names = names..names;
             let columns = match rows.headers() {
                 Ok(names) => names.clone(),
-                Err(error) => return checker.error(0..0, error.to_string()),
+                Err(error) => return checker.error(names, error.to_string()),
             };
             if let Some(unknown) = columns.iter().find(|name| !COLUMNS.contains(name)) {
                 let known = COLUMNS.join(", ");
-                return checker
-                    .error(0..0, format!("found a column `{unknown}`; the first line names columns of {known}"));
+                let message = format!(
+                    "found a column `{unknown}`; the first line names columns of {known}, with a comma between them"
+                );
+                return checker.error(names, message);
+            }
+            let twice = columns.iter().enumerate().find(|(at, name)| columns.iter().take(*at).any(|one| one == *name));
+            if let Some((_, name)) = twice {
+                return checker.error(names, format!("found the column `{name}` twice; expected it once"));
             }
             self.all.reserve(text.len() / 32);
             let mut row = csv::StringRecord::new();
@@ -180,7 +191,7 @@ impl Reader<'_> {
 
     /// Reads one reservation.
     fn read(&mut self, checker: &mut Checker<'_>, home: Home, form: &ReservationForm, at: Range<usize>) {
-        let Some((kind, id)) = identifier(checker, form, at.clone()) else { return };
+        let Some((kind, id)) = self.identifier(checker, form, at.clone()) else { return };
         let address = match &form.address {
             None => None,
             Some(text) => match self.address(checker, home, text, form.vrf.as_ref()) {
@@ -220,6 +231,40 @@ impl Reader<'_> {
                 checker.error(at, format!("this {} has a reservation already, at {other}", kind.name()));
             }
             Err(Collision::Full) => checker.error(at, "there are too many reservations before it"),
+        }
+    }
+
+    /// What the client is recognised by.
+    fn identifier(
+        &mut self,
+        checker: &mut Checker<'_>,
+        form: &ReservationForm,
+        at: Range<usize>,
+    ) -> Option<(IdKind, Vec<u8>)> {
+        let (kind, text) = identifier(checker, form, at)?;
+        let found = text.get_ref();
+        let has_colons = !matches!(kind, IdKind::HwAddress | IdKind::ClientId) && looks_like_bytes(found);
+        // Once: it may be what a whole list has, and means.
+        if has_colons && !std::mem::replace(&mut self.warned_of_colons, true) {
+            let digits: String = found.chars().filter(char::is_ascii_hexdigit).collect();
+            let name = kind.name();
+            checker.warn(
+                text.span(),
+                format!("{name} `{found}` is a text of {} characters here; as bytes it is \"0x{digits}\"", found.len()),
+            );
+        }
+        if is_quoted(found) {
+            let expected =
+                "the text without quotes of its own; where they are part of it, all of it as bytes, \"0x27…27\"";
+            checker.error(text.span(), format!("found `{found}`; expected {expected}"));
+            return None;
+        }
+        match identifier_bytes(kind, found) {
+            Ok(id) => Some((kind, id)),
+            Err(expected) => {
+                checker.error(text.span(), format!("found `{found}`; expected {expected}"));
+                None
+            }
         }
     }
 
@@ -458,8 +503,12 @@ fn of_row(
     form
 }
 
-/// What the client is recognised by.
-fn identifier(checker: &mut Checker<'_>, form: &ReservationForm, at: Range<usize>) -> Option<(IdKind, Vec<u8>)> {
+/// The setting that says what the client is recognised by.
+fn identifier<'f>(
+    checker: &mut Checker<'_>,
+    form: &'f ReservationForm,
+    at: Range<usize>,
+) -> Option<(IdKind, &'f Text)> {
     let given = [
         (IdKind::FlexId, &form.flex_id),
         (IdKind::ClientId, &form.client_id),
@@ -478,13 +527,19 @@ fn identifier(checker: &mut Checker<'_>, form: &ReservationForm, at: Range<usize
         checker.error(at, format!("has {first} and {second}; expected one of {}", names()));
         return None;
     }
-    match identifier_bytes(kind, text.get_ref()) {
-        Ok(id) => Some((kind, id)),
-        Err(expected) => {
-            checker.error(text.span(), format!("found `{}`; expected {expected}", text.get_ref()));
-            None
-        }
-    }
+    Some((kind, text))
+}
+
+/// A text between quotes of its own, as Kea has them within those of JSON.
+fn is_quoted(text: &str) -> bool {
+    let inner = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    inner.or_else(|| text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))).is_some()
+}
+
+/// A text that may be meant as bytes: pairs of hexadecimal digits with a sign between them.
+fn looks_like_bytes(text: &str) -> bool {
+    let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
+    [':', '-', ' '].iter().any(|sign| text.contains(*sign) && text.split(*sign).all(is_pair))
 }
 
 /// Bytes of an identifier: in hexadecimal after `0x`, a hardware address and a client identifier also with colons; else its
@@ -497,6 +552,10 @@ pub fn identifier_bytes(kind: IdKind, text: &str) -> Result<Vec<u8>, &'static st
     let in_hex = text.strip_prefix("0x").map(values::hex);
     match kind {
         IdKind::HwAddress => match in_hex.flatten().or_else(|| values::hex(text)) {
+            // As such ones are in no answered message.
+            Some(address) if address.len() == 6 && (address[0] & 1 != 0 || address.iter().all(|byte| *byte == 0)) => {
+                Err("the Ethernet address of a host, neither a group's nor zero")
+            }
             Some(address) if address.len() == 6 => Ok([&[HTYPE_ETHERNET], &address[..]].concat()),
             _ => Err("an Ethernet address as \"02:00:00:00:00:01\""),
         },

@@ -16,6 +16,8 @@ use super::{kea, options::nearest};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Text,
+    /// One of these texts; which, the checks see to.
+    Word(&'static [&'static str]),
     Texts,
     Integer,
     Integers,
@@ -32,7 +34,7 @@ pub(super) enum Kind {
 /// Keys with their kinds; a table may have those of several lists.
 pub(super) type Keys = &'static [(&'static str, Kind)];
 
-use Kind::{Bool, Integer, IntegerOrText, Integers, Number, Options, Table, Tables, Text, Texts};
+use Kind::{Bool, Integer, IntegerOrText, Integers, Number, Options, Table, Tables, Text, Texts, Word};
 
 /// What `[defaults]` and `[[subnet]]` have in common.
 const SETTINGS: Keys = &[
@@ -44,9 +46,10 @@ const SETTINGS: Keys = &[
     ("renewal_slack", Number),
     ("server_id", Text),
     ("authoritative", Bool),
+    ("unknown_renewals", Word(&["none", "attached", "all"])),
     ("renewal_jitter", Number),
     ("scarce_above", Number),
-    ("identity", Text),
+    ("identity", Word(&["client-id", "hw-address"])),
     ("min_secs", Integer),
     ("rapid_commit", Bool),
     ("bootp", Bool),
@@ -168,7 +171,7 @@ const INTERFACE: Keys = &[
     ("name", Text),
     ("workers", Integer),
     ("queues", Integer),
-    ("xdp_mode", Text),
+    ("xdp_mode", Word(&["auto", "native", "generic"])),
     ("busy_poll", Bool),
     ("cpus", Integers),
     ("frames_per_queue", Integer),
@@ -177,7 +180,7 @@ const INTERFACE: Keys = &[
 /// The whole file.
 pub(super) const FILE: &[Keys] = &[&[
     ("state_dir", Text),
-    ("durability", Text),
+    ("durability", Word(&["sync", "interval", "off"])),
     ("sync_interval_ms", Integer),
     ("compact_at_percent", Integer),
     ("offer_hold_s", Integer),
@@ -208,7 +211,7 @@ pub(super) const RESERVATIONS: &[Keys] = &[&[("reservation", Tables(&[RESERVATIO
 impl Kind {
     fn expected(self) -> &'static str {
         match self {
-            Text => "a text, as \"…\"",
+            Text | Word(_) => "a text, as \"…\"",
             Texts => "a list of texts, as [\"…\"]",
             Integer => "a whole number",
             Integers => "a list of whole numbers, as [0, 1]",
@@ -265,7 +268,9 @@ pub(super) fn weed(table: &mut DeTable<'_>, lists: &[Keys], complaints: &mut Vec
 fn fits(value: &mut Spanned<DeValue<'_>>, kind: Kind, complaints: &mut Vec<Complaint>) -> bool {
     let span = value.span();
     let fits = match (kind, value.get_mut()) {
-        (Text | IntegerOrText, DeValue::String(_)) | (Bool, DeValue::Boolean(_)) | (Number, DeValue::Float(_)) => true,
+        (Text | Word(_) | IntegerOrText, DeValue::String(_))
+        | (Bool, DeValue::Boolean(_))
+        | (Number, DeValue::Float(_)) => true,
         (Integer | IntegerOrText | Number, DeValue::Integer(digits)) => {
             i64::from_str_radix(digits.as_str(), digits.radix()).is_ok()
         }
@@ -289,7 +294,9 @@ fn fits(value: &mut Spanned<DeValue<'_>>, kind: Kind, complaints: &mut Vec<Compl
         _ => false,
     };
     if !fits {
-        complaints.push((span, format!("found {}; expected {}", found(value.get_ref()), kind.expected())));
+        let is_huge = matches!((kind, value.get_ref()), (Integer | IntegerOrText | Number, DeValue::Integer(_)));
+        let expected = if is_huge { "a number of at most 64 bits" } else { kind.expected() };
+        complaints.push((span, format!("found {}; expected {expected}", found(value.get_ref()))));
     }
     fits
 }
@@ -306,7 +313,7 @@ fn weed_elements(array: &mut DeArray<'_>, kind: Kind, complaints: &mut Vec<Compl
 fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("`{text}`"),
-        DeValue::Integer(digits) => digits.as_str().to_owned(),
+        DeValue::Integer(digits) => digits.to_string(),
         DeValue::Float(digits) => digits.as_str().to_owned(),
         DeValue::Boolean(value) => value.to_string(),
         DeValue::Datetime(time) => time.to_string(),
@@ -327,7 +334,7 @@ mod tests {
     /// A value of a kind.
     fn sample(kind: Kind) -> String {
         match kind {
-            Text => "\"x\"".into(),
+            Text | Word(_) => "\"x\"".into(),
             Texts => "[\"x\"]".into(),
             Integer | IntegerOrText => "1".into(),
             Integers => "[1]".into(),
@@ -372,7 +379,9 @@ mod tests {
             ("reservation = [{ zz = 1 }]", &[RESERVATION]),
             ("subnet = [{ pool = [{ zz = 1 }] }]", &[POOL]),
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
+            ("vrf = [{ zz = 1 }]", &[VRF]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
+            ("ping_check = { zz = 1 }", &[PING_CHECK]),
             ("leasequery = { zz = 1 }", &[LEASEQUERY]),
             ("leasequery = { tcp = { zz = 1 } }", &[LEASEQUERY_TCP]),
             ("history = { zz = 1 }", &[HISTORY]),

@@ -105,6 +105,7 @@ impl Source {
         let Origin::File { text, .. } = &self.origin else { return None };
         let start = text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
         let end = text[span.start..].find('\n').map_or(text.len(), |at| span.start + at);
+        let (start, end) = (near(text, start, span.start, false), near(text, end, span.start, true));
         let before = text[start..span.start].trim_start();
         let line = text[start..end].trim_start().trim_end();
         let blank: String = before.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
@@ -224,6 +225,16 @@ fn presentable(text: String) -> String {
     format!("{start}…{end}")
 }
 
+/// An end of a line that is no farther from a place than what is shown of it.
+fn near(text: &str, end: usize, from: usize, is_after: bool) -> usize {
+    let most = MOST_SHOWN / 2;
+    let mut at = if is_after { end.min(from + most) } else { end.max(from.saturating_sub(most)) };
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
 /// Line and column, both from 1; the column counts characters.
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let mut offset = offset.min(text.len());
@@ -293,6 +304,11 @@ pub struct Finding {
 impl Finding {
     /// The field that it says is missing, if it says so.
     pub(super) fn missing(&self) -> Option<String> {
+        let whole_table =
+            |message: &str| message.strip_prefix("no ")?.split_once(" to serve;").map(|(name, _)| name.to_owned());
+        if let Some(name) = whole_table(&self.message) {
+            return Some(name);
+        }
         let name = self.message.strip_prefix('`')?.split_once("` is missing")?.0;
         Some(format!("{}.{name}", self.field.as_deref()?))
     }

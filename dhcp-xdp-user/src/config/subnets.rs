@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use toml::Spanned;
 
 use super::{
-    Access, AddressRange, GuardedPool, Identity, LeaseTimes, Subnet, Vrfs, boot,
+    Access, AddressRange, ClassTable, GuardedPool, Identity, LeaseTimes, Subnet, UnknownRenewals, Vrfs, boot,
     check::Checker,
     file::{FileForm, NetworkForm, PoolForm, Settings, SubnetForm, Text},
     levels::Levels,
@@ -97,6 +97,9 @@ fn subnet(
         _ => tagged(given.vlan.as_ref(), given.inner.as_ref()),
     };
     let server_id = settings.server_id.and_then(|text| checker.address(text));
+    if let (Some(id), Some(text)) = (server_id.filter(|id| is_no_host(prefix, *id)), settings.server_id) {
+        checker.error(text.span(), format!("{id} is no host of {prefix}; the hosts are {}", host_range(prefix)));
+    }
     if settings.server_id.is_none() {
         check_identifier(checker, form, given, on, prefix);
     }
@@ -126,8 +129,9 @@ fn subnet(
         ),
         lease: lease_times(checker, settings),
         authoritative: settings.authoritative.unwrap_or(false),
+        unknown_renewals: checker.word(settings.unknown_renewals, &UnknownRenewals::NAMES).unwrap_or_default(),
         space,
-        identity: identity(checker, settings.identity),
+        identity: checker.word(settings.identity, &Identity::NAMES).unwrap_or_default(),
         min_secs: checker.number(settings.min_secs, 0..=65_535, 0, " seconds") as u16,
         rapid_commit: settings.rapid_commit.unwrap_or(false),
         bootp_lease_s: bootp_lease_s(checker, settings),
@@ -145,15 +149,17 @@ fn subnet(
     }
 }
 
-/// What makes two requests one client's.
-fn identity(checker: &mut Checker<'_>, given: Option<&Text>) -> Identity {
-    match given.map(|text| (text.get_ref().as_str(), text)) {
-        None | Some(("client-id", _)) => Identity::ClientId,
-        Some(("hw-address", _)) => Identity::HwAddress,
-        Some((other, text)) => {
-            checker.error(text.span(), format!("found `{other}`; expected client-id or hw-address"));
-            Identity::ClientId
-        }
+/// Lease limits hold for clients of which nothing is known, too: `unknown_renewals = "all"` then does less than it says.
+pub(super) fn warn_of_limits(checker: &mut Checker<'_>, form: &FileForm, classes: &ClassTable) {
+    let networks = form.networks.iter().map(|network| &network.get_ref().unknown_renewals);
+    let subnets = form.subnets.iter().map(|subnet| &subnet.get_ref().unknown_renewals);
+    let given = std::iter::once(&form.defaults.unknown_renewals).chain(networks).chain(subnets).flatten();
+    for text in given.filter(|text| text.get_ref() == "all" && classes.limits_by_path) {
+        checker.warn(
+            text.span(),
+            "does as \"attached\" does: what a lease limit counts by (relay agent, interface or VLAN) is not in a renewal that \
+             routers bring; its client is taken on when it rebinds, where authoritative = true",
+        );
     }
 }
 
@@ -204,7 +210,8 @@ fn pools(checker: &mut Checker<'_>, given: &SubnetForm, prefix: Ipv4Net) -> Vec<
         read.insert(range.first, range);
     }
     for (range, text) in given.exclude.iter().filter_map(|text| Some((ranges::parse(text.get_ref()).ok()?, text))) {
-        if !read.is_empty() && overlapping(&read, &range).is_none() {
+        let is_within = prefix.contains(&range.first) && prefix.contains(&range.last);
+        if is_within && !read.is_empty() && overlapping(&read, &range).is_none() {
             checker.warn(text.span(), format!("{range} is in no pool of {prefix}: it has no effect"));
         }
     }
@@ -290,6 +297,11 @@ fn pool(checker: &mut Checker<'_>, text: &Text, prefix: Ipv4Net, exclude: &[Addr
         }
     }
     Some(range)
+}
+
+/// Whether an address is in a prefix and yet no host's.
+fn is_no_host(prefix: Ipv4Net, address: Ipv4Addr) -> bool {
+    prefix.contains(&address) && !host_range(prefix).contains(address)
 }
 
 /// Addresses of a prefix that a host can have.

@@ -6,10 +6,10 @@ use ipnet::Ipv4Net;
 
 use super::{
     Classified, Decision, DropReason, Ingress, Overlays, Place, Reply, Request, TimeFrom,
-    subnet::{server_id, virtual_subnet_echo},
+    subnet::{is_attached, server_id, virtual_subnet_echo},
 };
 use crate::{
-    config::{Access, Config, LeaseTimes, Reservation, Subnet},
+    config::{Access, Config, LeaseTimes, Reservation, Subnet, UnknownRenewals},
     lease::{
         BindError, BindingState, Bound, Client, ClientKey, Contended, Lease, LeaseTable, OfferError, Space,
         SpacedAddress,
@@ -278,8 +278,9 @@ impl<'a> Case<'a> {
     ///
     /// A client of which nothing is known (our state was lost, or it is another server's) is bound again to an address of a
     /// pool that nobody else has when it asks us by name, as RENEWING does ("the DHCP server will trust the value in
-    /// 'ciaddr'"), or when nobody else may serve this subnet; its sessions live on, and an address is never bound twice.
-    /// Otherwise silence: rebinding clients ask every server, and another one may know (4.3.2 on unknown clients).
+    /// 'ciaddr'"), or when nobody else may serve this subnet; its sessions live on, and an address is never bound twice. From
+    /// where it may ask for that, the subnet says. Otherwise silence: rebinding clients ask every server, and another one may
+    /// know (4.3.2 on unknown clients).
     fn extend(&self, ciaddr: Ipv4Addr) -> Decision {
         if self.reserved_address() == Some(ciaddr) {
             return self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE));
@@ -288,24 +289,44 @@ impl<'a> Case<'a> {
             return self.nak(NOTE_WRONG_ADDRESS);
         }
         match self.leases.try_find(&self.place.key, self.now_s) {
-            Ok(found)
-                if found.is_none_or(|lease| lease.state != BindingState::Bound)
-                    && self.is_from_outside_of_its_vpn() =>
-            {
-                Decision::Drop(DropReason::UnknownClient)
-            }
-            Ok(Some(lease)) if lease.address == ciaddr => {
-                self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE))
-            }
-            Ok(Some(lease)) if lease.state == BindingState::Bound => self.nak(NOTE_WRONG_ADDRESS),
-            Ok(_) if self.is_renewing() || self.subnet.authoritative => match self.bind(ciaddr) {
-                Ok(decision) => decision,
-                Err(BindError::Taken | BindError::Reserved) => self.nak(NOTE_UNAVAILABLE),
-                Err(_) => self.unknown(),
+            Ok(Some(lease)) if lease.state == BindingState::Bound => match lease.address == ciaddr {
+                true => self.bind(ciaddr).unwrap_or_else(|_| self.nak(NOTE_UNAVAILABLE)),
+                false => self.nak(NOTE_WRONG_ADDRESS),
             },
+            // An address that it had once, or was offered, is no binding.
+            Ok(found) if self.is_taken_on(found.is_some_and(|lease| lease.address == ciaddr)) => {
+                match self.bind(ciaddr) {
+                    Ok(decision) => decision,
+                    Err(BindError::Taken | BindError::Reserved) => self.nak(NOTE_UNAVAILABLE),
+                    Err(_) => self.unknown(),
+                }
+            }
+            // A NAK would be broadcast on a link that such a client is not on (4.1).
+            Ok(_) if !self.is_attached() => Decision::Drop(DropReason::UnknownClient),
             Ok(_) => self.unknown(),
             Err(Contended) => Decision::Drop(DropReason::Contended),
         }
+    }
+
+    /// Whether a client without a binding is bound to the free address that it renews; `had_it`: it is on record with it.
+    ///
+    /// Whoever can send to this server can write any `ciaddr`, one after the other. So by default only those are believed who
+    /// are where they could take the address by a DHCPDISCOVER as well, under the same limits.
+    fn is_taken_on(&self, had_it: bool) -> bool {
+        let may_be_ours = self.is_renewing() || self.subnet.authoritative;
+        match self.subnet.unknown_renewals {
+            UnknownRenewals::None => had_it && self.is_attached(),
+            UnknownRenewals::Attached => (had_it || may_be_ours) && self.is_attached(),
+            UnknownRenewals::All if self.is_attached() => had_it || may_be_ours,
+            // What it counts against is not to be seen in it.
+            UnknownRenewals::All => {
+                may_be_ours && !self.config.classes.limits_by_path && !self.is_from_outside_of_its_vpn()
+            }
+        }
+    }
+
+    fn is_attached(&self) -> bool {
+        is_attached(self.request, self.place.subnet, self.ingress, self.config)
     }
 
     /// Whether nobody but the sender's `ciaddr` says that it is in the VPN of this subnet: whoever is somewhere else can write the

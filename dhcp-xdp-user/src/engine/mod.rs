@@ -58,6 +58,8 @@ pub struct Ingress<'a> {
     pub addresses: &'a [Ipv4Addr],
     /// VLAN identifiers of the frame's tags, the outer one first.
     pub vlans: [Option<u16>; 2],
+    /// Ethernet source of the frame: the client, or the last router on its way.
+    pub ethernet_source: [u8; 6],
 }
 
 /// What to do about a request.

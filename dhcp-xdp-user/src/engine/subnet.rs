@@ -205,7 +205,8 @@ pub fn flex_id(network: u16, request: &Request<'_>, ingress: &Ingress<'_>, confi
 /// - Unicast (RENEWING, RELEASE, INFORM): the one that `ciaddr` is in; the client may be behind routers, which leave no
 ///   `giaddr`, and "the DHCP server will trust the value in 'ciaddr'". In which space: see [`of_ciaddr`].
 /// - Otherwise one of the interface's own: one that names both VLANs of the frame, else one that names the outer, else one that
-///   names none. A broadcast never leads to a subnet elsewhere, whatever `ciaddr` says: the client is on this link now.
+///   names none. A broadcast never leads to a subnet elsewhere, whatever `ciaddr` says: the client is on this link now. What a
+///   router brought leads to none: its client is on another one.
 ///
 /// It stands for all subnets of its network.
 fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> Result<(u16, Ground), Ground> {
@@ -247,8 +248,26 @@ fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> R
             Anywhere::Nowhere => {}
         }
     }
+    if is_routed(request, ingress) {
+        return Err(Ground::Routed);
+    }
     let here = on_link().filter(|index| subnets.get(usize::from(*index)).is_some_and(|here| here.space == space));
     here.map(|index| (index, Ground::Link)).ok_or(Ground::Link)
+}
+
+/// Whether a router brought the message to this link, as it brings a client's unicast from anywhere. What was broadcast here, or
+/// sent by the client's own hardware address, is of a client on this link; what has `giaddr`, of one behind that relay agent.
+fn is_routed(request: &Request<'_>, ingress: &Ingress<'_>) -> bool {
+    is_past_relay_agents(request.giaddr, request.destination) && *request.hw.bytes() != ingress.ethernet_source
+}
+
+/// Whether the message comes from where the clients of this subnet's network are: through their relay agents, or from their own
+/// link. A client there could ask for any address of the network with a DHCPDISCOVER as well.
+pub(super) fn is_attached(request: &Request<'_>, subnet: u16, ingress: &Ingress<'_>, config: &Config) -> bool {
+    let is_here = |here| config.subnets.are_together(subnet, here);
+    // A broadcast, or a relay agent's, is placed by where it came from.
+    !is_past_relay_agents(request.giaddr, request.destination)
+        || !is_routed(request, ingress) && config.subnets.on_link(ingress.name, ingress.vlans).is_some_and(is_here)
 }
 
 /// The subnet of the address that a client unicasts from, where no relay agent says which VPN it is in: the one of its link's space,
@@ -279,6 +298,8 @@ pub enum Ground {
     Ambiguous(Ipv4Addr),
     /// The interface and the VLAN tags that it came with.
     Link,
+    /// A unicast that a router brought, and whose `ciaddr` is no help.
+    Routed,
     /// A VPN that no subnet is in (RFC 6607).
     UnknownVpn,
 }

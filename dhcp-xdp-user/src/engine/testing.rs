@@ -66,6 +66,7 @@ fn subnet(prefix: &str, interface: Option<&str>, first: Ipv4Addr, last: Ipv4Addr
             renewal_slack_permille: 0,
         },
         authoritative: false,
+        unknown_renewals: Default::default(),
         space: Space::GLOBAL,
         identity: Identity::ClientId,
         min_secs: 0,

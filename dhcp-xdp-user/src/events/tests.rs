@@ -22,6 +22,7 @@ use crate::{
     history::{Line, Query, Search},
     journal::{self, CompactionPolicy, Journal, Lane, Recovery},
     lease::{BindingState, HwAddress, Kept, Lease, PoolRange},
+    patience::until,
     room::Room,
     wake::Wake,
 };
@@ -117,16 +118,6 @@ impl World {
 
     fn stats(&self) -> HistoryStats {
         self.stats.lock().unwrap().clone()
-    }
-}
-
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        // Long: a busy machine may run all tests at once.
-        assert!(start.elapsed() < Duration::from_secs(120), "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
     config::Config,
     engine::{self, Classified, Decision, Ingress, Place, Request},
     journal::{LaneFull, Ticket},
-    lease::{BindingState, HwAddress, Kept, Lease, LeaseTable, LimitKey, Stamp},
+    lease::{BindingState, HwAddress, Kept, Lease, LeaseTable, LimitKey},
     wire::{link::Datagram, options::Scratch},
     worker::{
         batch::{BATCH, Disposition, Frame, Processor, Recorder},
@@ -58,18 +58,6 @@ impl Recorder for Watch {
         seen.records.push(*lease);
         seen.freed.extend_from_slice(kept.freed);
         Ok(Ticket::default())
-    }
-    fn parks(&self) -> bool {
-        false
-    }
-    fn has_room(&self) -> bool {
-        true
-    }
-    fn stamp(&self, _: Ticket) -> Stamp {
-        Stamp::UNSETTLED
-    }
-    fn is_settled(&self, _: Stamp) -> bool {
-        false
     }
     fn decided(&mut self, place: &Place, classes: &Classified, decision: &Decision) {
         self.0.borrow_mut().decided = Some((*place, classes.clone(), decision.clone()));
@@ -118,7 +106,7 @@ impl Explainer {
             .map_err(DropReason::from)
             .and_then(|datagram| {
                 let mut request = Request::parse(datagram.payload(frame), datagram.destination, &mut scratch)?;
-                let (ingress, config, leases) = (self.ingress(datagram.vlans(frame)), &*self.config, &*self.leases);
+                let (ingress, config, leases) = (self.ingress(&datagram, frame), &*self.config, &*self.leases);
                 let client = engine::client_of(&request, &ingress, config, leases).ok();
                 let place = client.and_then(|client| {
                     engine::locate(&mut request, client, &ingress, now_s, config, leases, &mut scratch).ok()
@@ -139,7 +127,7 @@ impl Explainer {
             Some((place, classes, decision)) => (Some(place), classes, Some(decision)),
             None => (place, Classified::default(), None),
         };
-        let ingress = self.ingress(datagram.vlans(frame));
+        let ingress = self.ingress(datagram, frame);
         let known = place.is_some_and(|place| place.reservation.is_some());
         let packet =
             Packet::new(request.message, &self.port.name, datagram.destination, ingress.vlans, known, request.recalled);
@@ -148,8 +136,10 @@ impl Explainer {
         telling.story(disposition, &buffer, decision, &records)
     }
 
-    fn ingress(&self, vlans: [Option<u16>; 2]) -> Ingress<'_> {
-        Ingress { interface: self.port.interface, name: &self.port.name, addresses: &self.port.addresses, vlans }
+    fn ingress(&self, datagram: &Datagram, frame: &[u8]) -> Ingress<'_> {
+        let Port { interface, name, addresses, .. } = &self.port;
+        let (vlans, ethernet_source) = (datagram.vlans(frame), datagram.ethernet_source);
+        Ingress { interface: *interface, name, addresses, vlans, ethernet_source }
     }
 
     /// What the worker makes of it, and the frame as it is afterwards.

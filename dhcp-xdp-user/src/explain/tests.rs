@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use super::*;
 use crate::{
     config::{self, AnyMachine, Durability},
-    engine::testing::{self, Bed, Checksum, Msg, SERVER, discover, message, request},
+    engine::testing::{self, Bed, Checksum, Msg, RELAY_MAC, SERVER, discover, message, request},
     journal::Journal,
     lease::{Space, SpacedAddress},
     wire::{dhcp::MessageType, options::code, shown},
@@ -415,6 +415,22 @@ fn refusals_and_silence_are_told_with_their_reason() {
     assert!(reply.sent_to.ends_with("broadcast, as any NAK that no relay agent carries"), "{}", reply.sent_to);
     let early = server.explain(NOW_S, &discover(1).frame()).dropped.unwrap();
     assert_eq!(early.otherwise.unwrap(), "secs is 7: from 9 on (min_secs of subnet 192.0.2.0/24) it is answered");
+    let renewal = request(1).unicast(Ipv4Addr::new(192, 0, 2, 10)).with(|msg| msg.ethernet_source = RELAY_MAC);
+    let stranger = server.explain(NOW_S, &renewal.frame()).dropped.unwrap();
+    assert_eq!(
+        (stranger.reason, stranger.otherwise.unwrap().as_str()),
+        (
+            "unknown_client",
+            "a binding of the client, its rebinding through a relay agent or on its link, or unknown_renewals = \"all\" of \
+             subnet 192.0.2.0/24"
+        )
+    );
+    let nowhere = server.explain(NOW_S, &renewal.with(|msg| msg.ciaddr = Ipv4Addr::UNSPECIFIED).frame());
+    assert_eq!(
+        nowhere.subnet.unwrap().why,
+        "unicast through a router, with no giaddr, and no ciaddr of a subnet: from anywhere"
+    );
+    assert!(nowhere.dropped.unwrap().otherwise.unwrap().starts_with("giaddr, which relay agents set"));
     let owner = server.explain(NOW_S, &message(MessageType::Release, 1).unicast(Ipv4Addr::new(192, 0, 2, 10)).frame());
     assert_eq!(owner.dropped.unwrap().otherwise.unwrap(), "the client has no address");
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     class::{ClassId, ClassSet, Shown},
-    config::{Access, IdKind, Identity},
+    config::{Access, IdKind, Identity, UnknownRenewals},
     control::colons,
     engine::{self, Ground, Place},
     lease::{BindingState, Lease, LimitKey, Space},
@@ -167,6 +167,9 @@ impl Telling<'_> {
                 let why = if relayed { String::new() } else { format!("no giaddr{}", selection()) };
                 format!("{came} ({why}){}", if found { "" } else { ", where no subnet is" })
             }
+            Ground::Routed => {
+                "unicast through a router, with no giaddr, and no ciaddr of a subnet: from anywhere".into()
+            }
             Ground::UnknownVpn => "its VPN (virtual subnet selection) is that of no subnet (RFC 6607)".into(),
             Ground::Ambiguous(ciaddr) => format!("unicast, and ciaddr {ciaddr} is in subnets of several VPNs"),
         }
@@ -269,6 +272,10 @@ impl Telling<'_> {
         all
     }
 
+    fn is_past_relay_agents(&self) -> bool {
+        engine::is_past_relay_agents(self.request.giaddr, self.request.destination)
+    }
+
     /// Why the client is admitted, or why not.
     fn access(&self, access: &Access) -> Result<String, String> {
         let names = |set: &ClassSet| {
@@ -313,6 +320,9 @@ impl Telling<'_> {
             {
                 "a relay agent that says which VPN it is (virtual subnet selection), and a subnet in that one".into()
             }
+            DropReason::NoSubnet if engine::ground(request, &self.ingress, self.config) == Err(Ground::Routed) => {
+                "giaddr, which relay agents set, or the client's own hardware address as the frame's source".into()
+            }
             DropReason::NoSubnet if request.is_relayed() => {
                 "a subnet with that address in it, or link selection by the relay agent".into()
             }
@@ -338,7 +348,14 @@ impl Telling<'_> {
                 let what = if free { "a free address in a pool that is for it" } else { "a pool that is for it" };
                 what.into()
             }
-            DropReason::UnknownClient => format!("a binding of the client, or authoritative = true{}", prefix()),
+            DropReason::UnknownClient => match subnet.map(|subnet| subnet.unknown_renewals) {
+                Some(granted) if self.is_past_relay_agents() && granted != UnknownRenewals::All => format!(
+                    "a binding of the client, its rebinding through a relay agent or on its link, or unknown_renewals = \"all\"{}",
+                    prefix()
+                ),
+                Some(UnknownRenewals::None) => format!("a binding of the client, or unknown_renewals{}", prefix()),
+                _ => format!("a binding of the client, or authoritative = true{}", prefix()),
+            },
             DropReason::LeaseLimit => "a lease that counts against the same value ends, or a higher lease_limit".into(),
             DropReason::ClassDenied => match subnet.map(|subnet| self.access(&subnet.access)) {
                 Some(Err(why)) => format!("the subnet is for others: {why}"),

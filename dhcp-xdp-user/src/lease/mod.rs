@@ -15,6 +15,7 @@ mod key;
 mod layout;
 mod limit;
 mod memory;
+mod offer;
 mod plan;
 mod restore;
 mod ring;

@@ -168,7 +168,7 @@ fn look(keeper: &mut Keeper<'_>, leases: &LeaseTable, slot: u32, now_s: u32) {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, sync::Arc, time::Instant};
+    use std::{net::Ipv4Addr, sync::Arc};
 
     use super::*;
     use crate::{
@@ -176,6 +176,7 @@ mod tests {
         journal::{Journal, Lane},
         lease::{Client, HwAddress, Kept, PoolRange, Space},
         leasequery::index::Value,
+        patience::until,
         wake::Wake,
     };
 
@@ -208,14 +209,6 @@ mod tests {
             let key = self.leases.key(0, &hw(n), b"");
             let ended = self.leases.release(&key, address, self.clock.now_s()).unwrap();
             self.lane.submit(&ended.lease, &hw(n), b"", Kept::default()).unwrap();
-        }
-    }
-
-    fn until(what: &str, mut holds: impl FnMut() -> bool) {
-        let start = Instant::now();
-        while !holds() {
-            assert!(start.elapsed() < Duration::from_secs(20), "{what}");
-            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -9,7 +9,8 @@ use std::{
 };
 
 use etherparse::{
-    IcmpEchoHeader, Icmpv4Header, Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4HeaderSlice, icmpv4::DestUnreachableHeader,
+    IcmpEchoHeader, Icmpv4Header, Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4HeaderSlice, checksum::Sum16BitWords,
+    icmpv4::DestUnreachableHeader,
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
@@ -17,6 +18,8 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 const TEXT: &[u8] = b"dhcp-xdp: does anybody use this address?";
 /// Answers may come in bursts; the kernel gives as much of it as `net.core.rmem_max` allows.
 const RECEIVE_BUFFER: usize = 1 << 20;
+/// Longest answer that is read, bytes: one that is cut is none, since its checksum cannot be told.
+const MOST_BYTES: usize = 2048;
 
 /// What was heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +112,7 @@ impl Echo for IcmpSocket {
     }
 
     fn hear(&mut self) -> Option<Heard> {
-        let mut buffer = [0; 256];
+        let mut buffer = [0; MOST_BYTES];
         for _ in 0..64 {
             // Also the error that a datagram met with, which is told once.
             let len = self.socket.read(&mut buffer).ok()?;
@@ -124,6 +127,10 @@ impl Echo for IcmpSocket {
 /// What an ICMP datagram, with its IPv4 header, says about an echo request of ours.
 fn read(datagram: &[u8], identifier: u16) -> Option<Heard> {
     let (header, payload) = ipv4(datagram)?;
+    // The kernel hands a raw socket what it has not looked at itself yet.
+    if Sum16BitWords::new().add_slice(payload).ones_complement() != 0 {
+        return None;
+    }
     let icmp = Icmpv4Slice::from_slice(payload).ok()?;
     match icmp.icmp_type() {
         Icmpv4Type::EchoReply(echo) if echo.id == identifier => {
@@ -205,5 +212,21 @@ mod tests {
         let mut udp = reply;
         udp[9] = 17;
         assert_eq!(read(&udp, OURS), None);
+    }
+
+    #[test]
+    fn an_answer_with_a_wrong_checksum_is_none() {
+        // RFC 792: the 16-bit one's complement of the one's complement sum of the ICMP message starting with the ICMP type.
+        let request = datagram(SERVER, HOST, Icmpv4Type::EchoRequest(echo(OURS, 9)), TEXT);
+        let reply = datagram(HOST, SERVER, Icmpv4Type::EchoReply(echo(OURS, 9)), TEXT);
+        let unreachable = datagram(ROUTER, SERVER, Icmpv4Type::DestinationUnreachable(Why::Host), &request);
+        for answer in [reply, unreachable] {
+            assert!(read(&answer, OURS).is_some());
+            for byte in Ipv4Header::MIN_LEN..answer.len() {
+                let mut wrong = answer.clone();
+                wrong[byte] ^= 0x10;
+                assert_eq!(read(&wrong, OURS), None, "byte {byte}");
+            }
+        }
     }
 }

@@ -276,7 +276,7 @@ impl<R: Recorder> Processor<R> {
         let message = memory.messages.keep(datagram.payload(bytes)).ok_or(DropReason::ReplyTooLong)?;
         let request = Request::parse(message, datagram.destination, &mut memory.scratch)?;
         let mut parsed = Parsed { vlans: datagram.vlans(bytes), datagram, request, client: None };
-        let Parsed { request, vlans, client, .. } = &mut parsed;
+        let Parsed { datagram, request, vlans, client } = &mut parsed;
         self.counters.message(match request.message_type {
             MessageType::Discover => Message::Discover,
             MessageType::Request => Message::Request,
@@ -293,7 +293,8 @@ impl<R: Recorder> Processor<R> {
             return Err(DropReason::ReplyTooLong);
         }
         if request.message_type != MessageType::LeaseQuery {
-            *client = Some(engine::client_of(request, &ingress(&self.port, *vlans), &self.config, &self.leases)?);
+            *client =
+                Some(engine::client_of(request, &ingress(&self.port, datagram, *vlans), &self.config, &self.leases)?);
         }
         Ok(parsed)
     }
@@ -323,11 +324,11 @@ impl<R: Recorder> Processor<R> {
             request.relay_agent_info = self.echoed_agent_info(request, &mut memory.scratch)?;
             return Ok(told);
         };
-        let ingress = ingress(&self.port, *vlans);
+        let ingress = ingress(&self.port, datagram, *vlans);
         let recalled = &mut memory.recalled;
         let place = engine::locate(request, *client, &ingress, now_s, &self.config, &self.leases, recalled)?;
         let echoed = self.echoed_agent_info(request, &mut memory.scratch)?;
-        let told = self.decide_at(now_s, request, *vlans, &place)?;
+        let told = self.decide_at(now_s, datagram, request, *vlans, &place)?;
         request.relay_agent_info = echoed;
         Ok(told)
     }
@@ -337,6 +338,7 @@ impl<R: Recorder> Processor<R> {
     fn decide_at(
         &mut self,
         now_s: u32,
+        datagram: &Datagram,
         request: &Request<'_>,
         vlans: [Option<u16>; 2],
         place: &Place,
@@ -349,7 +351,7 @@ impl<R: Recorder> Processor<R> {
         if !changes_nothing && !self.recorder.has_room() {
             return Err(DropReason::JournalFull);
         }
-        let ingress = ingress(&self.port, vlans);
+        let ingress = ingress(&self.port, datagram, vlans);
         let decision = engine::decide_at(place, request, classes, &ingress, now_s, &self.config, &self.leases);
         self.recorder.decided(place, classes, &decision);
         let (reply, wait) = match decision {
@@ -548,8 +550,9 @@ fn packet_of<'a>(request: &Request<'a>, port: &'a Port, vlans: [Option<u16>; 2],
     Packet::new(request.message, &port.name, request.destination, vlans, known, request.recalled)
 }
 
-fn ingress(port: &Port, vlans: [Option<u16>; 2]) -> Ingress<'_> {
-    Ingress { interface: port.interface, name: &port.name, addresses: &port.addresses, vlans }
+fn ingress<'a>(port: &'a Port, datagram: &Datagram, vlans: [Option<u16>; 2]) -> Ingress<'a> {
+    let (interface, ethernet_source) = (port.interface, datagram.ethernet_source);
+    Ingress { interface, name: &port.name, addresses: &port.addresses, vlans, ethernet_source }
 }
 
 impl From<LinkError> for DropReason {

@@ -69,7 +69,8 @@ named! {
         OtherServersBucket = "other_servers_bucket",
         /// A DHCPDISCOVER whose client has waited for less than the subnet's `min_secs`.
         TooEarly = "too_early",
-        /// No subnet of ours for this relay agent or interface, or its VPN; or a unicast from an address that several VPNs have.
+        /// No subnet of ours for this relay agent or interface, or its VPN; or a unicast from an address that several VPNs have, or
+        /// one that a router brought and that has no address of ours.
         NoSubnet = "no_subnet",
         /// Neither the subnet nor the interface has an address to answer with.
         NoServerId = "no_server_id",
@@ -77,7 +78,8 @@ named! {
         OtherServerChosen = "other_server_chosen",
         /// Every address of the subnet is in use.
         NoFreeAddress = "no_free_address",
-        /// Nothing is known of this client, and silence is the answer (RFC 2131 4.3.2).
+        /// Nothing is known of this client, and silence is the answer (RFC 2131 4.3.2), as to a renewal that `unknown_renewals` does not
+        /// grant.
         UnknownClient = "unknown_client",
         /// A request whose fields fit no state of RFC 2131 4.3.2.
         BadRequest = "bad_request",

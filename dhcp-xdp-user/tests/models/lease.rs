@@ -20,6 +20,8 @@ mod key;
 mod layout;
 #[path = "../../src/lease/limit.rs"]
 mod limit;
+#[path = "../../src/lease/offer.rs"]
+mod offer;
 #[path = "../../src/lease/plan.rs"]
 mod plan;
 #[path = "../../src/lease/restore.rs"]

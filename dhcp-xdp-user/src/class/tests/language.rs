@@ -259,6 +259,32 @@ fn a_class_may_depend_on_one_that_is_written_after_it() {
 }
 
 #[test]
+fn a_class_depends_on_the_path_where_it_or_what_it_asks_for_names_a_relay_agent_or_where_a_message_came_in() {
+    let of = |condition: &str| {
+        let classes = compiled(&[("asking", Some("not member('a')")), ("a", Some(condition))]).unwrap();
+        let each: Vec<bool> = classes.iter().map(|class| class.depends_on_path()).collect();
+        assert_eq!(each[0], each[1], "{condition}");
+        each[1]
+    };
+    for condition in [
+        "relay.circuit-id == 'x'",
+        "relay.exists",
+        "option[82].option[1] == 'x'",
+        "giaddr == 10.0.0.1",
+        "hops > 1",
+        "interface == 'eth1'",
+        "vlan.outer == 7",
+        "substring(concat(relay[1], 'y'), 0, 1) == 'x'",
+    ] {
+        assert!(of(condition), "{condition}");
+    }
+    for condition in ["option[60] == 'x'", "hw_address == 02:00:00:00:00:01", "known", "ciaddr == 10.0.0.1", "secs > 1"]
+    {
+        assert!(!of(condition), "{condition}");
+    }
+}
+
+#[test]
 fn a_circle_of_classes_is_refused_with_all_of_it() {
     let faults =
         compiled(&[("a", Some("member('b')")), ("b", Some("member('c')")), ("c", Some("member('b')"))]).unwrap_err();

@@ -139,6 +139,7 @@ fn the_example_file_is_clean_and_shows_the_defaults_truly() {
     assert_eq!(all.subnets[0].lease.t1_permille, given.subnets[0].lease.t1_permille);
     assert_eq!(all.subnets[0].lease.t2_permille, given.subnets[0].lease.t2_permille);
     assert_eq!(all.subnets[0].authoritative, given.subnets[0].authoritative);
+    assert_eq!(all.subnets[0].unknown_renewals, given.subnets[0].unknown_renewals);
     assert_eq!(all.subnets[0].lease.jitter_permille, given.subnets[0].lease.jitter_permille);
     assert_eq!(all.subnets[0].lease.scarce_permille, 900, "never, unless set");
     assert_eq!(given.subnets[0].lease.scarce_permille, 1001);
@@ -574,13 +575,13 @@ fn addresses_of_servers_are_checked() {
         "7:13",
         "found `192.0.2.300`; expected an IPv4 address",
     );
-    assert_subnet_error(&format!("{pool}server_id = \"255.255.255.255\"\n"), "7:13", "expected the address of a host");
+    assert_subnet_error(&format!("{pool}server_id = \"255.255.255.255\"\n"), "7:13", "expected an address of a host");
     assert_subnet_error(
         &format!("{pool}server_id = \"192.0.2.10\"\n"),
         "7:13",
         "192.0.2.10 is in pool 192.0.2.9-192.0.2.20; leave it out",
     );
-    assert_subnet_error(&format!("{pool}next_server = \"0.0.0.0\"\n"), "7:15", "expected the address of a host");
+    assert_subnet_error(&format!("{pool}next_server = \"0.0.0.0\"\n"), "7:15", "expected an address of a host");
     assert_subnet_error(
         &format!("{pool}boot_file = \"{}\"\n", "x".repeat(128)),
         "7:13",
@@ -641,6 +642,41 @@ fn a_subnet_overrides_the_defaults_one_by_one() {
     assert!(!subnet.authoritative);
     assert_eq!(subnet.options.get(15).unwrap().data, b"b");
     assert_eq!(subnet.options.get(6).unwrap().data, [192, 0, 2, 53]);
+}
+
+#[test]
+fn which_renewals_of_unknown_clients_are_granted_a_subnet_says_over_its_network_and_the_defaults() {
+    let of = |defaults: &str, network: &str, own: &str| {
+        let text = format!(
+            "{LAN}[defaults]\n{defaults}[[network]]\nname = \"n\"\n{network}{}",
+            member("192.0.2.0/24", &format!("network = \"n\"\n{own}"))
+        );
+        parse("f", &text, &AnyMachine).unwrap_or_else(|rejected| panic!("{rejected}")).config.subnets[0]
+            .unknown_renewals
+    };
+    let set = |word: &str| format!("unknown_renewals = \"{word}\"\n");
+    assert_eq!(of("", "", ""), UnknownRenewals::Attached);
+    assert_eq!(of(&set("all"), "", ""), UnknownRenewals::All);
+    assert_eq!(of(&set("all"), &set("none"), ""), UnknownRenewals::None);
+    assert_eq!(of(&set("all"), &set("none"), &set("attached")), UnknownRenewals::Attached);
+    let wrong = "pools = [\"192.0.2.9\"]\nunknown_renewals = \"some\"\n";
+    assert_subnet_error(wrong, "7:20", "subnet[0].unknown_renewals: found `some`; expected none, attached or all");
+}
+
+#[test]
+fn all_renewals_of_unknown_clients_beside_a_lease_limit_by_circuit_are_a_warning() {
+    let told = |spawn: &str| {
+        warnings(&format!(
+            "defaults = {{ unknown_renewals = \"all\" }}\n{HEAD}pools = [\"192.0.2.9\"]\n[[class]]\nname = \"line\"\n\
+             spawn = \"{spawn}\"\nlease_limit = 2\n"
+        ))
+    };
+    let warned = told("relay.circuit-id");
+    assert!(
+        warned[0].starts_with("dhcp.toml:1:33: warning: defaults.unknown_renewals: does as \"attached\" does"),
+        "{warned:?}"
+    );
+    assert_eq!(told("option[60]"), [""; 0]);
 }
 
 #[test]

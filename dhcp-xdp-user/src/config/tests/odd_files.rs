@@ -70,3 +70,73 @@ fn a_file_without_end_is_refused() {
     let error = load(std::path::Path::new("/dev/zero"), &AnyMachine).unwrap_err().to_string();
     assert_eq!(error, "/dev/zero: error: is longer than 256 MiB");
 }
+
+#[test]
+fn a_number_that_is_too_long_is_told_as_it_stands_there() {
+    let too_long = "99999999999999999999";
+    let line = format!("lease_time_s = {too_long}\n");
+    assert_subnet_error(&line, "6:16", &format!("found {too_long}; expected a number of at most 64 bits"));
+    let line = "lease_time_s = 0xffffffffffffffff\n";
+    assert_subnet_error(line, "6:16", "found 0xffffffffffffffff; expected a number of at most 64 bits");
+}
+
+#[test]
+fn a_key_or_table_that_is_there_twice_is_named() {
+    let why = "twice; expected it once, or as tables in double brackets";
+    assert_error(&format!("{HEAD}pools = []\npools = []\n"), "7:1", &format!("found `pools` {why}"));
+    assert_error(&format!("[defaults]\n[defaults]\n{HEAD}"), "2:2", &format!("found `defaults` {why}"));
+}
+
+#[test]
+fn what_is_wrong_is_not_called_missing_as_well_be_it_a_table_or_in_a_list() {
+    let pool = "prefix = \"192.0.2.0/24\"\npools = [\"192.0.2.9\"]\n";
+    assert_error(
+        &format!("{LAN}[subnet]\n{pool}"),
+        "3:1",
+        "found a table; expected tables, each with its name in double",
+    );
+    let interface = format!("interface = \"eth1\"\n[[subnet]]\n{pool}");
+    assert_error(&interface, "1:13", "found `eth1`; expected tables, each with its name");
+    let buckets = format!("load_balance = {{ buckets = [1] }}\n{LAN}[[subnet]]\n{pool}");
+    assert_error(&buckets, "1:29", "found 1; expected a text");
+}
+
+#[test]
+fn what_is_excluded_elsewhere_is_one_error() {
+    let text = format!("{HEAD}pools = [\"192.0.2.9\"]\nexclude = [\"10.0.0.1\"]\n");
+    let told = parse("dhcp.toml", &text, &Lab).unwrap_err();
+    assert_eq!(told.findings.len(), 1, "{told}");
+}
+
+#[test]
+fn an_address_that_no_host_has_is_no_servers() {
+    for (id, why) in [
+        ("192.0.2.0", "192.0.2.0 is no host of 192.0.2.0/24; the hosts are 192.0.2.1-192.0.2.254"),
+        ("192.0.2.255", "192.0.2.255 is no host of"),
+        ("127.0.0.1", "found 127.0.0.1; expected an address of a host as 192.0.2.1"),
+    ] {
+        assert_subnet_error(&format!("pools = [\"192.0.2.9\"]\nserver_id = \"{id}\"\n"), "7:13", why);
+    }
+    // In a /31 both are (RFC 3021).
+    let pair =
+        "[[interface]]\nname = \"two0\"\n[[subnet]]\nprefix = \"198.51.100.0/31\"\nserver_id = \"198.51.100.0\"\n";
+    assert!(parse("f", &format!("{pair}pools = [\"198.51.100.1\"]\n"), &Lab).is_ok());
+}
+
+#[test]
+fn a_network_has_a_name() {
+    let text = format!("{HEAD}pools = [\"192.0.2.9\"]\n[[network]]\nname = \"\"\n");
+    assert_error(&text, "8:8", "is empty; expected a name as \"city-centre\"");
+}
+
+#[test]
+fn of_a_very_long_line_what_is_around_the_error_is_shown() {
+    let text =
+        format!("{HEAD}[[class]]\nname = \"a\"\nmatch = \"{} and giadr == 1\"\n", "true or ".repeat(500) + "true");
+    let error = the_error(&text);
+    assert!(error.contains("did you mean `giaddr`?"), "{error}");
+    let lines: Vec<&str> = error.lines().collect();
+    assert!(lines.len() == 3 && lines[1].len() < 500 && lines[1].contains("giadr == 1"), "{error}");
+    let (under, at) = (lines[2].find('^').unwrap(), lines[1].find("giadr").unwrap());
+    assert_eq!((under, lines[2].matches('^').count()), (at, 5), "{error}");
+}

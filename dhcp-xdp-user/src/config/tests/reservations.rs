@@ -17,6 +17,12 @@ fn what_is_wrong_with_a_reservation_is_told() {
             "has hw_address and circuit_id; expected one of",
         ),
         ("hw_address = \"02:00:00:00:00\"\naddress = \"198.51.100.7\"", "8:14", "expected an Ethernet address as"),
+        ("hw_address = \"01:00:5e:00:00:01\"\naddress = \"198.51.100.7\"", "8:14", "neither a group's nor zero"),
+        (
+            "hw_address = \"00:00:00:00:00:00\"\naddress = \"198.51.100.7\"",
+            "8:14",
+            "expected the Ethernet address of a host",
+        ),
         ("client_id = \"x\"\naddress = \"198.51.100.7\"", "8:13", "has 2 at least"),
         ("circuit_id = \"0x1\"\naddress = \"198.51.100.7\"", "8:14", "found `0x1`"),
         ("circuit_id = \"c\"\naddress = \"203.0.113.7\"", "9:11", "203.0.113.7 is in no subnet"),
@@ -29,6 +35,70 @@ fn what_is_wrong_with_a_reservation_is_told() {
         assert_error(&reserving(reservation), place, why);
     }
     assert!(warnings(&reserving("circuit_id = \"c\""))[0].contains("reserves nothing"));
+}
+
+#[test]
+fn a_text_in_quotes_of_its_own_is_refused_since_keas_are_not_part_of_it() {
+    for (setting, found) in [
+        ("circuit_id = \"'olt1 xpon 0/1/0:7'\"", "`'olt1 xpon 0/1/0:7'`"),
+        ("remote_id = '\"modem\"'", "`\"modem\"`"),
+        ("client_id = \"'ab'\"", "`'ab'`"),
+    ] {
+        let column = setting.find('=').unwrap() + 3;
+        let text = reserving(&format!("address = \"198.51.100.7\"\n{setting}"));
+        assert_error(
+            &text,
+            &format!("9:{column}"),
+            &format!("found {found}; expected the text without quotes of its own"),
+        );
+    }
+    // They are meant.
+    for setting in ["circuit_id = \"0x276f27\"", "circuit_id = \"o'\"", "circuit_id = \"'\""] {
+        let read = parse("f", &reserving(&format!("address = \"198.51.100.7\"\n{setting}")), &Lab);
+        assert_eq!(read.unwrap_or_else(|why| panic!("{setting}: {why}")).warnings, []);
+    }
+    let (_dir, read) = with_file("r.csv", "circuit_id,address\n'port 7',198.51.100.7\n");
+    let why = read.unwrap_err().to_string();
+    assert!(why.contains("r.csv:2:1: error: found `'port 7'`; expected the text without quotes"), "{why}");
+}
+
+#[test]
+fn a_text_that_kea_would_read_as_bytes_is_a_warning_and_one_is_enough() {
+    let one = "circuit_id = \"00:1a:2B\"\naddress = \"198.51.100.7\"\n";
+    let other = "[[reservation]]\nremote_id = \"00-1a\"\naddress = \"198.51.100.8\"\n";
+    let warned = warnings(&reserving(&format!("{one}{other}")));
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(
+        warned[0].starts_with(
+            "dhcp.toml:8:14: warning: reservation[0].circuit_id: circuit_id `00:1a:2B` is a text of 8 characters"
+        ),
+        "{warned:?}"
+    );
+    assert!(warned[0].ends_with("as bytes it is \"0x001a2B\""), "{warned:?}");
+    for plain in ["circuit_id = \"0/1:7\"", "circuit_id = \"ab\"", "client_id = \"01:02\"", "circuit_id = \"a:b\""] {
+        assert_eq!(warnings(&reserving(&format!("{plain}\naddress = \"198.51.100.7\""))), [""; 0], "{plain}");
+    }
+}
+
+#[test]
+fn a_table_as_spreadsheets_write_it_is_read_or_told() {
+    let (_dir, read) = with_file("r.csv", "\u{feff}circuit_id,address\r\na,198.51.100.7\r\n");
+    assert_eq!(read.unwrap_or_else(|why| panic!("{why}")).config.reservations.len(), 1);
+    for (content, why) in [
+        ("# ours\n\ncircuit_id;address\na;198.51.100.7\n", "r.csv:3:1: error: found a column `circuit_id;address`"),
+        (
+            "circuit_id,address,address\na,198.51.100.7,198.51.100.8\n",
+            "r.csv:1:1: error: found the column `address` twice",
+        ),
+        (
+            "circuit_id,address\na\u{0},198.51.100.7\n\"b\",198.51.100.9\n\"b\",198.51.100.10\n",
+            "r.csv:4:1: error: this circuit_id",
+        ),
+    ] {
+        let (_dir, read) = with_file("r.csv", content);
+        let told = read.unwrap_err().to_string();
+        assert!(told.contains(why), "{why}: {told}");
+    }
 }
 
 #[test]

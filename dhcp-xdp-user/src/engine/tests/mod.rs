@@ -32,6 +32,7 @@ mod replies;
 mod reservations;
 mod selection;
 mod spaces;
+mod strangers;
 mod vlans;
 
 const BROADCAST_FLAG: u16 = 0x8000;

@@ -203,7 +203,7 @@ fn a_renewal_past_the_relay_agent_says_no_circuit_and_keeps_its_address() {
     let renewal = |n| message(MessageType::Request, n).unicast(address);
     let ack = bed.reply(&renewal(1));
     assert_eq!((ack.message_type(), ack.seconds(code::LEASE_TIME)), (Ack, Some(777)));
-    assert_eq!(bed.reply(&renewal(2)).message_type(), Nak, "who does not have it is not believed");
+    assert_eq!(bed.dropped(&renewal(2)), DropReason::UnknownClient, "who does not have it is not believed");
     // A second client on the circuit: the address is in use, it gets another one.
     let second = bed.reply(&on_circuit(discover(2), b"c").relayed());
     assert_eq!(second.yiaddr(), far_address(10));

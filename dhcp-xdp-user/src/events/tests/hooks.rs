@@ -112,8 +112,9 @@ fn is_running(pid: u32) -> bool {
 
 #[test]
 fn a_hook_that_hangs_is_killed_with_all_that_it_started_and_what_waits_too_long_is_dropped() {
-    let program =
-        Program::new("echo $$ >> DIR/own; sleep 1000 & echo $! >> DIR/pids; (sleep 1000 & echo $! >> DIR/pids); sleep 1000");
+    let program = Program::new(
+        "echo $$ >> DIR/own; sleep 1000 & echo $! >> DIR/pids; (sleep 1000 & echo $! >> DIR/pids); sleep 1000",
+    );
     let mut hooked = Hooked::start(&program.hook());
     let now_s = now_s();
     for number in 0..100 {

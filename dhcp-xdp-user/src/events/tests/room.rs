@@ -30,7 +30,12 @@ fn beneath_the_reserve_the_history_waits_and_says_so_once_and_then_has_each_chan
     }
     until("told", || world.stats().failing.is_some());
     let why = world.stats().failing.unwrap();
-    for part in ["/history: held back: 99.0 MiB are free", "100.0 MiB are left free for the journal", "keep_free_percent", "make room"] {
+    for part in [
+        "/history: held back: 99.0 MiB are free",
+        "100.0 MiB are left free for the journal",
+        "keep_free_percent",
+        "make room",
+    ] {
         assert!(why.contains(part), "{part} is not in: {why}");
     }
     let said = Checkpoint::read(&world.dir.path().join(HISTORY_DIR)).unwrap().unwrap();

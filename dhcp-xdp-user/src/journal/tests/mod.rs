@@ -16,7 +16,10 @@ use super::{
     segment::Header,
     *,
 };
-use crate::lease::{BindingState, HwAddress, Kept, Lease, Space, SpacedAddress};
+use crate::{
+    lease::{BindingState, HwAddress, Kept, Lease, Space, SpacedAddress},
+    patience::until,
+};
 use disk::{Fault, FaultyDisk};
 
 mod compaction;
@@ -68,16 +71,6 @@ fn start(dir: &TempDir, durability: Durability) -> (Journal, Lane) {
 fn start_lanes(dir: &TempDir, durability: Durability, wakes: Vec<Arc<Wake>>) -> (Journal, Vec<Lane>) {
     let compaction = CompactionPolicy { percent: 0, segments: 0 };
     Recovery::open(dir.path()).unwrap().start(Options { compaction, ..Options::new(durability) }, wakes).unwrap()
-}
-
-#[track_caller]
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        // Long: compaction's thread runs where no other wants to, which on a busy machine is seldom.
-        assert!(start.elapsed() < Duration::from_secs(120), "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 fn read(dir: &TempDir) -> Result<(Vec<Binding>, RecoveryReport), JournalError> {

@@ -6,7 +6,8 @@ use crate::{
     lease::{HwAddress, Kept, Lease, Stamp},
 };
 
-/// Where changes of bindings are recorded: a [`Lane`] of the journal, or a test's own.
+/// Where changes of bindings are recorded: a [`Lane`] of the journal, or something that keeps none, as all but
+/// [`submit`](Self::submit) are made for: it has room, and no ACK waits for it.
 pub trait Recorder {
     /// Hands over a change. It never waits.
     ///
@@ -16,13 +17,21 @@ pub trait Recorder {
     /// All that a batch leads to has been handed over: whoever sleeps is to be woken now.
     fn flush(&mut self) {}
     /// Whether an ACK must wait for its ticket.
-    fn parks(&self) -> bool;
+    fn parks(&self) -> bool {
+        false
+    }
     /// Whether the next [`submit`](Self::submit) will find room.
-    fn has_room(&self) -> bool;
+    fn has_room(&self) -> bool {
+        true
+    }
     /// What a slot remembers of a ticket.
-    fn stamp(&self, ticket: Ticket) -> Stamp;
+    fn stamp(&self, _ticket: Ticket) -> Stamp {
+        Stamp::UNSETTLED
+    }
     /// Whether an ACK that needs no more than this record may leave.
-    fn is_settled(&self, stamp: Stamp) -> bool;
+    fn is_settled(&self, _stamp: Stamp) -> bool {
+        false
+    }
     /// What was decided about a request, for who explains it; a lane does not look.
     fn decided(&mut self, _place: &Place, _classes: &Classified, _decision: &Decision) {}
 }

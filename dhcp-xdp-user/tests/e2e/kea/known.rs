@@ -77,6 +77,13 @@ pub const KNOWN: &[Known] = &[
          gives it some address, or refuses none in particular",
     ),
     known(
+        "RENEWING of an unknown client through routers",
+        &["silence for ACK", "silence for NAK"],
+        "RFC 2131 4.3.2: a server may choose not to extend a lease, as its operator decides. Anybody can send such a message for \
+         each address of a pool; unless `unknown_renewals = \"all\"`, it must come through the relay agent (or be from the \
+         server's own link), whose limits then hold. Kea binds whoever asks",
+    ),
+    known(
         "INFORM",
         &["ACK: option 82 is there"],
         "RFC 3046 2.2: the option is echoed in all replies; Kea leaves it out of the ACK to a relayed INFORM",

@@ -150,7 +150,7 @@ impl Case {
     fn of_unbound(dice: &mut Dice, world: &World, client: usize) -> Self {
         let new = |name, kind| Self::new(client, name, kind);
         let net = world.clients[client].net();
-        match dice.below(20) {
+        match dice.below(21) {
             0..=5 => new("DISCOVER", DISCOVER),
             6 => Self {
                 requested: Some(Meant::Is(net.free(dice.below(40) as u8))),
@@ -186,6 +186,15 @@ impl Case {
                 Self { requested: Some(Meant::Is(net.free(200))), ..new("INIT-REBOOT of an unknown client", REQUEST) }
             }
             18 => Self { ciaddr: Meant::Is(net.host(3)), ..new("INFORM", INFORM) },
+            19 => {
+                let name = match world.clients[client].relay {
+                    None => "RENEWING of an unknown client",
+                    Some(_) => "RENEWING of an unknown client through routers",
+                };
+                // Its own alone, so that nobody was offered it: Kea keeps no record of offers.
+                let ciaddr = Meant::Is(net.nobodys(&world.clients[client]));
+                Self { ciaddr, unicast: true, relayed: false, ..new(name, REQUEST) }
+            }
             _ => Self { server_id: Some(SERVER), ..new("REQUEST for nothing", REQUEST) },
         }
     }

@@ -39,6 +39,12 @@ impl Net {
         Ipv4Addr::new(198, self.third[0], 15, last)
     }
 
+    /// Such an address that no other client has anything to do with.
+    pub fn nobodys(self, client: &Client) -> Ipv4Addr {
+        let [.., b, c] = client.mac;
+        Ipv4Addr::new(198, self.third[0], 8 + b % 7, c)
+    }
+
     /// The pool, as both configurations have it.
     pub fn pool(self) -> (Ipv4Addr, Ipv4Addr) {
         (Ipv4Addr::new(198, self.third[0], 1, 0), Ipv4Addr::new(198, self.third[0], 15, 250))
