@@ -126,7 +126,8 @@ mod tests {
 
         /// Bytes of all files of the history.
         fn taken(&self) -> u64 {
-            let sizes = std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+            let sizes =
+                std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
             sizes.sum()
         }
     }

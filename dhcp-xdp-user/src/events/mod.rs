@@ -224,8 +224,7 @@ impl Events {
         if let Some(hook) = &settings.hook {
             let counters = Arc::new(hook::Counters::default());
             let (sender, queue) = hook::queue(hook);
-            let runner =
-                hook::Runner::new(hook.clone(), Arc::clone(&counters), queue, Arc::clone(&events.stopping));
+            let runner = hook::Runner::new(hook.clone(), Arc::clone(&counters), queue, Arc::clone(&events.stopping));
             let feeder = hook::Feeder {
                 hook: hook.clone(),
                 followers: followers.clone(),

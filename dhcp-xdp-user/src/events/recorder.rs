@@ -209,7 +209,13 @@ impl Recorder {
 
     /// Makes durable what the writer has, where there is room for it. Files whose time is over go also while there is none: that
     /// may be what makes some.
-    fn commit(&mut self, writer: &mut Writer, journal: Position, expired_s: u32, complete_s: u32) -> Result<(), NotNow> {
+    fn commit(
+        &mut self,
+        writer: &mut Writer,
+        journal: Position,
+        expired_s: u32,
+        complete_s: u32,
+    ) -> Result<(), NotNow> {
         if self.tidied.elapsed() >= TIDY_EVERY {
             self.tidied = Instant::now();
             if let Err(error) = writer.tidy(now_s()) {

@@ -86,7 +86,7 @@ pub(super) fn size(dir: &Path, name: &FileName) -> io::Result<u64> {
 /// Removes a file and its index, that one first: a file without one is still found.
 pub(super) fn remove(dir: &Path, name: &FileName) -> io::Result<()> {
     match fs::remove_file(dir.join(name.index())) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => room::remove(&dir.join(name.lines())),
     }
 }

@@ -12,7 +12,13 @@ use crate::{
 const START: u32 = 1_800_000_000;
 
 fn settings(dir: &Path) -> Settings {
-    Settings { dir: dir.to_owned(), rotate_bytes: 1 << 20, rotate_after: Duration::from_secs(86_400), keep: None, max_bytes: None }
+    Settings {
+        dir: dir.to_owned(),
+        rotate_bytes: 1 << 20,
+        rotate_after: Duration::from_secs(86_400),
+        keep: None,
+        max_bytes: None,
+    }
 }
 
 fn event(address: u32, kind: EventKind, generation: u32, at_s: u32, mac: u8) -> Event {
@@ -334,7 +340,8 @@ fn after_a_gap_it_is_not_known_until_when_somebody_had_an_address() {
     for rotate_bytes in [1, 1 << 20] {
         let mut writer = Writer::open(Settings { rotate_bytes, ..settings(dir.path()) }, false).unwrap();
         writer.add(&line(7, Bound, 1, START, 1));
-        let gap = GapLine { at: rfc3339(START + 1000), event: GapLine::EVENT.into(), since: None, reason: "test".into() };
+        let gap =
+            GapLine { at: rfc3339(START + 1000), event: GapLine::EVENT.into(), since: None, reason: "test".into() };
         writer.add(&gap);
         writer.add(&line(7, Renewed, 9, START + 2000, 2));
         writer.commit(position(64), 0, START + 3000).unwrap();
@@ -383,7 +390,8 @@ fn a_file_whose_index_is_gone_is_removed_too_when_its_time_is_over() {
 #[test]
 fn all_files_stay_within_their_limit_and_the_oldest_go_first() {
     let dir = tempfile::tempdir().unwrap();
-    let taken = || -> u64 { files::list(dir.path()).unwrap().iter().map(|it| files::size(dir.path(), it).unwrap()).sum() };
+    let taken =
+        || -> u64 { files::list(dir.path()).unwrap().iter().map(|it| files::size(dir.path(), it).unwrap()).sum() };
     let limited = |max_bytes| Settings { rotate_bytes: 3000, max_bytes, ..settings(dir.path()) };
     let mut writer = Writer::open(limited(Some(12_000)), false).unwrap();
     for number in 0..200 {
@@ -436,7 +444,8 @@ fn a_question_about_a_time_of_which_changes_are_missing_is_answered_with_that() 
         writer.commit(position(64), 0, START + 300).unwrap();
         let search = Search::open(dir.path()).unwrap();
         // A file of an older version says no more than when the gap was found.
-        let asked = [(99, 99, ""), (100, 100, "one"), (150, 300, "one"), (201, 300, ""), (10, 120, "old one"), (0, 50, "old")];
+        let asked =
+            [(99, 99, ""), (100, 100, "one"), (150, 300, "one"), (201, 300, ""), (10, 120, "old one"), (0, 50, "old")];
         for (from, to, expected) in asked {
             let span_s = Some((START + from, START + to));
             let of_address = Query { address: Some("192.0.2.7".parse().unwrap()), span_s, ..Query::default() };

@@ -156,9 +156,8 @@ impl Board {
     pub fn compactable<'a>(&self, chain: &'a [Link], is_short: bool) -> &'a [Link] {
         let mut state = self.state();
         let closed = chain.split_last().map_or(&[][..], |(_, closed)| closed);
-        let held = |from: u64| -> u64 {
-            closed.iter().filter(|link| link.header.number >= from).map(|link| link.len).sum()
-        };
+        let held =
+            |from: u64| -> u64 { closed.iter().filter(|link| link.header.number >= from).map(|link| link.len).sum() };
         let State { retained, dropped, held_back_bytes, .. } = &mut *state;
         retained.retain(|_, Retained { segment, max_bytes }| {
             let most = if is_short { ROTATE_AT.min(*max_bytes) } else { *max_bytes };
