@@ -36,6 +36,8 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 fn is_closed_at_once(mut stream: TcpStream) -> bool {
+    // Before the server closes one that asks nothing.
+    stream.set_read_timeout(Some(settings().data_timeout / 2)).unwrap();
     match stream.read(&mut [0; 1]) {
         Ok(len) => len == 0,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,
