@@ -85,6 +85,7 @@ fn a_table_as_spreadsheets_write_it_is_read_or_told() {
     let (_dir, read) = with_file("r.csv", "\u{feff}circuit_id,address\r\na,198.51.100.7\r\n");
     assert_eq!(read.unwrap_or_else(|why| panic!("{why}")).config.reservations.len(), 1);
     for (content, why) in [
+        ("\u{feff}circuit_id,address\na,198.51.100.300\n", "r.csv:2:3: error: address: found `198.51.100.300`"),
         ("# ours\n\ncircuit_id;address\na;198.51.100.7\n", "r.csv:3:1: error: found a column `circuit_id;address`"),
         (
             "circuit_id,address,address\na,198.51.100.7,198.51.100.8\n",
