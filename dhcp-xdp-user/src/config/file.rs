@@ -14,7 +14,7 @@ use super::{
     kea,
     machine::Machine,
     schema,
-    source::{Finding, Place, Rejected, Severity, Source},
+    source::{self, Finding, Place, Rejected, Severity, Source},
 };
 
 /// Longest file, bytes: some million subnets and reservations.
@@ -412,12 +412,7 @@ pub fn load(path: &Path, machine: &dyn Machine) -> Result<Checked, Rejected> {
     match std::str::from_utf8(&bytes) {
         Ok(text) => parse(&name, text, machine),
         Err(error) => {
-            let before = &bytes[..error.valid_up_to()];
-            let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-            let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
-            let found = bytes[error.valid_up_to()];
-            let message = format!("found the byte 0x{found:02x}, which is not UTF-8; expected a text in UTF-8");
+            let (line, column, message) = source::not_utf8(&bytes, &error);
             refused(Place::Line { file: name, line, column }, message)
         }
     }

@@ -13,7 +13,7 @@ use super::{
     levels::Levels,
     machine::InterfaceState,
     schema,
-    source::Source,
+    source::{self, Source},
     subnets::{MAX_LEASE_TIME_S, host_range},
     values,
 };
@@ -145,14 +145,15 @@ impl Reader<'_> {
     }
 
     fn table(&mut self, checker: &mut Checker<'_>, home: Home, at: Range<usize>, name: String, text: &str) -> Source {
-        let source = Source::plain(name, text);
+        let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());
+        let columns = rows.headers().cloned();
+        let names = columns.iter().flatten().map(str::to_owned).collect();
+        let source = Source::table(name, text, names);
         checker.elsewhere(&source, at.start, |checker| {
-            let mut rows =
-                csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());
             let names = past_blank_lines(text, 0);
             let names = names..names;
-            let columns = match rows.headers() {
-                Ok(names) => names.clone(),
+            let columns = match columns {
+                Ok(columns) => columns,
                 Err(error) => return checker.error(names, error.to_string()),
             };
             if let Some(unknown) = columns.iter().find(|name| !COLUMNS.contains(name)) {
@@ -174,7 +175,7 @@ impl Reader<'_> {
                     Ok(true) => {
                         let start = row.position().map_or(start, |position| position.byte() as usize);
                         let start = past_blank_lines(text, start);
-                        let form = of_row(checker, &columns, &row, start..start);
+                        let form = of_row(checker, &columns, &row, text, start);
                         self.read(checker, home, &form, start..start);
                     }
                     Ok(false) => return,
@@ -453,7 +454,11 @@ fn read_text(path: &Path) -> Result<String, String> {
     if about.len() > MOST_BYTES {
         return Err(format!("is longer than {} MiB", MOST_BYTES >> 20));
     }
-    fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))
+    let bytes = fs::read(path).map_err(|error| format!("cannot read it: {error}"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let (line, column, why) = source::not_utf8(error.as_bytes(), &error.utf8_error());
+        format!("line {line}, column {column}: {why}")
+    })
 }
 
 /// Where the next line is that has a record: the reader counts what it skips to the record behind it.
@@ -468,15 +473,17 @@ fn past_blank_lines(text: &str, mut at: usize) -> usize {
     }
 }
 
-/// A row of a table as the form that it stands for; an empty cell is not there.
+/// A row of a table, which begins at `start`, as the form that it stands for; an empty cell is not there.
 fn of_row(
     checker: &mut Checker<'_>,
     columns: &csv::StringRecord,
     row: &csv::StringRecord,
-    at: Range<usize>,
+    table: &str,
+    start: usize,
 ) -> ReservationForm {
     let mut form = ReservationForm::default();
-    for (column, cell) in columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
+    let cells = row.iter().zip(source::cells(table, start));
+    for (column, (cell, at)) in columns.iter().zip(cells).filter(|(_, (cell, _))| !cell.is_empty()) {
         let text = || Some(Spanned::new(at.clone(), cell.to_owned()));
         match column {
             "flex_id" => form.flex_id = text(),
@@ -496,7 +503,7 @@ fn of_row(
             }
             _ => match cell.parse() {
                 Ok(seconds) => form.lease_time_s = Some(Spanned::new(at.clone(), seconds)),
-                Err(_) => checker.error(at.clone(), format!("lease_time_s: found `{cell}`; expected seconds as 3600")),
+                Err(_) => checker.error(at, format!("found `{cell}`; expected seconds as 3600")),
             },
         }
     }

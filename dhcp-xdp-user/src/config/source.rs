@@ -24,6 +24,8 @@ enum Origin {
         text: String,
         /// Spans of keys and values with the path of the field, as `subnet[0].pools[1]`.
         fields: Vec<(Range<usize>, String)>,
+        /// Names of the columns, where it is a table of comma-separated values.
+        columns: Vec<String>,
     },
     Flags {
         /// Each flag's value occupies a span of a text that exists only as these numbers.
@@ -36,12 +38,13 @@ impl Source {
     pub(super) fn file(name: &str, text: &str, tree: &Spanned<DeTable<'_>>) -> Self {
         let mut fields = Vec::new();
         index_table(tree.get_ref(), "", &mut fields);
-        Self { origin: Origin::File { name: name.to_owned(), text: text.to_owned(), fields } }
+        let (name, text, columns) = (name.to_owned(), text.to_owned(), Vec::new());
+        Self { origin: Origin::File { name, text, fields, columns } }
     }
 
-    /// Of a file that is no TOML.
-    pub(super) fn plain(name: String, text: &str) -> Self {
-        Self { origin: Origin::File { name, text: text.to_owned(), fields: Vec::new() } }
+    /// Of a table of comma-separated values with these columns.
+    pub(super) fn table(name: String, text: &str, columns: Vec<String>) -> Self {
+        Self { origin: Origin::File { name, text: text.to_owned(), fields: Vec::new(), columns } }
     }
 
     /// The place of a file that this one names: relative to its own directory.
@@ -117,14 +120,16 @@ impl Source {
     pub(super) fn finding(&self, severity: Severity, span: Range<usize>, message: String) -> Finding {
         let message = presentable(message);
         match &self.origin {
-            Origin::File { name, text, fields } => {
+            Origin::File { name, text, fields, columns } => {
                 let (line, column) = line_and_column(text, span.start);
+                let of_table = || (!span.is_empty()).then(|| column_of(text, span.start, columns)).flatten();
                 let field = fields
                     .iter()
                     .filter(|_| span != (0..0))
                     .filter(|(at, _)| at.start <= span.start && span.end <= at.end.max(at.start + 1))
                     .min_by_key(|(at, _)| at.len())
-                    .map(|(_, path)| presentable(path.clone()));
+                    .map(|(_, path)| presentable(path.clone()))
+                    .or_else(of_table);
                 let place = Place::Line { file: name.clone(), line, column };
                 Finding { severity, place, field, message, excerpt: None }
             }
@@ -235,6 +240,33 @@ fn near(text: &str, end: usize, from: usize, is_after: bool) -> usize {
     at
 }
 
+/// Where the cells of a row of comma-separated values lie that begins at `start`: without the space and the quotes around them.
+pub(super) fn cells(text: &str, start: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut next = Some(start);
+    std::iter::from_fn(move || {
+        let begin = next?;
+        let rest = text.get(begin..)?;
+        let mut quoted = false;
+        let end = rest.find(|c: char| {
+            quoted ^= c == '"';
+            !quoted && matches!(c, ',' | '\n')
+        });
+        let end = begin + end.unwrap_or(rest.len());
+        next = text[end..].starts_with(',').then_some(end + 1);
+        let cell = text[begin..end].trim();
+        let inner = cell.strip_prefix('"').and_then(|cell| cell.strip_suffix('"')).unwrap_or(cell);
+        let at = begin + text[begin..end].find(inner).unwrap_or(0);
+        Some(at..at + inner.len())
+    })
+}
+
+/// The name of the column of a table that a place is in.
+fn column_of(text: &str, at: usize, columns: &[String]) -> Option<String> {
+    let line = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let column = cells(text, line).position(|cell| at <= cell.end)?;
+    columns.get(column).cloned()
+}
+
 /// Line and column, both from 1; the column counts characters.
 fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let mut offset = offset.min(text.len());
@@ -244,6 +276,16 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = &text[..offset];
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// The first byte that is no UTF-8: its line, its column, and what to say of it.
+pub(super) fn not_utf8(bytes: &[u8], error: &std::str::Utf8Error) -> (usize, usize, String) {
+    let (before, from) = bytes.split_at(error.valid_up_to());
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+    let found = from.first().copied().unwrap_or_default();
+    (line, column, format!("found the byte 0x{found:02x}, which is not UTF-8; expected a text in UTF-8"))
 }
 
 /// Whether a finding stops the configuration from being used.

@@ -59,7 +59,7 @@ fn a_text_in_quotes_of_its_own_is_refused_since_keas_are_not_part_of_it() {
     }
     let (_dir, read) = with_file("r.csv", "circuit_id,address\n'port 7',198.51.100.7\n");
     let why = read.unwrap_err().to_string();
-    assert!(why.contains("r.csv:2:1: error: found `'port 7'`; expected the text without quotes"), "{why}");
+    assert!(why.contains("r.csv:2:1: error: circuit_id: found `'port 7'`; expected the text without quotes"), "{why}");
 }
 
 #[test]
@@ -85,6 +85,7 @@ fn a_table_as_spreadsheets_write_it_is_read_or_told() {
     let (_dir, read) = with_file("r.csv", "\u{feff}circuit_id,address\r\na,198.51.100.7\r\n");
     assert_eq!(read.unwrap_or_else(|why| panic!("{why}")).config.reservations.len(), 1);
     for (content, why) in [
+        ("\u{feff}circuit_id,address\na,198.51.100.300\n", "r.csv:2:3: error: address: found `198.51.100.300`"),
         ("# ours\n\ncircuit_id;address\na;198.51.100.7\n", "r.csv:3:1: error: found a column `circuit_id;address`"),
         (
             "circuit_id,address,address\na,198.51.100.7,198.51.100.8\n",
@@ -99,6 +100,34 @@ fn a_table_as_spreadsheets_write_it_is_read_or_told() {
         let told = read.unwrap_err().to_string();
         assert!(told.contains(why), "{why}: {told}");
     }
+}
+
+#[test]
+fn an_error_in_a_table_has_the_column_of_its_cell_and_the_name() {
+    let (_dir, read) = with_file(
+        "r.csv",
+        "circuit_id , address,hostname,lease_time_s\n\"a \"\"b\"\", c\", 198.51.100.300,,\nb,198.51.100.8,\"x, y\",-5\n\
+         # none\n\nc,\u{fc},, 1h\n",
+    );
+    let why = read.unwrap_err().to_string();
+    for part in [
+        "r.csv:2:15: error: address: found `198.51.100.300`; expected an IPv4 address",
+        "r.csv:3:17: error: hostname: found `x, y`; expected a host's name",
+        "r.csv:3:23: error: lease_time_s: found -5; expected 1 to",
+        "r.csv:6:7: error: lease_time_s: found `1h`; expected seconds as 3600",
+        "r.csv:6:3: error: address: found `\u{fc}`; expected an IPv4 address",
+    ] {
+        assert!(why.contains(part), "{part}\n{why}");
+    }
+}
+
+#[test]
+fn a_table_that_is_not_in_utf_8_is_told_with_the_place_of_the_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("r.csv"), b"circuit_id,address\nstra\xdfe,198.51.100.7\n").unwrap();
+    let text = format!("{LAN}{}", member("198.51.100.0/24", "reservations = \"r.csv\""));
+    let why = parse(&dir.path().join("dhcp.toml").display().to_string(), &text, &Lab).unwrap_err().to_string();
+    assert!(why.contains("r.csv: line 2, column 5: found the byte 0xdf, which is not UTF-8"), "{why}");
 }
 
 #[test]
@@ -183,7 +212,7 @@ fn errors_in_a_file_of_reservations_have_its_name_and_line() {
         "{}",
         errors[0]
     );
-    assert!(errors[1].contains("r.csv:5:1: error: 203.0.113.1 is in no subnet"), "{}", errors[1]);
+    assert!(errors[1].contains("r.csv:5:19: error: address: 203.0.113.1 is in no subnet"), "{}", errors[1]);
     assert!(errors[2].contains("r.csv:6:1: error: found 1 cells; the first line has 2"), "{}", errors[2]);
 
     let (_dir, read) = with_file("r.toml", "[[reservation]]\ncircuit = \"x\"\n");
@@ -208,7 +237,7 @@ fn a_subnets_file_reserves_addresses_of_the_subnet_alone() {
         format!("{LAN}{}{}", member("198.51.100.0/24", "reservations = \"r.csv\""), member("203.0.113.0/24", ""));
     let error = parse(&dir.path().join("f").display().to_string(), &text, &Lab).unwrap_err().to_string();
     assert!(
-        error.contains("r.csv:2:1: error: 203.0.113.7 is outside of 198.51.100.0/24; it is in 203.0.113.0/24"),
+        error.contains("r.csv:2:3: error: address: 203.0.113.7 is outside of 198.51.100.0/24; it is in 203.0.113.0/24"),
         "{error}"
     );
 }

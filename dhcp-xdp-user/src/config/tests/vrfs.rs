@@ -127,7 +127,7 @@ fn a_subnets_list_of_reservations_is_of_its_vpn() {
     };
     assert_eq!((of("red"), of("blue")), (None, Some(0)));
     let error = read(&format!("{LAN}{}{}", within("198.51.100.0/24", "blue"), subnet("red"))).unwrap_err().to_string();
-    assert!(error.contains("r.csv:3:1: error: found `blue`; this list is of a subnet in VPN `red`"), "{error}");
+    assert!(error.contains("r.csv:3:17: error: vrf: found `blue`; this list is of a subnet in VPN `red`"), "{error}");
 }
 
 #[test]
