@@ -5,7 +5,12 @@ use std::{net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
 use ipnet::Ipv4Net;
 
 use super::{Access, ClassTable, Definitions, LeaseQuery, Reservations, Subnets, index::both_tags};
-use crate::{class::Expression, journal::CompactionPolicy, lease::Space, wire::options::Codes};
+use crate::{
+    class::Expression,
+    journal::CompactionPolicy,
+    lease::Space,
+    wire::options::{CodePlaces, Codes},
+};
 
 /// A whole configuration that has passed every check.
 #[derive(Clone, Debug)]
@@ -421,7 +426,7 @@ pub struct LeaseTimes {
 pub struct OptionSet {
     /// In the order of their codes.
     blobs: Vec<OptionBlob>,
-    codes: Codes,
+    places: CodePlaces,
 }
 
 /// Where an option of a configuration is set; the later ones over the earlier ones.
@@ -460,22 +465,21 @@ pub struct OptionBlob {
 impl OptionSet {
     /// A set of options, one of a code; the last of several with the same code wins.
     pub fn new(blobs: impl IntoIterator<Item = OptionBlob>) -> Self {
-        let mut set = Self::default();
+        let mut set: Vec<OptionBlob> = Vec::new();
+        let mut codes = Codes::default();
         for blob in blobs {
-            match set.blobs.binary_search_by_key(&blob.code, |b| b.code) {
-                Ok(at) => set.blobs[at] = blob,
-                Err(at) => {
-                    set.codes.insert(blob.code);
-                    set.blobs.insert(at, blob);
-                }
+            codes.insert(blob.code);
+            match set.binary_search_by_key(&blob.code, |b| b.code) {
+                Ok(at) => set[at] = blob,
+                Err(at) => set.insert(at, blob),
             }
         }
-        set
+        Self { blobs: set, places: CodePlaces::of(codes) }
     }
 
-    /// The option with this code: found without a search, most that clients ask for being not there.
+    /// The option with this code.
     pub fn get(&self, code: u8) -> Option<&OptionBlob> {
-        self.blobs.get(self.codes.place_of(code)?)
+        self.blobs.get(self.places.get(code)?)
     }
 
     fn is_computed(&self) -> bool {
