@@ -145,7 +145,10 @@ fn the_server_must_respond_with_a_dhcpleaseactive_message_when_the_ip_address_re
     assert_eq!(answer.payload[28..44], client.chaddr);
     assert_eq!(answer.option(code::SERVER_ID), Some(&SERVER.octets()[..]));
     assert_eq!((answer.message.giaddr(), answer.message.yiaddr()), (BNG, Ipv4Addr::UNSPECIFIED));
-    assert_eq!((answer.message.xid(), &answer.payload[3..4], &answer.payload[8..12]), (0xdead_beef, &[0][..], &[0; 4][..]));
+    assert_eq!(
+        (answer.message.xid(), &answer.payload[3..4], &answer.payload[8..12]),
+        (0xdead_beef, &[0][..], &[0; 4][..])
+    );
     assert!(!answer.parked, "it waits for no disk");
 }
 

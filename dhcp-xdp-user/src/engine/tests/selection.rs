@@ -245,8 +245,10 @@ fn a_server_that_acted_on_virtual_subnet_selection_takes_vss_control_out_and_ech
     assert_eq!(offer.option(82), Some(&b"\x01\x01c\x97\x04\x00red\x02\x01r"[..]));
     let offer = Bed::new().reply(&with_info(1, info));
     assert_eq!(offer.option(82), Some(&info[..]), "one without VPNs acted on nothing");
-    let global = bed_of("[defaults]\nserver_id = \"192.0.2.1\"\n[[subnet]]\nprefix = \"10.0.0.0/24\"\npools = [\"10.0.0.10\"]\n\
-                         [[subnet]]\nprefix = \"10.0.0.0/24\"\nvrf = \"red\"\npools = [\"10.0.0.10\"]\n");
+    let global = bed_of(
+        "[defaults]\nserver_id = \"192.0.2.1\"\n[[subnet]]\nprefix = \"10.0.0.0/24\"\npools = [\"10.0.0.10\"]\n\
+                         [[subnet]]\nprefix = \"10.0.0.0/24\"\nvrf = \"red\"\npools = [\"10.0.0.10\"]\n",
+    );
     let alone = b"\x98\x00\x01\x01c";
     let offer = { global }.reply(&with_info(1, alone));
     assert_eq!(offer.option(82), Some(&alone[..]), "nor one that was told of no VPN");
