@@ -542,10 +542,8 @@ impl<'a> Case<'a> {
                 .filter_map(|subnet| subnets.get(usize::from(*subnet)))
                 .any(|subnet| subnet.server_id == Some(address))
         };
-        address == self.place.server_id
-            || address == self.place.source
-            || self.ingress.addresses.contains(&address)
-            || of_network()
+        // Ours in this subnet is among these, overridden or not.
+        address == self.place.server_id || self.ingress.addresses.contains(&address) || of_network()
     }
 
     /// DECLINE and RELEASE must carry the server identifier (table 5). One without it is judged by its owner alone.

@@ -24,9 +24,7 @@ async fn next_status(requestor: &mut Requestor) -> (Vec<Reply>, Reply) {
 
 /// Waits until the active query is under way: what changes from then on is told.
 async fn under_way(site: &Site) {
-    while site.stats().active == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| site.stats().active > 0).await;
 }
 
 #[tokio::test]
@@ -279,9 +277,7 @@ async fn several_requestors_are_told_each_at_its_own_pace() {
     // Room for less than one reply, and nobody reads.
     let mut slow = site.connect_narrow(400);
     slow.ask(ACTIVE, 2, &[]).await;
-    while site.stats().active < 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| site.stats().active == 2).await;
     for address in 1..=200 {
         site.bind(Lent { address, ago_s: 0, ..Lent::default() });
     }
@@ -305,9 +301,7 @@ async fn the_server_should_terminate_the_tcp_connection_after_active_lq_send_tim
     for address in 1..=9 {
         site.bind(Lent { address, ago_s: 0, ..Lent::default() });
     }
-    while site.ended("blocked") == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| site.ended("blocked") > 0).await;
     assert_eq!(site.stats().active, 0);
 }
 
@@ -320,9 +314,7 @@ async fn updates_are_of_the_vpn_that_was_asked_for() {
     red.ask(ACTIVE, 2, &[(221, b"\x00red"), (154, &site.now_s().to_be_bytes())]).await;
     let (replies, status) = next_status(&mut red).await;
     assert_eq!((replies.len(), status.status()), (0, Some(7)));
-    while site.stats().active < 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| site.stats().active == 2).await;
     site.bind(Lent { subnet: 1, address: 1, ago_s: 0, client_id: b"\x01red", ..Lent::default() });
     site.bind(Lent { address: 2, ago_s: 0, ..Lent::default() });
     let reply = red.reply().await;

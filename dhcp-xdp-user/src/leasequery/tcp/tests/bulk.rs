@@ -291,9 +291,7 @@ async fn a_query_by_what_the_index_knows_looks_at_no_other_slots() {
         let (index, world, stop) = (Arc::clone(&index), site.shared.world.clone(), Arc::clone(&stop));
         move || keep(&index, &world.leases, &world.followers, world.clock, &stop)
     });
-    while !index.is_whole() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until(|| index.is_whole()).await;
     Arc::get_mut(&mut site.shared).unwrap().world.index = Some(index);
     let start = Instant::now();
     assert_eq!(told_of(&site, &[(82, b"\x02\x02r1")]).await, [3, 15_000]);

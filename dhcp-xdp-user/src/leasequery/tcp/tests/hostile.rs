@@ -100,9 +100,7 @@ async fn if_the_connection_becomes_blocked_the_server_terminates_it_after_the_da
     let site = Site::with(5000, |settings| settings.data_timeout = Duration::from_millis(300));
     let mut requestor = site.connect_narrow(1000);
     requestor.ask(BULK, 1, &[]).await;
-    while site.ended("blocked") == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| site.ended("blocked") > 0).await;
     assert!(site.stats().bindings < 500, "no more was made than a chunk: {:?}", site.stats());
     is_served(&site).await;
 }

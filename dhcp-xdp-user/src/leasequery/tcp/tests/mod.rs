@@ -200,6 +200,15 @@ impl Site {
     }
 }
 
+/// Waits until something is so, and not for ever.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it never came to that");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// A requestor.
 struct Requestor {
     stream: DuplexStream,
