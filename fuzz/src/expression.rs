@@ -150,7 +150,7 @@ fn packet() -> Vec<u8> {
 pub fn seeds() -> Vec<Seed> {
     let with_packet = |text: &str| [text.as_bytes(), &[0], &packet()].concat();
     let nested = |deep: usize| format!("{}true{}", "(".repeat(deep), ")".repeat(deep));
-    let fixed: [(&'static str, &str); 24] = [
+    let fixed: [(&'static str, &str); 25] = [
         ("exists", "option[60].exists and not option[77].exists"),
         ("starts-with", "starts_with(option[vendor-class-identifier], 'docsis')"),
         ("substring", "substring(option[60], 0, 6) == \"docsis\" or substring(option[60], -1, 1) == ':'"),
@@ -173,6 +173,10 @@ pub fn seeds() -> Vec<Seed> {
         ("member", "member('other') and known or flags.broadcast"),
         ("comment", "true # and false\n and not false"),
         ("bytes", "concat(option[43].option[2], interface, 0x00ff)"),
+        (
+            "beyond-the-ends",
+            "substring(option[60], 2, 999) != '' and substring(option[60], 999, 1) == '' and substring(option[60], -999, 2) == ''",
+        ),
         ("negative", "substring(option[60], -4, all) == '' or secs < 60"),
         ("wrong-words", "option[77] = 'voip' and gaddr == 1 or ) x"),
         ("wrong-types", "option[60] == 5 and hops.exists.exists and length(giaddr) > 'a'"),

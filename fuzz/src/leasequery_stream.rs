@@ -19,7 +19,10 @@ fn read(stream: &[u8], piece: usize) -> Read {
         reader.push(bytes);
         loop {
             match reader.message() {
-                Ok(Some(message)) => queries.push(judge(message)),
+                Ok(Some(message)) => {
+                    assert!(message.len() >= 240, "it has the fixed part and the magic cookie");
+                    queries.push(judge(message));
+                }
                 Ok(None) => break,
                 Err(error) => return (queries, Some(error)),
             }

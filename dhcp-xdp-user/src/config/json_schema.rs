@@ -41,9 +41,12 @@ fn value(kind: Kind) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::schema::{all_names, every_setting},
+        *,
+    };
 
-    /// Whether a value is as a schema says, as far as ours go.
+    /// Checks that a value is as a schema says, as far as ours go.
     fn fits(value: &toml::Value, schema: &Value, path: &str) {
         let is = |name: &str| match &schema["type"] {
             Value::Array(types) => types.iter().any(|one| one == name),
@@ -87,6 +90,38 @@ mod tests {
         ] {
             fits(&toml::from_str(text).unwrap(), &schema, "");
         }
+    }
+
+    #[test]
+    fn a_file_with_every_setting_is_as_the_schema_says() {
+        fits(&toml::from_str(&every_setting()).unwrap(), &json_schema(), "");
+        for (text, wanted) in
+            [("vlan = 7", true), ("vlan = \"7.8\"", true), ("vlan = 7.5", false), ("vlan = true", false)]
+        {
+            let table = toml::from_str(&format!("[[subnet]]\n{text}\n")).unwrap();
+            let is_fit = std::panic::catch_unwind(|| fits(&table, &json_schema(), "")).is_ok();
+            assert_eq!(is_fit, wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_schema_has_no_setting_that_the_reader_has_not_and_every_table_is_closed() {
+        fn names(schema: &Value, found: &mut Vec<String>) {
+            if let Some(properties) = schema["properties"].as_object() {
+                assert_eq!(schema["additionalProperties"], false, "{schema}");
+                for (name, property) in properties {
+                    found.push(name.clone());
+                    names(property, found);
+                    names(&property["items"], found);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        names(&json_schema(), &mut found);
+        let mut known: Vec<String> = all_names().into_iter().map(str::to_owned).collect();
+        found.sort();
+        known.sort();
+        assert_eq!(found, known);
     }
 
     #[test]

@@ -322,6 +322,12 @@ fn found(value: &DeValue<'_>) -> String {
     }
 }
 
+/// A file with every setting of every table.
+#[cfg(test)]
+pub(super) fn every_setting() -> String {
+    tests::lines(FILE)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -353,6 +359,11 @@ mod tests {
         format!("{{ {}{more} }}", all.join(", "))
     }
 
+    pub(super) fn lines(lists: &[Keys]) -> String {
+        let all = lists.iter().flat_map(|list| list.iter());
+        all.map(|(name, kind)| format!("{name} = {}\n", sample(*kind))).collect()
+    }
+
     fn read(text: &str) -> Result<FileForm, toml::de::Error> {
         FileForm::deserialize(toml::de::Deserializer::parse(text).unwrap())
     }
@@ -367,8 +378,7 @@ mod tests {
 
     #[test]
     fn the_forms_have_the_same_keys_of_the_same_kinds() {
-        let lines: Vec<String> = FILE[0].iter().map(|(name, kind)| format!("{name} = {}", sample(*kind))).collect();
-        read(&lines.join("\n")).unwrap_or_else(|error| panic!("{error}"));
+        read(&every_setting()).unwrap_or_else(|error| panic!("{error}"));
         for (text, lists) in [
             ("zz = 1", FILE),
             ("defaults = { zz = 1 }", &[SETTINGS][..]),
@@ -384,6 +394,7 @@ mod tests {
             ("ping_check = { zz = 1 }", &[PING_CHECK]),
             ("leasequery = { zz = 1 }", &[LEASEQUERY]),
             ("leasequery = { tcp = { zz = 1 } }", &[LEASEQUERY_TCP]),
+            ("ping_check = { zz = 1 }", &[PING_CHECK]),
             ("history = { zz = 1 }", &[HISTORY]),
             ("hook = { zz = 1 }", &[HOOK]),
         ] {

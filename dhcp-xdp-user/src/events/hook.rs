@@ -325,3 +325,40 @@ fn variables(line: &Line) -> Vec<(String, String)> {
     };
     fields.into_iter().filter_map(variable).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::LeaseView;
+
+    #[test]
+    fn the_variables_are_those_of_the_document() {
+        let some = |text: &str| Some(text.to_owned());
+        let lease = LeaseView {
+            address: "192.0.2.7".parse().unwrap(),
+            hw_address: some("02:00:00:00:00:01"),
+            hw_type: 1,
+            client_id: some("01:02"),
+            state: "bound".into(),
+            started_at: "2027-01-15T08:00:00Z".into(),
+            expires_at: some("2027-01-15T09:00:00Z"),
+            subnet: "192.0.2.0/24".parse().ok(),
+            vrf: some("red"),
+            relay_agent_info: some("01:01:63"),
+            circuit_id: some("c"),
+            remote_id: some("r"),
+            subscriber_id: some("s"),
+            relay_id: some("i"),
+        };
+        let line = Line { at: "2027-01-15T08:00:01Z".into(), event: "bound".into(), generation: 3, lease };
+        let mut names: Vec<String> = variables(&line).into_iter().map(|(name, _)| name).collect();
+        let document = include_str!("../../../docs/history.md");
+        let documented = document.split('`').filter(|word| word.starts_with("DHCP_XDP_"));
+        let mut documented: Vec<String> = documented.map(str::to_owned).collect();
+        names.sort();
+        documented.sort();
+        assert_eq!(names, documented);
+        let value = |wanted: &str| variables(&line).into_iter().find(|(name, _)| name == wanted).unwrap().1;
+        assert_eq!((value("DHCP_XDP_VRF"), value("DHCP_XDP_SUBNET")), ("red".into(), "192.0.2.0/24".into()));
+    }
+}

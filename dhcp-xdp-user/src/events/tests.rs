@@ -100,12 +100,23 @@ impl World {
     }
 
     fn submit(&mut self, number: u32, state: BindingState, generation: u32, started_s: u32, expires_s: u32) {
+        self.submit_kept(number, state, generation, (started_s, expires_s), Kept::default());
+    }
+
+    fn submit_kept(
+        &mut self,
+        number: u32,
+        state: BindingState,
+        generation: u32,
+        (started_s, expires_s): (u32, u32),
+        kept: Kept<'_>,
+    ) {
         let mut hw = HwAddress { htype: 1, hlen: 6, ..HwAddress::default() };
         hw.chaddr[2..6].copy_from_slice(&number.to_be_bytes());
         let address = Ipv4Addr::from(0x0a00_0000 + number);
         let lease = Lease { space: crate::lease::Space::GLOBAL, address, state, generation, started_s, expires_s };
         until("room", || self.lane.has_room());
-        self.lane.submit(&lease, &hw, b"", Kept::default()).unwrap();
+        self.lane.submit(&lease, &hw, b"", kept).unwrap();
     }
 
     fn stop(mut self) -> (TempDir, HistoryStats) {

@@ -262,6 +262,15 @@ fn a_class_is_told_with_the_values_that_made_it_so() {
     assert_eq!(classes[0].expression.as_deref(), Some("starts_with(option[vendor-class-identifier], \"docsis\")"));
     assert_eq!(classes[0].values, [("option[vendor-class-identifier]".to_owned(), "\"docsis3.1:\"".to_owned())]);
     assert_eq!(classes[2].values[0], ("member(\"modem\")".to_owned(), "true".to_owned()));
+    let mut modem = discover(2).option(code::PARAMETER_REQUEST_LIST, &[3, 4, 7]);
+    modem = via([10, 128, 0, 1], modem.option(code::VENDOR_CLASS_ID, b"docsis3.0:").option(82, b"\x02\x01m"));
+    let reply = server.explain(NOW_S, &modem.frame()).reply.unwrap();
+    let options: Vec<(u8, &str)> = reply.options.iter().map(|option| (option.code, option.from.as_str())).collect();
+    for option in [(3, "subnet 10.128.0.0/16"), (4, "class modem"), (7, "class modem"), (51, "the server")] {
+        assert!(options.contains(&option), "{option:?} in {options:?}");
+    }
+    let file = reply.header.iter().find(|field| field.value.contains("modem-default.cfg")).unwrap();
+    assert_eq!(file.from, "class modem");
     server.explain(NOW_S, &packets[1].1);
     let story = server.explain(NOW_S, &packets[2].1);
     let behind = &story.classes[2];
@@ -276,6 +285,8 @@ fn a_reservation_is_told_by_its_identifier_or_with_those_that_were_looked_for() 
     let packets = ftth();
     let story = server.explain(NOW_S, &packets[0].1);
     let reservation = story.reservation.unwrap();
+    assert!(reservation.found && reservation.looked_for.is_empty());
+    assert_eq!(reservation.address, Some(Ipv4Addr::new(203, 0, 113, 250)));
     assert_eq!(reservation.by, Some(("circuit_id".into(), "\"olt7 xpon 0/1/0:16\"".into())));
     let reply = story.reply.unwrap();
     assert!(reply.address.unwrap().why.starts_with("it is reserved for the client; outside of all pools"));

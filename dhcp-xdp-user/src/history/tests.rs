@@ -293,6 +293,24 @@ fn who_was_on_a_circuit_is_found_whatever_bytes_name_it() {
         let elsewhere = Query { address: Some("192.0.2.9".parse().unwrap()), ..query };
         assert!(search.find(&elsewhere).unwrap().holds.is_empty());
     }
+    let mut event = event(9, Bound, 1, START, 1);
+    event.binding.agent_info.try_extend_from_slice(b"\x02\x03ont").unwrap();
+    event.binding.client_id = [1, 2, 3].into_iter().collect();
+    writer.add(&Line::new(&event, None, &Vrfs::default(), 0));
+    writer.commit(position(64), 0, START).unwrap();
+    let of = |bytes: &[u8]| Some(bytes.to_vec());
+    for (query, is_found) in [
+        (Query { remote_id: of(b"ont"), ..Query::default() }, true),
+        (Query { remote_id: of(b"on"), ..Query::default() }, false),
+        (Query { client_id: of(&[1, 2, 3]), ..Query::default() }, true),
+        (Query { client_id: of(&[1, 2]), ..Query::default() }, false),
+        (Query { client_id: of(&[1, 2, 3]), remote_id: of(b"ont"), ..Query::default() }, true),
+        (Query { client_id: of(&[1, 2, 3]), circuit_id: of(b"olt1 0/7"), ..Query::default() }, false),
+    ] {
+        let found: Vec<_> =
+            search.find(&query).unwrap().holds.iter().map(|hold| hold.lease.address.octets()[3]).collect();
+        assert_eq!(found, if is_found { vec![9] } else { vec![] }, "{query:?}");
+    }
     let remote = Query { remote_id: Some(b"olt1 0/7".to_vec()), ..Query::default() };
     assert!(search.find(&remote).unwrap().holds.is_empty());
 }
@@ -319,6 +337,21 @@ fn a_client_that_is_moved_to_another_circuit_has_two_holds() {
 }
 
 #[test]
+fn an_index_leads_to_every_line_of_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(written(dir.path(), 1));
+    let search = Search::open(dir.path()).unwrap();
+    let all = || (0..=30).map(|n| Query { address: Some([192, 0, 2, n].into()), ..Query::default() });
+    let find = |query: Query| search.find(&query).unwrap().holds;
+    let by_index: Vec<_> = all().map(find).collect();
+    assert_eq!(by_index.iter().filter(|holds| !holds.is_empty()).count(), 6);
+    let names = files::list(dir.path()).unwrap();
+    let removed = names.iter().filter(|name| fs::remove_file(dir.path().join(name.index())).is_ok());
+    assert_eq!(removed.count(), names.len() - 1, "all but the open one have an index");
+    assert_eq!(all().map(find).collect::<Vec<_>>(), by_index);
+}
+
+#[test]
 fn a_damaged_or_missing_index_costs_time_and_no_line() {
     let dir = tempfile::tempdir().unwrap();
     let _writer = written(dir.path(), 1500);
@@ -339,12 +372,16 @@ fn after_a_gap_it_is_not_known_until_when_somebody_had_an_address() {
     let dir = tempfile::tempdir().unwrap();
     for rotate_bytes in [1, 1 << 20] {
         let mut writer = Writer::open(Settings { rotate_bytes, ..settings(dir.path()) }, false).unwrap();
+        // Where files are small each line is in one of its own, and all but the last one have an index.
+        let commit = |writer: &mut Writer| writer.commit(position(64), 0, START + 3000).unwrap();
         writer.add(&line(7, Bound, 1, START, 1));
+        commit(&mut writer);
         let gap =
             GapLine { at: rfc3339(START + 1000), event: GapLine::EVENT.into(), since: None, reason: "test".into() };
         writer.add(&gap);
+        commit(&mut writer);
         writer.add(&line(7, Renewed, 9, START + 2000, 2));
-        writer.commit(position(64), 0, START + 3000).unwrap();
+        commit(&mut writer);
         let found = Search::open(dir.path())
             .unwrap()
             .find(&Query { address: Some("192.0.2.7".parse().unwrap()), ..Query::default() });

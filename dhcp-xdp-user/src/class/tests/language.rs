@@ -65,6 +65,9 @@ fn expressions_say_what_they_say() {
         "substring(option[60], -2, all) == ':\\x00'",
         "substring(option[60], -5, 3) == '3.1'",
         "substring(option[60], 99, 3) == ''",
+        // What is asked for beyond the end is not there, what is before it is.
+        "substring(option[60], 8, 99) == '1:\\x00' and substring(option[60], 11, 1) == '' and substring(option[60], -99, 3) == ''",
+        "substring(option[60], 10, 1) == 0x00 and substring(option[60], -1, 9) == 0x00 and substring(option[60], 0, 0) == ''",
         "starts_with(option[60], 'docsis') and ends_with(option[60].text, ':') and contains(option[60], '3.')",
         "upper(option[60].text) == 'DOCSIS3.1:' and lower('ABc') == 'abc'",
         "length(option[60]) == 11 and length(option[77]) == 0",
@@ -76,6 +79,10 @@ fn expressions_say_what_they_say() {
         "giaddr == 10.0.0.1 and giaddr in 10.0.0.0/8 and giaddr in 10.0.0.0-10.0.0.9 and ciaddr == 0.0.0.0",
         "giaddr not in (11.0.0.0/8, 10.0.0.2)",
         "not flags.broadcast",
+        "secs < 8 and not secs < 7 and secs <= 7 and not secs <= 6 and secs > 6 and not secs > 7 and secs >= 7 and not secs >= 8",
+        "secs in 7-9 and secs in 1-7 and not secs in 8-9 and not secs in 1-6 and secs in (1-2, 7-7) and secs not in (1-6, 8-9)",
+        "giaddr in 10.0.0.1-10.0.0.2 and giaddr in 10.0.0.0-10.0.0.1 and giaddr in 10.0.0.1/32 and giaddr in 10.0.0.0/31",
+        "giaddr not in (10.0.0.2/31, 10.0.0.2-10.0.0.9, 9.0.0.0-10.0.0.0)",
         "interface == 'eth1' and destination == 192.0.2.1",
         "vlan.outer == 100 and vlan.outer in (1-99, 100) and not vlan.inner.exists and vlan.outer.exists",
         // What is missing is no number: it is equal to none.
@@ -104,6 +111,11 @@ fn expressions_say_what_they_say() {
         "message_length >= 240 and message_length > 239 and message_length < 1500 and message_length <= 1500",
         "false or false or (true and (false or true))",
         "not (true and false) and not not true",
+        // `not` is of what follows it alone, and `and` binds closer than `or`.
+        "not true or true",
+        "true or true and false",
+        "true or false and false and not true or false",
+        "not (false and true or true and true) or secs == 7 and htype == 1",
         "not known",
         "option[82].option[9].vendor[3148] == 0x0100 # a comment\n and true",
     ];

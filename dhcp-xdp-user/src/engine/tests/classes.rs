@@ -1,7 +1,10 @@
 //! What classes do to replies.
 
 use super::*;
-use crate::config::{Config, Subnets, parse};
+use crate::{
+    config::{Config, Subnets, parse},
+    engine::testing::Msg,
+};
 
 /// The test's configuration with these classes, read as from a file.
 fn with_classes(classes: &str) -> impl FnOnce(&mut Config) {
@@ -36,7 +39,14 @@ fn a_client_of_an_ignored_class_gets_silence() {
     let mut bed =
         Bed::with(with_classes("[[class]]\nname = \"bad\"\nmatch = \"option[60] == 'bad'\"\nignore = true\n"));
     assert_eq!(bed.dropped(&discover(1).option(60, b"bad")), DropReason::ClassIgnored);
-    assert!(bed.send(&discover(1).option(60, b"good")).is_ok());
+    let offered = bed.reply(&discover(1).option(60, b"good")).yiaddr();
+    let takes = |vendor: &[u8]| selecting(1, SERVER, offered).option(60, vendor);
+    assert_eq!(bed.dropped(&takes(b"bad")), DropReason::ClassIgnored);
+    assert_eq!(bed.reply(&takes(b"good")).message_type(), Ack);
+    for kind in [MessageType::Request, MessageType::Inform] {
+        let bad = message(kind, 1).option(60, b"bad").unicast(offered);
+        assert_eq!(bed.dropped(&bad), DropReason::ClassIgnored, "{kind:?}");
+    }
 }
 
 #[test]
@@ -46,7 +56,8 @@ fn a_subnet_serves_the_classes_that_it_allows_and_none_that_it_denies() {
     let mut bed = Bed::with(with_classes(classes));
     assert_eq!(bed.dropped(&discover(1)), DropReason::ClassDenied);
     assert_eq!(bed.dropped(&discover(1).option(60, b"a").option(12, b"x")), DropReason::ClassDenied);
-    assert!(bed.send(&discover(1).option(77, b"x")).is_ok());
+    let offered = bed.reply(&discover(1).option(77, b"x")).yiaddr();
+    assert_eq!(bed.dropped(&selecting(1, SERVER, offered)), DropReason::ClassDenied, "offered it to the class");
     let offered = bed.reply(&discover(2).option(60, b"a")).yiaddr();
     let taking = selecting(2, SERVER, offered).option(60, b"a");
     assert_eq!(bed.reply(&taking).message_type(), Ack);
@@ -104,8 +115,21 @@ fn the_lease_time_is_the_classs_that_is_written_first() {
 }
 
 #[test]
+fn the_least_default_and_greatest_lease_time_of_a_class_come_before_those_of_the_subnet() {
+    let classes = "[[class]]\nname = \"all\"\nmatch = \"option[60].exists\"\nmin_lease_time_s = 300\nlease_time_s = 600\nmax_lease_time_s = 900\n";
+    let mut bed = Bed::with(with_classes(classes));
+    for (asked, granted, of_subnet) in
+        [(None, 600, 3600), (Some(1), 300, 60), (Some(700), 700, 700), (Some(9000), 900, 7200)]
+    {
+        let asking = |msg: Msg| asked.into_iter().fold(msg, |msg, s: u32| msg.option(51, &s.to_be_bytes()));
+        assert_eq!(bed.reply(&asking(discover(1).option(60, b"x"))).seconds(51), Some(granted), "{asked:?}");
+        assert_eq!(bed.reply(&asking(discover(2))).seconds(51), Some(of_subnet), "{asked:?}");
+    }
+}
+
+#[test]
 fn options_and_boot_files_of_classes_lie_over_those_of_the_subnet_the_first_written_first() {
-    let classes = "[[class]]\nname = \"a\"\nmatch = \"option[60] == 'a'\"\nboot_file = \"a.bin\"\noptions = { dns-servers = \"198.51.100.1\" }\n\
+    let classes = "[[class]]\nname = \"a\"\nmatch = \"option[60] == 'a'\"\nboot_file = \"a.bin\"\nserver_name = \"a.example\"\noptions = { dns-servers = \"198.51.100.1\" }\n\
                    [[class]]\nname = \"b\"\nmatch = \"option[60].exists\"\nnext_server = \"192.0.2.9\"\n\
                    options = { dns-servers = \"198.51.100.2\", domain-name = \"b.example\" }\n";
     let mut bed = Bed::with(with_classes(classes));
@@ -115,6 +139,7 @@ fn options_and_boot_files_of_classes_lie_over_those_of_the_subnet_the_first_writ
     assert_eq!(of_a.option(15), Some(&b"b.example"[..]));
     assert_eq!(of_a.option(3), Some(&[192, 0, 2, 254][..]), "the subnet's");
     assert_eq!((&of_a.payload[108..113], &of_a.payload[20..24]), (&b"a.bin"[..], &[192, 0, 2, 9][..]));
+    assert_eq!(of_a.payload[44..54], *b"a.example\0");
     assert_eq!(bed.reply(&asked(b"other")).option(6), Some(&[198, 51, 100, 2][..]));
     let of_none = bed.reply(&discover(2).option(55, &[6, 15]));
     assert_eq!(of_none.option(6), Some(&[192, 0, 2, 53, 192, 0, 2, 54][..]));

@@ -89,6 +89,39 @@ fn the_most_specific_level_that_sets_an_option_counts() {
     assert_eq!(found, expected.map(|(code, text)| (code, text.to_owned())));
 }
 
+/// A file that sets the domain name at all levels from the global one to this one.
+fn set_up_to(level: usize) -> String {
+    let name = |at: usize, table: &str| {
+        let names = ["global", "network", "subnet", "pool", "class", "reservation"];
+        if at <= level { format!("{table}options = {{ domain-name = \"{}\" }}\n", names[at]) } else { table.to_owned() }
+    };
+    [
+        name(0, "[defaults]\n"),
+        // Written before the other one, which the client is in as well: of two classes it counts.
+        name(4, "[[class]]\nname = \"a\"\nmatch = \"htype == 1\"\n"),
+        "[[class]]\nname = \"b\"\nmatch = \"hlen == 6\"\noptions = { root-path = \"b\" }\n".to_owned(),
+        name(1, "[[network]]\nname = \"n\"\ninterface = \"lan0\"\n"),
+        name(2, "[[subnet]]\nprefix = \"192.0.2.0/24\"\nnetwork = \"n\"\n"),
+        name(3, "[[subnet.pool]]\nrange = \"192.0.2.10-192.0.2.19\"\n"),
+        name(5, "[[reservation]]\nhw_address = \"02:00:00:00:00:01\"\naddress = \"192.0.2.15\"\n"),
+    ]
+    .concat()
+}
+
+#[test]
+fn a_reservations_option_comes_before_a_classs_a_pools_a_subnets_a_networks_and_the_global_one() {
+    for (level, name) in ["global", "network", "subnet", "pool", "class", "reservation"].into_iter().enumerate() {
+        let mut bed = bed_of(&set_up_to(level));
+        let offer = bed.reply(&discover(1).option(55, &[15, 17]));
+        assert_eq!((offer.yiaddr(), offer.option(17)), (lan(15), Some(&b"b"[..])));
+        assert_eq!(offer.option(15), Some(name.as_bytes()));
+        let renewal = bed.reply(&message(MessageType::Request, 1).unicast(lan(15)).option(55, &[15]));
+        assert_eq!((renewal.message_type(), renewal.option(15)), (Ack, Some(name.as_bytes())));
+        let others = bed.reply(&discover(2).option(55, &[15]));
+        assert_eq!(others.option(15), Some(if level == 5 { "class" } else { name }.as_bytes()));
+    }
+}
+
 #[test]
 fn an_option_that_a_more_specific_level_sends_on_demand_alone_is_not_sent_by_a_wider_one() {
     let always = OptionBlob { always: true, ..text(15, "class") };
@@ -151,4 +184,19 @@ fn while_addresses_are_scarce_clients_are_given_the_least_lease_time() {
     let first = bed.leases.iter(START_S).next().unwrap().address;
     bed.dropped(&message(MessageType::Release, 1).unicast(first));
     assert_eq!(bed.reply(&discover(5)).seconds(51), Some(3600), "one was given back");
+}
+
+#[test]
+fn addresses_of_a_pool_for_some_clients_are_scarce_when_that_pool_is_nearly_full() {
+    let text = "[[class]]\nname = \"modem\"\nmatch = \"option[60] == 'modem'\"\n\
+                [[subnet]]\nprefix = \"192.0.2.0/24\"\ninterface = \"lan0\"\npools = [\"192.0.2.10-192.0.2.19\"]\n\
+                lease_time_s = 3600\nmin_lease_time_s = 60\nscarce_above = 0.5\n\
+                [[subnet.pool]]\nrange = \"192.0.2.20-192.0.2.23\"\nallow_classes = [\"modem\"]\n";
+    let mut bed = bed_of(text);
+    let mut granted = |n: u8, vendor: &[u8]| {
+        let offer = bed.reply(&discover(n).option(60, vendor));
+        (offer.yiaddr() >= lan(20), offer.seconds(51).unwrap())
+    };
+    assert_eq!([1, 2, 3].map(|n| granted(n, b"modem")), [(true, 3600), (true, 60), (true, 60)]);
+    assert_eq!(granted(4, b"other"), (false, 3600), "of the others one of ten is in use");
 }

@@ -21,6 +21,7 @@ mod anything;
 mod classes;
 mod computed;
 mod configured;
+mod examples;
 mod levels;
 mod long_options;
 mod networks;

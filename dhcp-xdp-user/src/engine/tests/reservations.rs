@@ -166,7 +166,7 @@ fn init_reboot_and_renewal_of_a_reserved_address_need_no_memory_of_the_client() 
 
 #[test]
 fn a_reservations_settings_come_before_those_of_its_subnet() {
-    let own = "hostname = \"cpe-17\"\nlease_time_s = 777\nnext_server = \"192.0.2.5\"\nboot_file = \"own.cfg\"\n\
+    let own = "hostname = \"cpe-17\"\nlease_time_s = 777\nnext_server = \"192.0.2.5\"\nserver_name = \"tftp.example\"\nboot_file = \"own.cfg\"\n\
                [reservation.options]\ndomain-name = \"own.example\"\n";
     let mut bed =
         bed(&format!("[subnet.options]\ndomain-name = \"all.example\"\nrouters = [\"192.0.2.1\"]\n{OUTSIDE}{own}"));
@@ -177,7 +177,7 @@ fn a_reservations_settings_come_before_those_of_its_subnet() {
     assert_eq!(offer.option(3), Some(&[192, 0, 2, 1][..]));
     assert_eq!(offer.seconds(code::LEASE_TIME), Some(777));
     assert_eq!(offer.message.siaddr(), Ipv4Addr::new(192, 0, 2, 5));
-    assert!(offer.payload[108..].starts_with(b"own.cfg\0"));
+    assert!(offer.payload[44..].starts_with(b"tftp.example\0") && offer.payload[108..].starts_with(b"own.cfg\0"));
     let other = bed.reply(&asking(2));
     assert_eq!((other.option(12), other.option(15)), (None, Some(&b"all.example"[..])));
     let inform = message(MessageType::Inform, 1).option(55, &[15]).unicast(lan(50));
@@ -190,6 +190,30 @@ fn a_reservation_without_an_address_holds_in_every_subnet() {
     let mut bed = bed(own);
     let offer = bed.reply(&discover(1).option(55, &[12]));
     assert_eq!((offer.yiaddr(), offer.option(12)), (lan(10), Some(&b"h"[..])));
+}
+
+#[test]
+fn a_reservation_of_the_network_comes_before_one_that_holds_everywhere() {
+    let far = "[[subnet]]\nprefix = \"10.0.0.0/24\"\nserver_id = \"192.0.2.1\"\npools = [\"10.0.0.10-10.0.0.20\"]\n";
+    let everywhere = "[[reservation]]\nhw_address = \"02:00:00:00:00:01\"\nhostname = \"everywhere\"\n";
+    let mut bed = bed(&format!("{far}{everywhere}{OUTSIDE}hostname = \"here\"\n"));
+    let offer = bed.reply(&discover(1).option(55, &[12]));
+    assert_eq!((offer.yiaddr(), offer.option(12)), (lan(77), Some(&b"here"[..])));
+    let offer = bed.reply(&discover(1).option(55, &[12]).relayed());
+    assert_eq!((offer.yiaddr(), offer.option(12)), (far_address(10), Some(&b"everywhere"[..])));
+}
+
+#[test]
+fn who_has_the_address_of_a_circuit_is_believed_to_be_on_it_where_the_lease_keeps_no_option_82() {
+    let far = "[[subnet]]\nprefix = \"10.0.0.0/24\"\nserver_id = \"192.0.2.1\"\n\
+               [[reservation]]\ncircuit_id = \"c\"\naddress = \"10.0.0.77\"\nlease_time_s = 777\n";
+    let mut bed = bed_of(far);
+    // As an import of another server's leases leaves it.
+    assert_eq!(bed.leases.restore(&lease_of(1, far_address(77)), 0, bed.now_s), Ok(()));
+    let renewal = |n| message(MessageType::Request, n).unicast(far_address(77));
+    let ack = bed.reply(&renewal(1));
+    assert_eq!((ack.message_type(), ack.seconds(code::LEASE_TIME)), (Ack, Some(777)));
+    assert_eq!(bed.reply(&renewal(2)).message_type(), Nak);
 }
 
 #[test]

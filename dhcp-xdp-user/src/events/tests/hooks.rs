@@ -99,6 +99,36 @@ fn a_hook_is_run_with_variables_and_nothing_else_of_the_environment() {
     assert_eq!((stats.done, stats.failed, stats.dropped, stats.waiting), (1, 0, 0, 0));
 }
 
+#[test]
+fn a_hook_is_told_what_the_relay_agent_said() {
+    let program = Program::new("env > DIR/env.new; mv DIR/env.new DIR/env");
+    let mut hooked = Hooked::start(&program.hook());
+    let now_s = now_s();
+    let agent_info = b"\x01\x04eth7\x02\x02\x00\xff\x06\x04anna\x0c\x03olt";
+    let kept = Kept { agent_info, ..Kept::default() };
+    hooked.world.submit_kept(7, Bound, 1, (now_s, now_s + 600), kept);
+    until("run", || hooked.counters.stats().done == 1);
+    let env = program.wrote("env");
+    for expected in ["CIRCUIT_ID=eth7", "REMOTE_ID=0x00ff", "SUBSCRIBER_ID=anna", "RELAY_ID=olt"] {
+        assert!(env.contains(&format!("DHCP_XDP_{expected}\n")), "{expected} is not in:\n{env}");
+    }
+    hooked.stop();
+}
+
+#[test]
+fn a_hook_is_run_for_the_events_that_it_is_for_and_no_other() {
+    let program = Program::new("echo $DHCP_XDP_EVENT $DHCP_XDP_ADDRESS >> DIR/out");
+    let mut hooked = Hooked::start(&Hook { events: vec![EventKind::Renewed, EventKind::Declined], ..program.hook() });
+    let now_s = now_s();
+    hooked.world.submit(7, Bound, 1, now_s, now_s + 600);
+    hooked.world.submit(7, Bound, 2, now_s + 1, now_s + 601);
+    hooked.world.submit(7, Released, 3, now_s + 2, now_s + 2);
+    hooked.world.submit(8, BindingState::Declined, 1, now_s + 3, now_s + 603);
+    until("the last one", || program.wrote("out").contains("declined"));
+    assert_eq!(program.wrote("out"), "renewed 10.0.0.7\ndeclined 10.0.0.8\n");
+    hooked.stop();
+}
+
 /// The process numbers that a program wrote.
 fn pids(program: &Program, name: &str) -> Vec<u32> {
     program.wrote(name).lines().map(|line| line.parse().unwrap()).collect()
