@@ -340,7 +340,8 @@ mod tests {
     /// A value of a kind.
     fn sample(kind: Kind) -> String {
         match kind {
-            Text | Word(_) => "\"x\"".into(),
+            Text => "\"x\"".into(),
+            Word(words) => format!("\"{}\"", words[0]),
             Texts => "[\"x\"]".into(),
             Integer | IntegerOrText => "1".into(),
             Integers => "[1]".into(),

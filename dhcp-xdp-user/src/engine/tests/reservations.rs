@@ -213,7 +213,7 @@ fn who_has_the_address_of_a_circuit_is_believed_to_be_on_it_where_the_lease_keep
     let renewal = |n| message(MessageType::Request, n).unicast(far_address(77));
     let ack = bed.reply(&renewal(1));
     assert_eq!((ack.message_type(), ack.seconds(code::LEASE_TIME)), (Ack, Some(777)));
-    assert_eq!(bed.reply(&renewal(2)).message_type(), Nak);
+    assert_eq!(bed.dropped(&renewal(2)), DropReason::UnknownClient, "who does not have it is not believed");
 }
 
 #[test]
