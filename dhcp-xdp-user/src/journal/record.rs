@@ -106,14 +106,20 @@ pub(super) fn encode(lease: &Lease, hw: &HwAddress, client_id: &[u8], kept: Kept
     let limits = &kept.limits[..kept.limits.len().min(MAX_LIMITS)];
     let agent_info = &kept.agent_info[..kept.agent_info.len().min(255)];
     let has_agent_info = !agent_info.is_empty();
-    let joined: ArrayVec<u8, MAX_TAIL>;
+    let mut joined: ArrayVec<u8, MAX_TAIL> = ArrayVec::new();
     let tail = if limits.is_empty() && !has_agent_info {
         client_id
     } else {
-        let keys = limits.iter().flat_map(|key| key.0).flat_map(u64::to_le_bytes);
-        let len = has_agent_info.then_some(agent_info.len() as u8);
-        joined =
-            len.into_iter().chain(client_id.iter().copied()).chain(keys).chain(agent_info.iter().copied()).collect();
+        let mut put = |piece: &[u8]| {
+            let fits = joined.try_extend_from_slice(piece);
+            debug_assert!(fits.is_ok(), "there is room for the longest");
+        };
+        if has_agent_info {
+            put(&[agent_info.len() as u8]);
+        }
+        put(client_id);
+        limits.iter().flat_map(|key| key.0).for_each(|half| put(&half.to_le_bytes()));
+        put(agent_info);
         &joined
     };
     let (inline, rest) = tail.split_at(tail.len().min(INLINE));

@@ -200,8 +200,9 @@ impl Strings {
             let (of_first, rest) = bytes.split_at(bytes.len().min(len - first.len()));
             let fits = first.try_extend_from_slice(of_first);
             debug_assert!(fits.is_ok(), "a length is a byte");
-            let (place, after) = std::mem::take(&mut second).split_at_mut(rest.len().min(second.len()));
-            place.copy_from_slice(&rest[..place.len()]);
+            let rest = &rest[..rest.len().min(second.len())];
+            let (place, after) = std::mem::take(&mut second).split_at_mut(rest.len());
+            place.copy_from_slice(rest);
             second = after;
         };
         take(&bytes[LENGTHS..LENGTHS + inline]);

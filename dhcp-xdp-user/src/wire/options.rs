@@ -224,6 +224,7 @@ impl<'a> Area<'a> {
 impl<'a> Iterator for Area<'a> {
     type Item = Result<DhcpOption<'a>, OptionError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match *self.rest {
@@ -278,33 +279,36 @@ impl<'a> Options<'a> {
         true
     }
 
-    fn fail(&mut self) -> Option<Result<DhcpOption<'a>, OptionError>> {
-        self.area = Area::new(&[]);
-        self.next = [None; 2];
-        Some(Err(OptionError))
+    /// What comes in place of what is no option to be yielded: of the end of an area, of option 52 or of an error. It calls itself
+    /// at most four times over: there are three areas, and option 52 counts once.
+    #[cold]
+    fn instead_of(&mut self, found: Option<Result<DhcpOption<'a>, OptionError>>) -> Option<<Self as Iterator>::Item> {
+        match found {
+            Some(Ok(option)) if self.overload(option) => self.next(),
+            None => {
+                let [file, sname] = &mut self.next;
+                let bytes = file.take().or_else(|| sname.take())?;
+                self.area = Area::new(bytes);
+                self.in_main = false;
+                self.next()
+            }
+            Some(_) => {
+                self.area = Area::new(&[]);
+                self.next = [None; 2];
+                Some(Err(OptionError))
+            }
+        }
     }
 }
 
 impl<'a> Iterator for Options<'a> {
     type Item = Result<DhcpOption<'a>, OptionError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            match self.area.next() {
-                Some(Ok(option)) if option.code == code::OVERLOAD => {
-                    if !self.overload(option) {
-                        return self.fail();
-                    }
-                }
-                Some(Ok(option)) => return Some(Ok(option)),
-                Some(Err(OptionError)) => return self.fail(),
-                None => {
-                    let [file, sname] = &mut self.next;
-                    let bytes = file.take().or_else(|| sname.take())?;
-                    self.area = Area::new(bytes);
-                    self.in_main = false;
-                }
-            }
+        match self.area.next() {
+            Some(Ok(option)) if option.code != code::OVERLOAD => Some(Ok(option)),
+            found => self.instead_of(found),
         }
     }
 }
