@@ -67,7 +67,7 @@ fn kept(quick: bool, dir: &Path, max_bytes: u64, reserve: Reserve) -> Result<()>
         std::thread::sleep(Duration::from_millis(20));
         ensure!(start.elapsed() < Duration::from_secs(900), "nothing is compacted: {status:?}");
     };
-    let each = max_bytes as f64 / at as f64;
+    let each = most as f64 / at as f64;
     println!(
         "  {}: no longer kept after {at} changes, which at {CHANGES_PER_S} a second are {:.0} min; the journal took {:.0} MiB at most",
         if reserve == Reserve::default() { "with room   " } else { "without room" },
@@ -75,7 +75,7 @@ fn kept(quick: bool, dir: &Path, max_bytes: u64, reserve: Reserve) -> Result<()>
         most as f64 / MIB,
     );
     if reserve == Reserve::default() {
-        println!("  {each:.0} bytes of max_lag_mib a change");
+        println!("  {each:.0} bytes a change");
         // What is kept, the segment that is written and the next one, two snapshots of all addresses.
         let bound = max_bytes as f64 + 3.0 * 64.0 * MIB + 2.0 * 64.0 * f64::from(engine.clients);
         claim(
@@ -112,7 +112,7 @@ fn catches_up(quick: bool, dir: &Path) -> Result<()> {
         Options { compaction: NEVER, clock, retain: Some(history.retain(dir)), ..Options::new(Durability::Sync) };
     let (journal, _lanes): (Journal, _) = Recovery::open(dir)?.start(options, vec![])?;
     let text = format!(
-        "state_dir = \"{}\"\n[[interface]]\nname = \"lo\"\n[[subnet]]\nprefix = \"10.0.0.0/8\"\npools = [\"10.0.0.0-10.63.255.255\"]\n",
+        "state_dir = \"{}\"\n[[interface]]\nname = \"lo\"\n[[subnet]]\nprefix = \"10.0.0.0/8\"\npools = [\"10.0.0.1-10.63.255.255\"]\n",
         dir.display()
     );
     let config = parse("bench", &text, &AnyMachine).map_err(|rejected| anyhow::anyhow!("{rejected}"))?.config;

@@ -248,6 +248,8 @@ impl Recorder {
 
     fn record(&mut self, mut watch: Watch, goes_on: bool, gap: Option<Gap>) -> End {
         let Some(mut writer) = self.begin(goes_on, gap) else { return End::Done };
+        // No file is to be much larger than it should, however far it is behind.
+        let commit_bytes = usize::try_from(self.settings.rotate_bytes).map_or(COMMIT_BYTES, |it| it.min(COMMIT_BYTES));
         let mut stopping_since = None;
         let mut is_unreadable = false;
         let (mut committed, mut completed) = (Instant::now(), Instant::now());
@@ -268,7 +270,7 @@ impl Recorder {
                 stats.renewals_left_out += left_out;
                 stats.behind_bytes = watch.behind_bytes();
             });
-            let is_due = writer.pending() >= COMMIT_BYTES
+            let is_due = writer.pending() >= commit_bytes
                 || writer.pending() > 0 && committed.elapsed() >= COMMIT_EVERY
                 || !is_unreadable && completed.elapsed() >= COMPLETE_EVERY;
             let end = match stepped {
