@@ -48,8 +48,10 @@ pub(super) struct Active {
     read_from_s: u32,
     /// Changes that are still to be told.
     changes: VecDeque<Binding>,
-    /// All changes up to then have been told, or are in `changes`; seconds since 1970-01-01 UTC. See [`base_s`](Self::base_s).
+    /// All changes up to then have been told, seconds since 1970-01-01 UTC. See [`base_s`](Self::base_s).
     recorded_s: u32,
+    /// The same once all that is in `changes` is told.
+    until_s: u32,
     catch_up: Option<Walk>,
     /// The walk for what ran out, and up to when.
     look: Option<(Walk, u32)>,
@@ -102,6 +104,7 @@ impl Active {
             read_from_s: now_s,
             changes: VecDeque::new(),
             recorded_s: now_s,
+            until_s: now_s,
             catch_up,
             look: None,
             looked_s: now_s,
@@ -126,6 +129,11 @@ impl Active {
             while out.len() < CHUNK
                 && let Some(binding) = self.changes.pop_front()
             {
+                if self.changes.is_empty() {
+                    self.recorded_s = self.until_s;
+                }
+                // Not before the last one: who is cut off in between is to be told the others by its next query.
+                let base_s = self.base_s();
                 world.tell(&mut self.replies, &binding, base_s, out);
                 step.told += 1;
             }
@@ -184,9 +192,12 @@ impl Active {
         self.follower = Some(follower);
         let changes = changes?;
         let until_s = if changes.is_all { self.read_from_s } else { changes.settled_s };
-        self.recorded_s = self.recorded_s.max(until_s);
+        self.until_s = self.until_s.max(until_s);
         let spaces = self.spaces;
         self.changes.extend(changes.bindings.into_iter().filter(|binding| spaces.have(binding.space)));
+        if self.changes.is_empty() {
+            self.recorded_s = self.until_s;
+        }
         Ok(())
     }
 

@@ -336,14 +336,39 @@ fn active(site: &Site) -> Active {
 fn last_words(active: Active) -> Vec<(u8, u8, u32)> {
     let mut out = Vec::new();
     active.end(&Ending::from(FollowError::Lagged), &mut out);
+    read(&out).iter().map(|reply| (reply.kind, reply.status().unwrap(), reply.base_time())).collect()
+}
+
+fn read(out: &[u8]) -> Vec<Reply> {
     let mut reader = StreamReader::default();
-    reader.push(&out);
-    let mut words = Vec::new();
-    while let Some(message) = reader.message().unwrap() {
-        let reply = Reply::read(message).unwrap();
-        words.push((reply.kind, reply.status().unwrap(), reply.base_time()));
+    reader.push(out);
+    let next = || reader.message().unwrap().map(|message| Reply::read(message).unwrap());
+    std::iter::from_fn(next).collect()
+}
+
+#[tokio::test]
+async fn a_base_time_goes_on_with_the_last_of_the_changes_that_were_read_together() {
+    let mut site = Site::new(3);
+    let mut active = active(&site);
+    let begun_s = site.now_s();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let mut last = Ticket::default();
+    for address in 1..=3 {
+        let binding = site.lend(Lent { address, ago_s: 0, ..Lent::default() });
+        last = site.lane.push(&binding.lease(), &binding.hw, b"", binding.kept()).unwrap();
     }
-    words
+    site.lane.ring();
+    while site.lane.durable() < last {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (world, mut out) = (site.shared.world.clone(), Vec::new());
+    while !active.has_work() {
+        active.changes(&world).await.map_err(|ending| ending.to_string()).unwrap();
+    }
+    active.step(&world, &mut out);
+    let replies = read(&out);
+    let ahead: Vec<bool> = replies.iter().map(|reply| reply.base_time() > begun_s).collect();
+    assert_eq!((replies.len(), ahead), (3, vec![false, false, true]));
 }
 
 #[tokio::test]
