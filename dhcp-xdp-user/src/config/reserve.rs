@@ -108,8 +108,7 @@ impl Reader<'_> {
         let name = file.display().to_string();
         let is_table = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
         let source = if is_table {
-            // Spreadsheets begin theirs with a byte order mark.
-            self.table(checker, home, at, name, text.trim_start_matches('\u{feff}'))
+            self.table(checker, home, at, name, &text)
         } else {
             self.toml(checker, home, at, &name, &text)
         };
