@@ -157,6 +157,22 @@ fn a_circuit_that_has_as_many_leases_as_allowed_is_offered_no_more() {
 }
 
 #[test]
+fn one_value_of_two_classes_is_counted_for_each_class_apart() {
+    let class = |name: &str| {
+        format!(
+            "[[class]]\nname = \"{name}\"\nmatch = \"option[60] == '{name}'\"\nspawn = \"relay.circuit-id\"\nlease_limit = 1\n"
+        )
+    };
+    let mut bed = Bed::with(with_classes(&(class("phone") + &class("tv"))));
+    let on_seven = |msg: Msg, vendor: &[u8]| msg.option(60, vendor).option(82, &circuit(7)).relayed();
+    for (client, vendor) in [(1, b"phone".as_slice()), (2, b"tv")] {
+        let offered = bed.reply(&on_seven(discover(client), vendor)).yiaddr();
+        assert_eq!(bed.reply(&on_seven(selecting(client, lan(1), offered), vendor)).message_type(), Ack);
+        assert_eq!(bed.dropped(&on_seven(discover(client + 10), vendor)), DropReason::LeaseLimit);
+    }
+}
+
+#[test]
 fn of_two_offers_on_a_circuit_for_one_lease_the_first_taken_counts_and_the_other_is_refused() {
     let mut bed = Bed::with(with_classes(LIMIT));
     let offers: Vec<Ipv4Addr> =

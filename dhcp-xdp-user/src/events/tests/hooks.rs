@@ -41,6 +41,10 @@ struct Hooked {
 
 impl Hooked {
     fn start(hook: &Hook) -> Self {
+        Self::start_with(hook, table())
+    }
+
+    fn start_with(hook: &Hook, table: Arc<LeaseTable>) -> Self {
         let world = World::start(TempDir::new().unwrap());
         let (counters, stopping): (Arc<Counters>, Arc<AtomicBool>) = Default::default();
         let (sender, queue) = hook::queue(hook);
@@ -48,7 +52,7 @@ impl Hooked {
         let feeder = Feeder {
             hook: hook.clone(),
             followers: world.followers.clone(),
-            table: table(),
+            table,
             clock: Clock::start(),
             line: Box::new(|event, ahead_s| Line::new(event, None, &crate::config::Vrfs::default(), ahead_s)),
             counters: Arc::clone(&counters),
@@ -110,6 +114,35 @@ fn a_hook_is_told_what_the_relay_agent_said() {
     until("run", || hooked.counters.stats().done == 1);
     let env = program.wrote("env");
     for expected in ["CIRCUIT_ID=eth7", "REMOTE_ID=0x00ff", "SUBSCRIBER_ID=anna", "RELAY_ID=olt"] {
+        assert!(env.contains(&format!("DHCP_XDP_{expected}\n")), "{expected} is not in:\n{env}");
+    }
+    hooked.stop();
+}
+
+#[test]
+fn a_hook_is_told_all_of_the_client_whose_lease_has_ended_by_time() {
+    let program = Program::new("env > DIR/env.new; mv DIR/env.new DIR/env");
+    let (table, now_s) = (table(), now_s());
+    let mut hw = HwAddress { htype: 1, hlen: 6, ..HwAddress::default() };
+    hw.chaddr[5] = 7;
+    let binding = Binding {
+        space: crate::lease::Space::GLOBAL,
+        address: Ipv4Addr::new(10, 0, 0, 7),
+        state: Bound,
+        generation: 1,
+        started_s: now_s - 100,
+        expires_s: now_s - 50,
+        hw,
+        client_id: [1, 2].into_iter().collect(),
+        limits: Default::default(),
+        agent_info: (*b"\x01\x04eth7").into_iter().collect(),
+    };
+    table.restore(&binding, 0, now_s).unwrap();
+    let mut hooked = Hooked::start_with(&Hook { events: vec![EventKind::Expired], ..program.hook() }, table);
+    hooked.world.submit(7, Bound, 1, now_s - 100, now_s - 50);
+    until("run", || hooked.counters.stats().done == 1);
+    let env = program.wrote("env");
+    for expected in ["EVENT=expired", "ADDRESS=10.0.0.7", "CLIENT_ID=01:02", "CIRCUIT_ID=eth7"] {
         assert!(env.contains(&format!("DHCP_XDP_{expected}\n")), "{expected} is not in:\n{env}");
     }
     hooked.stop();
