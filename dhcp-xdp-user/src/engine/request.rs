@@ -210,16 +210,15 @@ impl<'a> Request<'a> {
             code::RELAY_AGENT_INFO => once(&mut self.relay_agent_info, option.data),
             code::CLIENT_ID if !CLIENT_ID_LEN.contains(&option.data.len()) => None,
             code::CLIENT_ID => once(&mut self.client_id, option.data),
-            code::RAPID_COMMIT => {
-                self.rapid_commit = option.data.is_empty();
-                Some(())
-            }
+            code::RAPID_COMMIT => option.data.is_empty().then(|| self.rapid_commit = true),
             code::AUTO_CONFIGURE => once(&mut self.auto_configure, u8::from_be_bytes(option.array()?)),
             code::SUBNET_SELECTION => once(&mut self.subnet_selection, Ipv4Addr::from(option.array::<4>()?)),
             code::VIRTUAL_SUBNET_SELECTION => once(&mut self.virtual_subnet, option.data),
             code::CLIENT_ARCHITECTURE => {
+                // Half a number may be a part's, too.
+                let is_whole = self.architectures.len == 0 && option.data.len().is_multiple_of(2);
                 self.architectures = Architectures::of(option.data);
-                Some(())
+                is_whole.then_some(())
             }
             code::CLIENT_MACHINE_ID => once(&mut self.machine_id, option.data),
             _ => Some(()),

@@ -17,7 +17,7 @@ pub(super) struct Keeper {
     pub reserve: Reserve,
     pub room: AskRoom,
     is_short: bool,
-    /// Bytes that were removed for what is written while the room is short.
+    /// Bytes that were removed for what is written while the room is short, and are not written yet.
     credit: u64,
 }
 
@@ -48,8 +48,7 @@ impl Keeper {
                 let Some(bytes) = writer.replace_oldest()? else { break };
                 self.credit += bytes;
             }
-            if let Some(left) = self.credit.checked_sub(wanted) {
-                self.credit = left;
+            if self.credit >= wanted {
                 return Ok(Ok(()));
             }
         }
@@ -60,6 +59,11 @@ impl Keeper {
             mib(room.free),
             mib(reserve)
         )))
+    }
+
+    /// So many bytes were written: what was removed for those that could not be is there for the next attempt.
+    pub fn wrote(&mut self, bytes: u64) {
+        self.credit = self.credit.saturating_sub(bytes);
     }
 }
 
@@ -115,7 +119,9 @@ mod tests {
             let allowed = self.keeper.allow(&mut self.writer).unwrap().is_ok();
             if allowed {
                 self.at_s += 1;
+                let wanted = self.writer.pending();
                 self.writer.commit(Position::default(), 0, self.at_s).unwrap();
+                self.keeper.wrote(wanted as u64);
             }
             allowed
         }
@@ -176,6 +182,19 @@ mod tests {
             assert!(world.taken() >= before - 12_000, "{round}: more was removed than a file");
         }
         assert!((5..=7).contains(&world.writer.take_removed_early()));
+    }
+
+    #[test]
+    fn attempts_that_fail_have_no_more_files_removed_than_one_that_does_not() {
+        let mut world = World::new(TENTH, Some(1 << 30));
+        (0..100).for_each(|_| assert!(world.write()));
+        world.set_free(60 * MIB);
+        world.writer.add(&"x".repeat(997));
+        for _ in 0..50 {
+            assert!(world.keeper.allow(&mut world.writer).unwrap().is_ok());
+            world.keeper.wrote(0);
+        }
+        assert_eq!(world.writer.take_removed_early(), 1);
     }
 
     #[test]

@@ -225,7 +225,10 @@ impl Recorder {
         let allowed = self.keeper.allow(writer)?;
         self.change(|stats| stats.removed_early += writer.take_removed_early());
         allowed.map_err(NotNow::HeldBack)?;
-        let lines = writer.commit(journal, expired_s, complete_s)?;
+        let waited = writer.pending();
+        let written = writer.commit(journal, expired_s, complete_s);
+        self.keeper.wrote(waited.saturating_sub(writer.pending()) as u64);
+        let lines = written?;
         self.change(|stats| stats.lines += lines);
         Ok(())
     }

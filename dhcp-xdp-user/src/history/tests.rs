@@ -510,6 +510,32 @@ fn an_old_file_is_closed_without_a_further_line() {
 }
 
 #[test]
+fn the_file_that_the_checkpoint_names_is_not_removed_for_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = Settings { rotate_bytes: 100, max_bytes: Some(200), ..settings(dir.path()) };
+    let mut writer = Writer::open(small.clone(), false).unwrap();
+    writer.add(&line(1, Bound, 1, START, 1));
+    writer.commit(position(64), 5, START).unwrap();
+    // The next file is begun, and the checkpoint cannot be written.
+    let in_the_way = dir.path().join("history.state.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    writer.add(&line(2, Bound, 1, START, 1));
+    writer.commit(position(128), 5, START).unwrap_err();
+    assert_eq!(files::list(dir.path()).unwrap().len(), 2);
+    writer.tidy(START).unwrap();
+    assert_eq!(writer.replace_oldest().unwrap(), None);
+    // Killed then: what counts is there, and what does not comes again.
+    drop(writer);
+    assert!(Checkpoint::read(dir.path()).unwrap().unwrap().is_backed(dir.path()).unwrap());
+    fs::remove_dir(&in_the_way).unwrap();
+    let mut writer = Writer::open(small, true).unwrap();
+    assert_eq!(lines(dir.path()), [line(1, Bound, 1, START, 1)]);
+    writer.add(&line(2, Bound, 1, START, 1));
+    writer.commit(position(128), 5, START).unwrap();
+    assert_eq!(lines(dir.path()).len(), 2);
+}
+
+#[test]
 fn a_checkpoint_that_is_none_is_named_with_what_to_do_and_a_newer_one_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     for (text, expected) in [("{x", "is damaged"), ("{\"schema\":1}", "is damaged"), ("{\"schema\":99}", "newer than")]

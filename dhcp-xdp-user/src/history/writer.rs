@@ -287,11 +287,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Closed files, oldest first, but for the last one: the next start goes on with it.
+    /// Closed files, oldest first, but for the last one and the one that the checkpoint names: the next start goes on with it.
     fn removable(&self) -> io::Result<Vec<FileName>> {
         let mut names = files::list(&self.settings.dir)?;
         names.pop();
-        names.retain(|name| self.open.as_ref().is_none_or(|open| open.name != *name));
+        let checked = self.last.as_ref().and_then(|last| FileName::parse(last.file.as_deref()?));
+        let is_needed = |name: &FileName| {
+            self.open.as_ref().is_some_and(|open| open.name == *name) || checked.as_ref() == Some(name)
+        };
+        names.retain(|name| !is_needed(name));
         Ok(names)
     }
 

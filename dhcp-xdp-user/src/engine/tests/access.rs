@@ -116,6 +116,8 @@ fn without_the_option_or_where_it_is_not_configured_there_is_an_offer() {
     assert_eq!(rapid().reply(&discover(1)).message_type(), Offer);
     let offer = Bed::new().reply(&discover(1).option(code::RAPID_COMMIT, &[]));
     assert_eq!((offer.message_type(), offer.option(code::RAPID_COMMIT)), (Offer, None));
+    let in_parts = discover(1).option(code::RAPID_COMMIT, &[1]).option(code::RAPID_COMMIT, &[]);
+    assert_eq!(rapid().reply(&in_parts).message_type(), Offer, "joined it has data, which it must not have");
     let odd = rapid().reply(&discover(1).option(code::RAPID_COMMIT, &[1]));
     assert_eq!(odd.message_type(), Offer, "the option has no data");
 }

@@ -152,4 +152,14 @@ fn a_client_of_several_architectures_gets_the_file_of_the_first_that_has_one_by_
     assert_eq!(file(&[0, 11, 0, 7]), "arm64");
     assert_eq!(file(&[0, 9, 0, 10]), "bios");
     assert_eq!(file(&[7]), "bios", "half a number is none");
+    assert_eq!(file(&[0, 7, 0]), "x64", "and takes nothing from the whole ones");
+}
+
+#[test]
+fn architectures_that_come_in_parts_are_one_list_by_rfc_3396() {
+    let mut bed = bed_of(&served("boot_file = \"bios\"\nboot_files = { efi-x64 = \"x64\", efi-arm64 = \"arm64\" }\n"));
+    for [first, second] in [[&[0, 7][..], &[0, 11]], [&[0], &[7, 0, 11]], [&[0, 7, 0], &[11]], [&[], &[0, 7]]] {
+        let offer = bed.reply(&discover(1).option(93, first).option(93, second));
+        assert!(offer.message.fname().unwrap().starts_with(b"x64"), "{first:?} {second:?}");
+    }
 }

@@ -36,8 +36,11 @@ impl<'s> Scratch<'s> {
         Some(kept)
     }
 
-    /// The next `len` bytes; `None` when there are fewer.
+    /// The next `len` bytes; `None` when there are fewer, which are then there for who needs less.
     fn take(&mut self, len: usize) -> Option<&'s mut [u8]> {
+        if len > self.rest.len() {
+            return None;
+        }
         let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(len)?;
         self.rest = rest;
         Some(taken)
@@ -126,6 +129,15 @@ mod tests {
         assert_eq!(joined.get(code::HOST_NAME), Some(&[][..]));
         assert_eq!(joined.get(1), None);
         assert_eq!(joined.get(0), None);
+    }
+
+    #[test]
+    fn who_needs_more_than_there_is_leaves_it_to_the_others() {
+        let mut memory = [0; 4];
+        let mut scratch = Scratch::new(&mut memory);
+        assert_eq!(scratch.keep(b"12345"), None);
+        assert_eq!(scratch.keep_all([&b"123"[..], b"45"].into_iter()), None);
+        assert_eq!(scratch.keep(b"1234"), Some(&b"1234"[..]));
     }
 
     #[test]
