@@ -41,7 +41,10 @@ pub fn tests() -> Vec<Trial> {
 
 /// Those that want the machine for themselves.
 pub fn alone() -> Vec<Trial> {
-    vec![test("history_after_kills_in_storms_has_each_durable_change_once", killed)]
+    vec![
+        test("history_after_kills_in_storms_has_each_durable_change_once", killed),
+        test("history_after_kills_while_its_disk_is_full_has_each_durable_change_once", killed_on_a_full_disk),
+    ]
 }
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -174,9 +177,37 @@ const UNDER_WAY: u64 = 200;
 
 fn killed() -> Result<()> {
     let site = Direct::new(Veth::default())?;
-    let sections = "compact_at_percent = 0\n[history]\nrotate_mib = 1\n";
-    let mut server = serve(&site, sections)?;
+    let dir = site.state().join("history");
+    kills_in_storms(&site, "compact_at_percent = 0\n[history]\nrotate_mib = 1\n", &dir, |_| Ok(()))
+}
+
+fn killed_on_a_full_disk() -> Result<()> {
+    let site = Direct::new(Veth::default())?;
+    let memory = Memory::mount(site.lab.path("history"), "2m")?;
+    let dir = memory.0.join("history");
+    let sections = format!(
+        "compact_at_percent = 0\n[history]\ndirectory = \"{}\"\nrotate_mib = 1\nkeep_free_percent = 0\n",
+        dir.display()
+    );
+    let others = memory.0.join("others");
+    kills_in_storms(&site, &sections, &dir, |round| {
+        if round % 2 == 0 {
+            // As much as goes in; and a little comes free while a server catches up.
+            let _ = fs::write(&others, vec![1; 2 << 20]);
+            return Ok(());
+        }
+        fs::OpenOptions::new().write(true).open(&others)?.set_len(4096 * u64::from(round))?;
+        let size = format!("remount,size={}m", 1 << (3 * round / 2));
+        ensure!(Command::new("mount").args(["-o", &size]).arg(&memory.0).status()?.success(), "cannot make room");
+        Ok(())
+    })
+}
+
+/// Kills in storms, and something before each round of them: then the history in this directory has each change once.
+fn kills_in_storms(site: &Direct, sections: &str, dir: &Path, mut before: impl FnMut(u32) -> Result<()>) -> Result<()> {
+    let mut server = serve(site, sections)?;
     for round in 0..ROUNDS {
+        before(round)?;
         let (json, log) = (site.lab.path("storm.json"), site.lab.path("storm.log"));
         let mut command = site.outside.command(workspace::binary("dhcp-storm")?)?;
         let seed = (1 + round).to_string();
@@ -191,12 +222,12 @@ fn killed() -> Result<()> {
         server.kill()?;
         storm.signal(Signal::SIGINT)?;
         storm.wait(LIMIT)?;
-        server = serve(&site, sections)?;
+        server = serve(site, sections)?;
     }
     caught_up(&server)?;
     let stats = stop(server, site.server_end())?;
     ensure!(stats["events"]["history"]["gaps"] == 0, "{}", stats["events"]);
-    let found = lines(&site.state().join("history"))?;
+    let found = lines(dir)?;
     let twice: Vec<_> = found.iter().filter(|(_, count)| **count != 1).take(3).collect();
     ensure!(twice.is_empty(), "not once: {twice:?}");
     // Renewals leave no line, and what begins a lease, ends it or is an address's first change does.
