@@ -60,6 +60,8 @@ pub struct Ingress<'a> {
     pub vlans: [Option<u16>; 2],
     /// Ethernet source of the frame: the client, or the last router on its way.
     pub ethernet_source: [u8; 6],
+    /// IPv4 source of the datagram.
+    pub source: Ipv4Addr,
 }
 
 /// What to do about a request.

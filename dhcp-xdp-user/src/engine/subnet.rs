@@ -248,7 +248,7 @@ fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> R
             Anywhere::Nowhere => {}
         }
     }
-    if is_routed(request, ingress) {
+    if is_routed(request, ingress, config) {
         return Err(Ground::Routed);
     }
     let here = on_link().filter(|index| subnets.get(usize::from(*index)).is_some_and(|here| here.space == space));
@@ -257,8 +257,18 @@ fn subnet_of(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> R
 
 /// Whether a router brought the message to this link, as it brings a client's unicast from anywhere. What was broadcast here, or
 /// sent by the client's own hardware address, is of a client on this link; what has `giaddr`, of one behind that relay agent.
-fn is_routed(request: &Request<'_>, ingress: &Ingress<'_>) -> bool {
-    is_past_relay_agents(request.giaddr, request.destination) && *request.hw.bytes() != ingress.ethernet_source
+///
+/// A `chaddr` that is the router's is soon written. So a client here also sends from an address of this link, or from none, which
+/// routers should not forward (RFC 1812 5.3.7): that of another link's hosts is one that routers can look at (RFC 2827).
+fn is_routed(request: &Request<'_>, ingress: &Ingress<'_>, config: &Config) -> bool {
+    let is_from_here = || {
+        let network =
+            config.subnets.on_link(ingress.name, ingress.vlans).map_or(&[][..], |here| config.subnets.network(here));
+        let mut here = network.iter().filter_map(|index| config.subnets.get(usize::from(*index)));
+        ingress.source.is_unspecified() || here.any(|subnet| is_within(&subnet.prefix, ingress.source))
+    };
+    is_past_relay_agents(request.giaddr, request.destination)
+        && !(*request.hw.bytes() == ingress.ethernet_source && is_from_here())
 }
 
 /// Whether the message comes from where the clients of this subnet's network are: through their relay agents, or from their own
@@ -267,7 +277,8 @@ pub(super) fn is_attached(request: &Request<'_>, subnet: u16, ingress: &Ingress<
     let is_here = |here| config.subnets.are_together(subnet, here);
     // A broadcast, or a relay agent's, is placed by where it came from.
     !is_past_relay_agents(request.giaddr, request.destination)
-        || !is_routed(request, ingress) && config.subnets.on_link(ingress.name, ingress.vlans).is_some_and(is_here)
+        || !is_routed(request, ingress, config)
+            && config.subnets.on_link(ingress.name, ingress.vlans).is_some_and(is_here)
 }
 
 /// The subnet of the address that a client unicasts from, where no relay agent says which VPN it is in: the one of its link's space,

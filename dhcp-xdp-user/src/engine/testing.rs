@@ -478,10 +478,14 @@ impl Bed {
 
     /// What becomes of frames as they are; replies are checked and the ledger closed.
     pub(crate) fn frames(&mut self, frames: &[Vec<u8>]) -> Vec<Result<Answer, DropReason>> {
+        self.frames_over(0xa5, frames)
+    }
+
+    /// What lies behind a frame in its chunk is left from others.
+    pub(crate) fn frames_over(&mut self, left: u8, frames: &[Vec<u8>]) -> Vec<Result<Answer, DropReason>> {
         let mut chunks: Vec<Vec<u8>> = frames.to_vec();
         for chunk in &mut chunks {
-            // What lies behind a frame in its chunk is left from others.
-            chunk.resize(CHUNK.max(chunk.len()), 0xa5);
+            chunk.resize(CHUNK.max(chunk.len()), left);
         }
         let mut batch: Vec<Frame<'_>> = chunks
             .iter_mut()

@@ -138,8 +138,8 @@ impl Explainer {
 
     fn ingress(&self, datagram: &Datagram, frame: &[u8]) -> Ingress<'_> {
         let Port { interface, name, addresses, .. } = &self.port;
-        let (vlans, ethernet_source) = (datagram.vlans(frame), datagram.ethernet_source);
-        Ingress { interface: *interface, name, addresses, vlans, ethernet_source }
+        let &Datagram { ethernet_source, source, .. } = datagram;
+        Ingress { interface: *interface, name, addresses, vlans: datagram.vlans(frame), ethernet_source, source }
     }
 
     /// What the worker makes of it, and the frame as it is afterwards.

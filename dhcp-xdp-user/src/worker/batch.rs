@@ -551,8 +551,9 @@ fn packet_of<'a>(request: &Request<'a>, port: &'a Port, vlans: [Option<u16>; 2],
 }
 
 fn ingress<'a>(port: &'a Port, datagram: &Datagram, vlans: [Option<u16>; 2]) -> Ingress<'a> {
-    let (interface, ethernet_source) = (port.interface, datagram.ethernet_source);
-    Ingress { interface, name: &port.name, addresses: &port.addresses, vlans, ethernet_source }
+    let &Datagram { ethernet_source, source, .. } = datagram;
+    let Port { interface, name, addresses, .. } = port;
+    Ingress { interface: *interface, name, addresses, vlans, ethernet_source, source }
 }
 
 impl From<LinkError> for DropReason {

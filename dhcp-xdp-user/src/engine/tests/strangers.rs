@@ -62,6 +62,21 @@ fn nor_by_a_unicast_that_says_that_it_is_on_the_servers_link() {
 }
 
 #[test]
+fn nor_by_a_hardware_address_that_is_the_routers_own() {
+    for authority in [false, true] {
+        let mut bed = Bed::with(|config| config.subnets.iter_mut().for_each(|subnet| subnet.authoritative = authority));
+        let forged = |msg: Msg| {
+            let msg = routed(msg).with(|msg| (msg.source, msg.destination) = (far(99), SERVER));
+            msg.with(|msg| msg.chaddr[..6].copy_from_slice(&RELAY_MAC)).option(code::CLIENT_ID, b"\x00any")
+        };
+        assert_eq!(bed.dropped(&forged(discover(100))), DropReason::NoSubnet);
+        assert_eq!(bed.dropped(&forged(selecting(100, SERVER, lan(10)))), DropReason::NoSubnet);
+        assert_eq!(bed.dropped(&forged(request(100).unicast(lan(10)))), DropReason::UnknownClient);
+        assert_eq!(bed.records().len(), 0);
+    }
+}
+
+#[test]
 fn a_client_of_which_something_is_known_renews_from_anywhere() {
     for which in [UnknownRenewals::None, UnknownRenewals::Attached, UnknownRenewals::All] {
         let mut bed = granting(which);

@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::{BATCH, Disposition, Frame};
 use crate::{
-    engine::testing::{Bed, Checksum, FakeLane, Msg, SERVER, discover, far, lan, message, request, selecting},
+    engine::testing::{Answer, Bed, Checksum, FakeLane, Msg, SERVER, discover, far, lan, message, request, selecting},
     wire::{dhcp::MessageType, options::code},
     worker::counters::{DropReason, Message},
 };
@@ -394,6 +394,21 @@ proptest! {
         mend_ipv4(&mut frame);
         let answer = Bed::new().frames(&[frame]).remove(0);
         prop_assert!(!matches!(answer, Err(DropReason::BadIpChecksum | DropReason::BadUdpChecksum | DropReason::NotOurs)));
+    }
+
+    /// A reply is made of its request, the configuration and the lease alone.
+    #[test]
+    fn nothing_of_what_others_left_in_memory_is_in_a_reply(batches in vec(vec(any_msg(), 1..6), 1..6)) {
+        let settled = || Bed::with(|config| config.subnets.iter_mut().for_each(|subnet| subnet.bootp_lease_s = Some(60)));
+        let (mut one, mut other) = (settled(), settled());
+        for msgs in &batches {
+            other.processor.memory.iter_mut().for_each(|memory| memory.fill(0x5a));
+            let frames: Vec<_> = msgs.iter().map(Msg::frame).collect();
+            let sent = |answers: Vec<Result<Answer, DropReason>>| -> Vec<_> {
+                answers.into_iter().map(|answer| answer.map(|answer| answer.frame)).collect()
+            };
+            prop_assert_eq!(sent(one.frames_over(0, &frames)), sent(other.frames_over(0xa5, &frames)));
+        }
     }
 
     #[test]
