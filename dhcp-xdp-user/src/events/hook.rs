@@ -260,7 +260,13 @@ impl Runner {
             }
             if Instant::now() >= end || self.is_stopping() {
                 kill(group);
-                child.wait()?;
+                // Who waits in the kernel, for a disk or a file server, ends when that answers. Until then no other one is run, and a
+                // server that stops does not wait for it.
+                let patience = Instant::now() + LOOK;
+                while child.try_wait()?.is_none() && !(self.is_stopping() && Instant::now() >= patience) {
+                    self.look_at_left();
+                    std::thread::sleep(pause);
+                }
                 return Ok(Ended::TimedOut);
             }
             self.look_at_left();

@@ -21,7 +21,7 @@ use xtask::{
 };
 
 use crate::{
-    disks::Memory,
+    disks::{Ext4, Memory},
     site::{Direct, INSIDE, OUTSIDE, SERVER, figure, stop},
     test,
 };
@@ -35,6 +35,7 @@ pub fn tests() -> Vec<Trial> {
         test("a_hook_is_run_for_each_event_with_variables", hooked),
         test("the_end_of_a_lease_is_told_to_history_and_hook", ended),
         test("a_hook_that_hangs_holds_no_client_up_and_is_ended_with_all_that_it_started", hanging),
+        test("a_hook_that_cannot_be_killed_holds_no_stopping_server_up", stuck),
         test("what_a_hook_leaves_running_is_ended_with_its_time_and_nothing_of_it_stays_with_the_server", leaving),
     ]
 }
@@ -454,6 +455,26 @@ fn hanging() -> Result<()> {
     let pids = fs::read_to_string(&started)?;
     ensure!(pids.lines().count() > 1, "{pids}");
     wait_for("what the hook started to be killed", LIMIT, || Ok((!pids.lines().any(is_running)).then_some(())))
+}
+
+fn stuck() -> Result<()> {
+    let site = Direct::new(Veth::default())?;
+    let disk = Ext4::mount(&site.lab.folder("image")?)?;
+    let (started, file) = (site.lab.path("started"), disk.0.join("f"));
+    let command = program(&site, &format!("echo $$ >> {}; echo x >> {}", started.display(), file.display()))?;
+    let server = serve(&site, &format!("[hook]\ncommand = \"{}\"\ntimeout_s = 1\n", command.display()))?;
+    let frozen = disk.freeze()?;
+    storm(&site, "dora", 20, 1, &["--rate", "10"])?;
+    let pids = || fs::read_to_string(&started).unwrap_or_default();
+    wait_for("the hook to be run", LIMIT, || Ok((!pids().is_empty()).then_some(())))?;
+    // Its time is over, and it was killed.
+    std::thread::sleep(Duration::from_secs(2));
+    ensure!(pids().lines().count() == 1 && is_running(pids().trim()), "{}", pids());
+    ensure!(figure(&server.stats()?, "/events/hook/waiting")? > 0, "{}", server.stats()?["events"]);
+    stop(server, site.server_end())?;
+    ensure!(is_running(pids().trim()), "it could be killed: {}", pids());
+    drop(frozen);
+    wait_for("it to end", LIMIT, || Ok((!is_running(pids().trim())).then_some(())))
 }
 
 fn leaving() -> Result<()> {
