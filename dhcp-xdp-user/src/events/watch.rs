@@ -149,7 +149,6 @@ fn replay(
 ) -> Result<(), FollowError> {
     for attempt in 0.. {
         match followers.replay_before(position, |binding| tracker.restore(&binding, expired_until_s)) {
-            Err(JournalError::Missing { .. }) if attempt < 5 => {}
             Err(JournalError::Io { source, .. }) if attempt < 5 && source.kind() == std::io::ErrorKind::NotFound => {}
             Err(JournalError::Damaged { path, .. }) if attempt < 5 && !std::path::Path::new(&path).exists() => {}
             done => return Ok(done?),
