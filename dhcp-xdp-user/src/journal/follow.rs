@@ -124,6 +124,21 @@ struct State {
     dropped: u64,
 }
 
+impl State {
+    /// The first segment that is held back.
+    fn first_held(&self) -> Option<u64> {
+        self.retained.values().map(|retained| retained.segment).min()
+    }
+
+    fn before_held<'a>(&self, chain: &'a [Link]) -> &'a [Link] {
+        let Some(first) = self.first_held() else { return chain };
+        match chain.iter().position(|link| link.header.number >= first && link.header.kind == Kind::Segment) {
+            Some(at) => &chain[..=at],
+            None => chain,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Retained {
     segment: u64,
@@ -174,7 +189,7 @@ impl Board {
         let closed = chain.split_last().map_or(&[][..], |(_, closed)| closed);
         let held =
             |from: u64| -> u64 { closed.iter().filter(|link| link.header.number >= from).map(|link| link.len).sum() };
-        let State { retained, dropped, held_back_bytes, .. } = &mut *state;
+        let State { retained, dropped, .. } = &mut *state;
         retained.retain(|_, Retained { segment, max_bytes }| {
             let most = if is_short { ROTATE_AT.min(*max_bytes) } else { *max_bytes };
             let bytes = held(*segment);
@@ -189,13 +204,13 @@ impl Board {
             }
             bytes <= most
         });
-        *held_back_bytes = 0;
-        let Some(first) = retained.values().map(|retained| retained.segment).min() else { return chain };
-        *held_back_bytes = held(first);
-        match chain.iter().position(|link| link.header.number >= first && link.header.kind == Kind::Segment) {
-            Some(at) => &chain[..=at],
-            None => chain,
-        }
+        state.held_back_bytes = state.first_held().map_or(0, held);
+        state.before_held(chain)
+    }
+
+    /// As [`compactable`](Self::compactable), and nobody is dropped.
+    pub fn before_held<'a>(&self, chain: &'a [Link]) -> &'a [Link] {
+        self.state().before_held(chain)
     }
 
     /// Nothing is to be compacted, and so nothing is held back.

@@ -13,6 +13,7 @@
 mod addresses;
 mod chain;
 mod compact;
+mod compactor;
 mod disk;
 mod follow;
 mod import;
@@ -61,7 +62,7 @@ use crate::{
     room::Reserve,
     wake::Wake,
 };
-use compact::Compactor;
+use compactor::Compactor;
 use status::Shared;
 use writer::{Setup, Writer};
 
@@ -394,7 +395,6 @@ impl Journal {
         let mut read = || recovery::find(disk)?.replay(disk, |binding| each(binding.clone()));
         for _ in 0..3 {
             match read() {
-                Err(JournalError::Missing { .. }) => {}
                 // Its blocks were being given back while it was read.
                 Err(JournalError::Damaged { path, .. }) if !Path::new(&path).exists() => {}
                 Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -427,7 +427,7 @@ impl Journal {
             }
             let mut compaction = Some(compact::Compaction::begin(disk, batch)?);
             while let Some(more) = compaction {
-                (compaction, _) = more.step(disk)?;
+                compaction = more.step(disk)?;
             }
         }
     }

@@ -1,6 +1,13 @@
 //! Compaction: nothing is lost, whatever goes wrong in it.
 
 use super::*;
+use crate::{
+    journal::{
+        chain::Link,
+        segment::{Carried, Header, Kind},
+    },
+    room::Room,
+};
 
 /// What a server does beside serving, at once.
 fn compact(dir: &TempDir) {
@@ -198,4 +205,63 @@ fn one_address_in_two_address_spaces_is_two_leases_to_compaction_and_recovery() 
     assert_eq!(newest(recover(&dir).unwrap().0), want, "once, in the order of spaces and addresses");
     let inspection = inspect(dir.path(), 0, &mut |_| ()).unwrap();
     assert_eq!((inspection.addresses, inspection.is_sound()), (3, true));
+}
+
+#[test]
+fn a_file_that_a_list_leaves_out_is_looked_for_again_before_it_is_said_to_be_missing() {
+    let dir = TempDir::new().unwrap();
+    for round in 1..4 {
+        let (journal, mut lane) = start(&dir, Durability::Sync);
+        submit(&mut lane, &binding(1, round, 0));
+        journal.stop().unwrap();
+    }
+    let disk = FaultyDisk::new(&dir);
+    let files = segment::list(&disk).unwrap().whole;
+    let want = chain::walk(&disk).unwrap();
+    assert!(want.len() == 3, "{want:?}");
+    disk.faults.leave_out(&segment::name(files[1].0, files[1].1), 2);
+    assert_eq!(chain::walk(&disk).unwrap(), want);
+    disk.faults.leave_out(&segment::name(files[1].0, files[1].1), usize::MAX);
+    assert!(matches!(chain::walk(&disk), Err(JournalError::Missing { .. })));
+}
+
+#[test]
+fn compaction_that_has_no_idle_time_is_done_once_there_is_four_times_as_much_as_is_worth_it() {
+    let link = |number, kind, len| {
+        let header = Header { kind, number, seed: 0, previous: None, carries: false, carried: Carried::default() };
+        Link { name: segment::name(number, kind), header, len, limit: None, is_cut: false }
+    };
+    let snapshot = 10 * segment::ROTATE_AT;
+    let chain = |segments: u64| -> Vec<Link> {
+        let closed = (2..2 + segments).map(|number| link(number, Kind::Segment, segment::ROTATE_AT));
+        let open = link(2 + segments, Kind::Segment, segment::ROTATE_AT);
+        [link(1, Kind::Snapshot, snapshot)].into_iter().chain(closed).chain([open]).collect()
+    };
+    let policy = CompactionPolicy { percent: 50, segments: 1000 };
+    // Half of the snapshot are five; the open one does not count.
+    assert!(policy.plan(&chain(4)).is_empty() && !policy.plan(&chain(5)).is_empty());
+    assert!(!policy.is_behind(&chain(19)) && policy.is_behind(&chain(20)));
+    assert!(!CompactionPolicy { percent: 0, ..policy }.is_behind(&chain(1000)), "never while the server runs");
+    assert!(!policy.is_behind(&[]));
+}
+
+#[test]
+fn compaction_is_urgent_where_the_disk_has_no_room_for_two_more_of_the_journal() {
+    let dir = TempDir::new().unwrap();
+    let disk = FaultyDisk::new(&dir);
+    let faults = disk.faults.clone();
+    let options =
+        Options { compaction: CompactionPolicy { percent: 1, segments: 2 }, ..Options::new(Durability::Sync) };
+    faults.set_room(Room { total: 100 << 30, free: 1 << 10 });
+    let (journal, mut lanes) = Recovery::open_on(Arc::new(disk)).unwrap().start(options, wakes(1)).unwrap();
+    let some: Vec<Binding> = (0..40_000).map(|number| binding(number, 1, 0)).collect();
+    let mut last = Ticket::default();
+    for binding in &some {
+        until("room", || lanes[0].has_room());
+        last = submit(&mut lanes[0], binding);
+    }
+    until("durable", || lanes[0].durable() == last);
+    until("compacted", || journal.status().compactions > 0 && !journal.status().compacting);
+    journal.stop().unwrap();
+    assert_eq!(recover(&dir).unwrap().0, some);
 }
