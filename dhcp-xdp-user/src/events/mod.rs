@@ -227,6 +227,8 @@ impl Events {
             let feeder = hook::Feeder {
                 hook: hook.clone(),
                 followers: followers.clone(),
+                // Of now: this thread has the CPU when nobody serves a client, and those may come before.
+                after: followers.now(),
                 table: Arc::clone(table),
                 clock: *clock,
                 line: line(),
