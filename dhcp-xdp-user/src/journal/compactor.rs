@@ -35,10 +35,11 @@ const LONGEST_REST: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_secs(60);
 /// So often the disk's room, and how much there is to do, is looked at: while one is under way, and while segments that are due are
 /// left for a follower.
-const LOOK_AT_DISK: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(10) };
+pub(super) const LOOK_AT_DISK: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(10) };
 
 /// What is left when nothing more is compacted.
-enum Rest {
+#[derive(Debug)]
+pub(super) enum Rest {
     /// Nothing that is due, or the server stops.
     Nothing,
     /// What is due is left for a follower.
@@ -106,7 +107,8 @@ impl Compactor {
         self.policy.is_behind(chain) || room.is_some_and(|room| room.free / 2 < bytes)
     }
 
-    fn compact_what_is_due(&self, idle: Option<&Idle>) -> Result<Rest, JournalError> {
+    /// All that is due, one compaction after the other.
+    pub fn compact_what_is_due(&self, idle: Option<&Idle>) -> Result<Rest, JournalError> {
         let disk = &*self.disk;
         loop {
             let (chain, board) = (chain::walk(disk)?, &self.shared.board);
@@ -168,9 +170,9 @@ impl Compactor {
 }
 
 /// A thread that does steps when nobody else wants a CPU.
-struct Idle {
-    steps: Sender<Compaction>,
-    stepped: Receiver<Result<Option<Compaction>, JournalError>>,
+pub(super) struct Idle {
+    pub steps: Sender<Compaction>,
+    pub stepped: Receiver<Result<Option<Compaction>, JournalError>>,
 }
 
 impl Idle {
@@ -180,7 +182,11 @@ impl Idle {
         let (done, stepped) = bounded(1);
         std::thread::Builder::new().name("compaction-idle".into()).spawn_scoped(scope, move || {
             priority::lower(Priority::Idle);
-            to_do.iter().map(|compaction| compaction.step(disk)).try_for_each(|result| done.send(result))
+            for compaction in to_do {
+                if done.send(compaction.step(disk)).is_err() {
+                    return;
+                }
+            }
         })?;
         Ok(Self { steps, stepped })
     }

@@ -11,6 +11,7 @@
 //! file beside them has the names of their [VPNs](vrfs).
 
 mod addresses;
+mod board;
 mod chain;
 mod compact;
 mod compactor;
@@ -45,7 +46,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 pub use addresses::Addresses;
 pub use compact::CompactionPolicy;
 pub use disk::{DirectoryDisk, Disk, DiskEntry, DiskLock, SegmentFile, StoredFile};
-pub use follow::{Changes, FollowError, Follower, Followers, From, Position};
+pub use follow::{Changes, FollowError, FollowFrom, Follower, Followers, Position};
 pub use import::{Import, Imported, NotImported};
 pub use inspect::{Damage, DamageKind, Ignored, Inspection, Progress, SegmentView, inspect};
 pub use lane::{Lane, LaneFull, Ticket};

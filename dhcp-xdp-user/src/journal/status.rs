@@ -11,7 +11,7 @@ use std::{
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 
-use super::{JournalError, follow::Board};
+use super::{JournalError, board::Board};
 use crate::wake::Wake;
 
 /// A disk that has not answered for so long is said to fail.

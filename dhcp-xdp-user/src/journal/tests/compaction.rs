@@ -4,9 +4,11 @@ use super::*;
 use crate::{
     journal::{
         chain::Link,
+        compact::Compaction,
+        compactor::{Compactor, Idle, LOOK_AT_DISK},
         segment::{Carried, Header, Kind},
     },
-    room::Room,
+    room::{Reserve, Room},
 };
 
 /// What a server does beside serving, at once.
@@ -245,23 +247,61 @@ fn compaction_that_has_no_idle_time_is_done_once_there_is_four_times_as_much_as_
     assert!(!policy.is_behind(&[]));
 }
 
-#[test]
-fn compaction_is_urgent_where_the_disk_has_no_room_for_two_more_of_the_journal() {
-    let dir = TempDir::new().unwrap();
-    let disk = FaultyDisk::new(&dir);
-    let faults = disk.faults.clone();
-    let options =
-        Options { compaction: CompactionPolicy { percent: 1, segments: 2 }, ..Options::new(Durability::Sync) };
-    faults.set_room(Room { total: 100 << 30, free: 1 << 10 });
-    let (journal, mut lanes) = Recovery::open_on(Arc::new(disk)).unwrap().start(options, wakes(1)).unwrap();
-    let some: Vec<Binding> = (0..40_000).map(|number| binding(number, 1, 0)).collect();
-    let mut last = Ticket::default();
+/// A compactor of a journal whose server has ended, with segments that are due.
+fn compactor(dir: &TempDir) -> (Compactor, disk::Faults, Vec<Binding>) {
+    let (journal, mut lane) = start(dir, Durability::Sync);
+    let some: Vec<Binding> = (0..20_000).map(|number| binding(number, 1, 0)).collect();
     for binding in &some {
-        until("room", || lanes[0].has_room());
-        last = submit(&mut lanes[0], binding);
+        until("room", || lane.has_room());
+        submit(&mut lane, binding);
     }
-    until("durable", || lanes[0].durable() == last);
-    until("compacted", || journal.status().compactions > 0 && !journal.status().compacting);
     journal.stop().unwrap();
-    assert_eq!(recover(&dir).unwrap().0, some);
+    let disk = FaultyDisk::new(dir);
+    let faults = disk.faults.clone();
+    let compactor = Compactor {
+        disk: Arc::new(disk),
+        policy: CompactionPolicy { percent: 1, segments: 2 },
+        shared: Arc::new(Shared::new(wakes(1))),
+        reserve: Reserve::default(),
+        closed: bounded(1).1,
+    };
+    (compactor, faults, some)
+}
+
+const ENOUGH: Room = Room { total: 100 << 30, free: 50 << 30 };
+const LITTLE: Room = Room { total: 100 << 30, free: 1 << 20 };
+
+#[test]
+fn compaction_waits_for_idle_time_only_where_the_disk_has_room_for_two_more_of_the_journal() {
+    let dir = TempDir::new().unwrap();
+    let (compactor, faults, some) = compactor(&dir);
+    // A thread that will never do a step.
+    let never = Idle { steps: bounded(1).0, stepped: bounded(1).1 };
+    faults.set_room(ENOUGH);
+    assert!(compactor.compact_what_is_due(Some(&never)).is_err());
+    faults.set_room(LITTLE);
+    compactor.compact_what_is_due(Some(&never)).unwrap();
+    assert!(segments(&dir)[0].extension().is_some_and(|kind| kind == "snap"), "{:?}", segments(&dir));
+    assert_eq!(newest(recover(&dir).unwrap().0), newest(some));
+}
+
+#[test]
+fn a_compaction_that_becomes_urgent_no_longer_waits_for_idle_time() {
+    let dir = TempDir::new().unwrap();
+    let (compactor, faults, some) = compactor(&dir);
+    let (steps, to_do) = bounded::<Compaction>(1);
+    let (done, stepped) = bounded(1);
+    faults.set_room(ENOUGH);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // One step, in which the disk fills; for another one it has no time.
+            let compaction = to_do.recv().unwrap();
+            std::thread::sleep(2 * LOOK_AT_DISK);
+            faults.set_room(LITTLE);
+            done.send(compaction.step(&*compactor.disk)).unwrap();
+            drop((to_do, done));
+        });
+        compactor.compact_what_is_due(Some(&Idle { steps, stepped })).unwrap();
+    });
+    assert_eq!(newest(recover(&dir).unwrap().0), newest(some));
 }
