@@ -1,4 +1,4 @@
-//! Compaction while the server runs: closed segments become part of a snapshot, and go.
+//! Compaction: closed segments become part of a snapshot, and go.
 //!
 //! A closed segment is one that a later one continues; nothing is written to it any more. A [`Compaction`] takes some of the
 //! oldest of them into memory ([`BATCH`] bytes, or one), sorts what they have by address, and merges it with the

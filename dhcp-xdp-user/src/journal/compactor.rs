@@ -25,10 +25,10 @@ use crate::{
     room::Reserve,
 };
 
-/// After a piece that took so long, it rests so many times as long: it takes a fifth of a disk at most, and half of one when it is
-/// in a hurry.
+/// After a piece that took so long, it rests so many times as long: it takes a fifth of a disk at most.
 const REST: u32 = 4;
-const REST_IN_A_HURRY: u32 = 1;
+/// In a hurry it rests for this part of it: commits come in between.
+const REST_IN_A_HURRY: u32 = 4;
 /// The longest rest between two pieces.
 const LONGEST_REST: Duration = Duration::from_millis(50);
 /// After an error it tries again so much later.
@@ -163,8 +163,9 @@ impl Compactor {
                 compact::remove(disk, &unfinished);
                 return Ok(false);
             }
-            let rest = if is_urgent { REST_IN_A_HURRY } else { REST };
-            std::thread::sleep((start.elapsed() * rest).min(LONGEST_REST));
+            let took = start.elapsed();
+            let rest = if is_urgent { took / REST_IN_A_HURRY } else { took * REST };
+            std::thread::sleep(rest.min(LONGEST_REST));
         }
     }
 }
