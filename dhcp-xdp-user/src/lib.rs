@@ -29,6 +29,7 @@ pub mod leasequery;
 #[cfg(test)]
 mod patience;
 pub mod ping;
+mod priority;
 pub mod room;
 pub mod server;
 pub mod stats;

@@ -60,7 +60,7 @@ fn kept(quick: bool, dir: &Path, max_bytes: u64, reserve: Reserve) -> Result<()>
             break status;
         }
         if status.followers_dropped == 0 {
-            // Compaction, which has to find this out, has the CPU only where nobody else wants it.
+            // What is no longer kept is found out, and compacted, in time that this leaves.
             rate(&mut engine, &mut lane, &wake, 8192, 100_000);
             at += 100_000;
         }

@@ -1,10 +1,15 @@
 //! Reading reservations: `[[reservation]]` in the configuration, and files of them, in TOML or as a table of comma-separated
 //! values.
 
+mod identifiers;
+mod rows;
+
 use std::{fs, net::Ipv4Addr, ops::Range, path::Path};
 
 use serde::Deserialize as _;
 use toml::{Spanned, de::DeTable};
+
+pub use identifiers::identifier_bytes;
 
 use super::{
     Anywhere, Collision, Gives, IdKind, Level, OptionBlob, OptionSet, Overlay, Reservations, Scope, Subnets, boot,
@@ -15,30 +20,11 @@ use super::{
     schema,
     source::{self, Source},
     subnets::{MAX_LEASE_TIME_S, host_range},
-    values,
 };
 use crate::{
     lease::{Space, SpacedAddress},
-    wire::dhcp::HTYPE_ETHERNET,
     wire::options::code,
 };
-
-/// Columns of a table of reservations; its first line has their names.
-const COLUMNS: [&str; 13] = [
-    "flex_id",
-    "hw_address",
-    "client_id",
-    "circuit_id",
-    "remote_id",
-    "address",
-    "vrf",
-    "hostname",
-    "lease_time_s",
-    "next_server",
-    "server_name",
-    "boot_file",
-    "classes",
-];
 
 /// All reservations; what they lay over replies is added to `overlays`.
 pub(super) fn reservations(
@@ -143,52 +129,6 @@ impl Reader<'_> {
         source
     }
 
-    fn table(&mut self, checker: &mut Checker<'_>, home: Home, at: Range<usize>, name: String, text: &str) -> Source {
-        let mut rows = csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());
-        let columns = rows.headers().cloned();
-        let names = columns.iter().flatten().map(str::to_owned).collect();
-        let source = Source::table(name, text, names);
-        checker.elsewhere(&source, at.start, |checker| {
-            let names = past_blank_lines(text, 0);
-            let names = names..names;
-            let columns = match columns {
-                Ok(columns) => columns,
-                Err(error) => return checker.error(names, error.to_string()),
-            };
-            if let Some(unknown) = columns.iter().find(|name| !COLUMNS.contains(name)) {
-                let known = COLUMNS.join(", ");
-                let message = format!(
-                    "found a column `{unknown}`; the first line names columns of {known}, with a comma between them"
-                );
-                return checker.error(names, message);
-            }
-            let twice = columns.iter().enumerate().find(|(at, name)| columns.iter().take(*at).any(|one| one == *name));
-            if let Some((_, name)) = twice {
-                return checker.error(names, format!("found the column `{name}` twice; expected it once"));
-            }
-            self.all.reserve(text.len() / 32);
-            let mut row = csv::StringRecord::new();
-            loop {
-                let start = rows.position().byte() as usize;
-                match rows.read_record(&mut row) {
-                    Ok(true) => {
-                        let start = row.position().map_or(start, |position| position.byte() as usize);
-                        let start = past_blank_lines(text, start);
-                        let form = of_row(checker, &columns, &row, text, start);
-                        self.read(checker, home, &form, start..start);
-                    }
-                    Ok(false) => return,
-                    Err(error) => {
-                        let start = error.position().map_or(start, |position| position.byte() as usize);
-                        let start = past_blank_lines(text, start);
-                        checker.error(start..start, one_line(&error));
-                    }
-                }
-            }
-        });
-        source
-    }
-
     /// Reads one reservation.
     fn read(&mut self, checker: &mut Checker<'_>, home: Home, form: &ReservationForm, at: Range<usize>) {
         let Some((kind, id)) = self.identifier(checker, form, at.clone()) else { return };
@@ -231,40 +171,6 @@ impl Reader<'_> {
                 checker.error(at, format!("this {} has a reservation already, at {other}", kind.name()));
             }
             Err(Collision::Full) => checker.error(at, "there are too many reservations before it"),
-        }
-    }
-
-    /// What the client is recognised by.
-    fn identifier(
-        &mut self,
-        checker: &mut Checker<'_>,
-        form: &ReservationForm,
-        at: Range<usize>,
-    ) -> Option<(IdKind, Vec<u8>)> {
-        let (kind, text) = identifier(checker, form, at)?;
-        let found = text.get_ref();
-        let has_colons = !matches!(kind, IdKind::HwAddress | IdKind::ClientId) && looks_like_bytes(found);
-        // Once: it may be what a whole list has, and means.
-        if has_colons && !std::mem::replace(&mut self.warned_of_colons, true) {
-            let digits: String = found.chars().filter(char::is_ascii_hexdigit).collect();
-            let name = kind.name();
-            checker.warn(
-                text.span(),
-                format!("{name} `{found}` is a text of {} characters here; as bytes it is \"0x{digits}\"", found.len()),
-            );
-        }
-        if is_quoted(found) {
-            let expected =
-                "the text without quotes of its own; where they are part of it, all of it as bytes, \"0x27…27\"";
-            checker.error(text.span(), format!("found `{found}`; expected {expected}"));
-            return None;
-        }
-        match identifier_bytes(kind, found) {
-            Ok(id) => Some((kind, id)),
-            Err(expected) => {
-                checker.error(text.span(), format!("found `{found}`; expected {expected}"));
-                None
-            }
         }
     }
 
@@ -460,124 +366,6 @@ fn read_text(path: &Path) -> Result<String, String> {
     })
 }
 
-/// Where the next line is that has a record: the reader counts what it skips to the record behind it.
-fn past_blank_lines(text: &str, mut at: usize) -> usize {
-    loop {
-        let rest = text.get(at..).unwrap_or_default();
-        at += rest.len() - rest.trim_start().len();
-        match text.get(at..) {
-            Some(comment) if comment.starts_with('#') => at += comment.find('\n').unwrap_or(comment.len()),
-            _ => return at,
-        }
-    }
-}
-
-/// A row of a table, which begins at `start`, as the form that it stands for; an empty cell is not there.
-fn of_row(
-    checker: &mut Checker<'_>,
-    columns: &csv::StringRecord,
-    row: &csv::StringRecord,
-    table: &str,
-    start: usize,
-) -> ReservationForm {
-    let mut form = ReservationForm::default();
-    let cells = row.iter().zip(source::cells(table, start));
-    for (column, (cell, at)) in columns.iter().zip(cells).filter(|(_, (cell, _))| !cell.is_empty()) {
-        let text = || Some(Spanned::new(at.clone(), cell.to_owned()));
-        match column {
-            "flex_id" => form.flex_id = text(),
-            "hw_address" => form.hw_address = text(),
-            "client_id" => form.client_id = text(),
-            "circuit_id" => form.circuit_id = text(),
-            "remote_id" => form.remote_id = text(),
-            "address" => form.address = text(),
-            "vrf" => form.vrf = text(),
-            "hostname" => form.hostname = text(),
-            "next_server" => form.next_server = text(),
-            "server_name" => form.server_name = text(),
-            "boot_file" => form.boot_file = text(),
-            "classes" => {
-                let name = |name: &str| Spanned::new(at.clone(), name.to_owned());
-                form.classes = cell.split_whitespace().map(name).collect();
-            }
-            _ => match cell.parse() {
-                Ok(seconds) => form.lease_time_s = Some(Spanned::new(at.clone(), seconds)),
-                Err(_) => checker.error(at, format!("found `{cell}`; expected seconds as 3600")),
-            },
-        }
-    }
-    form
-}
-
-/// The setting that says what the client is recognised by.
-fn identifier<'f>(
-    checker: &mut Checker<'_>,
-    form: &'f ReservationForm,
-    at: Range<usize>,
-) -> Option<(IdKind, &'f Text)> {
-    let given = [
-        (IdKind::FlexId, &form.flex_id),
-        (IdKind::ClientId, &form.client_id),
-        (IdKind::HwAddress, &form.hw_address),
-        (IdKind::CircuitId, &form.circuit_id),
-        (IdKind::RemoteId, &form.remote_id),
-    ];
-    let mut given = given.into_iter().filter_map(|(kind, text)| Some((kind, text.as_ref()?)));
-    let names = || IdKind::ALL.map(IdKind::name).join(", ");
-    let Some((kind, text)) = given.next() else {
-        checker.error(at, format!("says of no client that it is its own; expected one of {}", names()));
-        return None;
-    };
-    if let Some((second, _)) = given.next() {
-        let (first, second) = (kind.name(), second.name());
-        checker.error(at, format!("has {first} and {second}; expected one of {}", names()));
-        return None;
-    }
-    Some((kind, text))
-}
-
-/// A text between quotes of its own, as Kea has them within those of JSON.
-fn is_quoted(text: &str) -> bool {
-    let inner = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
-    inner.or_else(|| text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'))).is_some()
-}
-
-/// A text that may be meant as bytes: pairs of hexadecimal digits with a sign between them.
-fn looks_like_bytes(text: &str) -> bool {
-    let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit());
-    [':', '-', ' '].iter().any(|sign| text.contains(*sign) && text.split(*sign).all(is_pair))
-}
-
-/// Bytes of an identifier: in hexadecimal after `0x`, a hardware address and a client identifier also with colons; else its
-/// text as it is.
-///
-/// # Errors
-/// What would be right.
-pub fn identifier_bytes(kind: IdKind, text: &str) -> Result<Vec<u8>, &'static str> {
-    let with_colons = || text.contains(':').then(|| values::hex(text)).flatten();
-    let in_hex = text.strip_prefix("0x").map(values::hex);
-    match kind {
-        IdKind::HwAddress => match in_hex.flatten().or_else(|| values::hex(text)) {
-            // As such ones are in no answered message.
-            Some(address) if address.len() == 6 && (address[0] & 1 != 0 || address.iter().all(|byte| *byte == 0)) => {
-                Err("the Ethernet address of a host, neither a group's nor zero")
-            }
-            Some(address) if address.len() == 6 => Ok([&[HTYPE_ETHERNET], &address[..]].concat()),
-            _ => Err("an Ethernet address as \"02:00:00:00:00:01\""),
-        },
-        _ => {
-            let id = match in_hex {
-                Some(id) => id,
-                None if kind == IdKind::ClientId => with_colons().or_else(|| Some(text.as_bytes().to_vec())),
-                None => Some(text.as_bytes().to_vec()),
-            };
-            let least = if kind == IdKind::ClientId { 2 } else { 1 };
-            id.filter(|id| (least..=255).contains(&id.len()))
-                .ok_or("a text of 1 to 255 bytes (a client identifier has 2 at least), or bytes as \"0x0102\"")
-        }
-    }
-}
-
 fn host_name(checker: &mut Checker<'_>, text: &Text) -> Option<OptionBlob> {
     let name = text.get_ref();
     if name.is_empty() || name.len() > 255 || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -590,13 +378,4 @@ fn host_name(checker: &mut Checker<'_>, text: &Text) -> Option<OptionBlob> {
         level: Level::Overlay,
         ..OptionBlob::default()
     })
-}
-
-fn one_line(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("found {len} cells; the first line has {expected_len}")
-        }
-        _ => error.to_string(),
-    }
 }

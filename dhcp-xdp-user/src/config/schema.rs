@@ -392,7 +392,6 @@ mod tests {
             ("option_definition = [{ zz = 1 }]", &[OPTION_DEFINITION]),
             ("vrf = [{ zz = 1 }]", &[VRF]),
             ("load_balance = { zz = 1 }", &[LOAD_BALANCE]),
-            ("ping_check = { zz = 1 }", &[PING_CHECK]),
             ("leasequery = { zz = 1 }", &[LEASEQUERY]),
             ("leasequery = { tcp = { zz = 1 } }", &[LEASEQUERY_TCP]),
             ("ping_check = { zz = 1 }", &[PING_CHECK]),

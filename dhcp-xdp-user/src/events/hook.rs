@@ -30,7 +30,7 @@ use super::{
 use crate::{
     clock::Clock,
     history::Line,
-    journal::{FollowError, Followers},
+    journal::{FollowError, Followers, Position},
     lease::LeaseTable,
 };
 
@@ -104,6 +104,8 @@ fn add(counter: &AtomicU64, count: u64) {
 pub(super) struct Feeder {
     pub hook: Hook,
     pub followers: Followers,
+    /// It begins with what comes after this.
+    pub after: Position,
     pub table: Arc<LeaseTable>,
     pub clock: Clock,
     pub line: MakeLine,
@@ -120,8 +122,10 @@ pub(super) fn queue(hook: &Hook) -> (Sender<Line>, Receiver<Line>) {
 impl Feeder {
     /// Until the journal has ended.
     pub fn run(self) {
+        let mut after = self.after;
         while !self.stopping.load(Ordering::Relaxed) {
-            let ended = Watch::begin(&self.followers, self.clock, Begin::Now).and_then(|watch| self.feed(watch));
+            let ended =
+                Watch::begin(&self.followers, self.clock, Begin::After(after)).and_then(|watch| self.feed(watch));
             match ended {
                 Ok(()) | Err(FollowError::Stopped) => return,
                 Err(FollowError::Lagged) => log::warn!("hook: it missed events: they came too fast"),
@@ -130,6 +134,7 @@ impl Feeder {
                     std::thread::sleep(Duration::from_secs(1));
                 }
             }
+            after = self.followers.now();
         }
     }
 

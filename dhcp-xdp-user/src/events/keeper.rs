@@ -33,8 +33,11 @@ impl Keeper {
     /// Whether what waits may be written; else why not, in words for the operator.
     pub fn allow(&mut self, writer: &mut Writer) -> io::Result<Result<(), String>> {
         let wanted = writer.pending() as u64;
+        if wanted == 0 {
+            return Ok(Ok(()));
+        }
         // What has no size says with an error when it is full, as does one that cannot be asked.
-        let (true, Ok(Some(room))) = (wanted > 0, (self.room)()) else { return Ok(Ok(())) };
+        let Ok(Some(room)) = (self.room)() else { return Ok(Ok(())) };
         let reserve = self.reserve.of(room.total);
         // Some more before it goes on, so that it does not begin and stop all the time.
         let margin = if self.is_short { reserve / 8 } else { 0 };

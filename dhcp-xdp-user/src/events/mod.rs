@@ -22,9 +22,6 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-};
 
 pub use hook::{Hook, HookStats};
 pub use recorder::HistoryStats;
@@ -35,6 +32,7 @@ use crate::{
     history::{self, Line},
     journal::{Followers, Retain},
     lease::{Binding, LeaseTable},
+    priority::{self, Priority},
     room::Reserve,
 };
 use keeper::Keeper;
@@ -190,7 +188,8 @@ impl Events {
         let mut events = Self::default();
         let spawn = |name: &'static str, work: Box<dyn FnOnce() + Send>| {
             let run = move || {
-                lower_priority();
+                // Workers, and the journal's thread, come first.
+                priority::lower(Priority::Least);
                 work();
             };
             let thread = std::thread::Builder::new().name(name.into()).spawn(run);
@@ -228,6 +227,8 @@ impl Events {
             let feeder = hook::Feeder {
                 hook: hook.clone(),
                 followers: followers.clone(),
+                // Of now: this thread has the CPU when nobody serves a client, and those may come before.
+                after: followers.now(),
                 table: Arc::clone(table),
                 clock: *clock,
                 line: line(),
@@ -267,13 +268,5 @@ impl Events {
             counters.stats()
         });
         EventStats { history, hook }
-    }
-}
-
-/// Workers, and the journal's thread, come first.
-fn lower_priority() {
-    let batch = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, batch) {
-        log::debug!("a thread of events keeps its priority: {error}");
     }
 }

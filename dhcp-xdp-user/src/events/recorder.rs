@@ -100,7 +100,7 @@ enum NotNow {
     Failed(String),
 }
 
-impl std::convert::From<std::io::Error> for NotNow {
+impl From<std::io::Error> for NotNow {
     fn from(error: std::io::Error) -> Self {
         Self::Failed(error.to_string())
     }

@@ -6,7 +6,7 @@ use super::{Event, EventKind, tracker::Tracker};
 use crate::{
     clock::Clock,
     control::now_s,
-    journal::{FollowError, Follower, Followers, From, JournalError, Position},
+    journal::{FollowError, FollowFrom, Follower, Followers, JournalError, Position},
     lease::{Binding, BindingState, LeaseTable},
 };
 
@@ -41,8 +41,8 @@ struct Ahead {
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Begin {
-    /// With what comes from now on.
-    Now,
+    /// With what comes after a place; compaction does not wait.
+    After(Position),
     /// With all that the journal has; compaction waits, up to so many bytes.
     Oldest { max_bytes: u64 },
     /// Where a former one was, which had told the ends up to a time.
@@ -54,14 +54,13 @@ impl Watch {
     /// [`FollowError::Lagged`]: the position is gone; a file cannot be read.
     pub fn begin(followers: &Followers, clock: Clock, begin: Begin) -> Result<Self, FollowError> {
         let (follower, position, expired_until_s) = match begin {
-            Begin::Now => {
-                let follower = followers.follow(From::Now)?;
-                let position = follower.position();
+            Begin::After(position) => {
+                let follower = followers.follow(FollowFrom::Position(position))?;
                 (follower, Some(position), clock.now_s().saturating_sub(GRACE_S))
             }
-            Begin::Oldest { max_bytes } => (followers.retain(From::Oldest, max_bytes)?, None, 0),
+            Begin::Oldest { max_bytes } => (followers.retain(FollowFrom::Oldest, max_bytes)?, None, 0),
             Begin::Position { position, expired_until_s, max_bytes } => {
-                (followers.retain(From::Position(position), max_bytes)?, Some(position), expired_until_s)
+                (followers.retain(FollowFrom::Position(position), max_bytes)?, Some(position), expired_until_s)
             }
         };
         let mut tracker = Tracker::default();
@@ -149,7 +148,6 @@ fn replay(
 ) -> Result<(), FollowError> {
     for attempt in 0.. {
         match followers.replay_before(position, |binding| tracker.restore(&binding, expired_until_s)) {
-            Err(JournalError::Missing { .. }) if attempt < 5 => {}
             Err(JournalError::Io { source, .. }) if attempt < 5 && source.kind() == std::io::ErrorKind::NotFound => {}
             Err(JournalError::Damaged { path, .. }) if attempt < 5 && !std::path::Path::new(&path).exists() => {}
             done => return Ok(done?),

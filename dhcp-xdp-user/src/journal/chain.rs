@@ -45,10 +45,29 @@ pub(super) struct Extent {
     pub moment: Option<Moment>,
 }
 
+/// Times that a directory is listed again.
+const LISTED_AGAIN: usize = 4;
+
 /// The files that count, oldest first.
 ///
 /// A segment whose header cannot be read never got as far as its first group, unless another one names it.
 pub(super) fn walk(disk: &dyn Disk) -> Result<Vec<Link>, JournalError> {
+    // A list of a directory in which files come and go meanwhile may have one of them and not the one before it (readdir(3)).
+    let is_gone = |error: &JournalError| match error {
+        JournalError::Missing { .. } => true,
+        JournalError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    };
+    for _ in 0..LISTED_AGAIN {
+        match walk_listed(disk) {
+            Err(error) if is_gone(&error) => {}
+            walked => return walked,
+        }
+    }
+    walk_listed(disk)
+}
+
+fn walk_listed(disk: &dyn Disk) -> Result<Vec<Link>, JournalError> {
     let mut chain: Vec<Link> = Vec::new();
     let mut wanted: Option<Option<(u64, u64)>> = None;
     let mut is_cut = false;

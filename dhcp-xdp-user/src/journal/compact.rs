@@ -1,4 +1,4 @@
-//! Compaction while the server runs: closed segments become part of a snapshot, and go.
+//! Compaction: closed segments become part of a snapshot, and go.
 //!
 //! A closed segment is one that a later one continues; nothing is written to it any more. A [`Compaction`] takes some of the
 //! oldest of them into memory ([`BATCH`] bytes, or one), sorts what they have by address, and merges it with the
@@ -13,36 +13,19 @@
 //! some segments of 64 MiB. Memory: [`BATCH`] and a fifth more, while it works. Addresses that are in no pool now are kept too: a
 //! pool that comes back finds its leases.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
-
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
-};
-
 use super::{
-    Disk, JournalError,
-    chain::{self, Link},
+    Disk, JournalError, StoredFile,
+    chain::{self, Extent, Link},
     record::{self, Bytes, MAX_RECORDS, RECORD},
     segment::{self, Kind, ROTATE_AT},
     snapshot::{Assembly, Change, SnapshotReader, SnapshotWriter},
-    status::Shared,
 };
-use crate::{clock::Moment, lease::is_current, room::Reserve};
+use crate::{clock::Moment, lease::is_current};
 
 /// Bytes of closed segments that are taken into memory at a time.
 const BATCH: u64 = 4 * ROTATE_AT;
-/// After a piece that took so long, it rests so many times as long: it takes a fifth of a disk at most.
-const REST: u32 = 4;
-/// The longest rest between two pieces.
-const LONGEST_REST: Duration = Duration::from_millis(50);
-/// After an error it tries again so much later.
-const RETRY: Duration = Duration::from_secs(60);
-/// While segments that are due are left for a follower, the disk's room is looked at so often.
-const LOOK_AT_ROOM: Duration = if cfg!(test) { Duration::from_millis(10) } else { Duration::from_secs(10) };
+/// So many times what is worth a compaction is more than should ever wait for one.
+const BEHIND: u64 = 4;
 
 /// When closed segments are compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,15 +46,29 @@ impl CompactionPolicy {
     /// The closed files that a compaction takes now, oldest first; none when it is not worth it.
     pub(super) fn plan(&self, chain: &[Link]) -> Vec<Link> {
         let Some((_open, closed)) = chain.split_last() else { return Vec::new() };
-        let size = |kind| closed.iter().filter(|link| link.header.kind == kind).map(|link| link.len).sum::<u64>();
         let segments = closed.iter().filter(|link| link.header.kind == Kind::Segment).count();
-        let grown = size(Kind::Segment) >= size(Kind::Snapshot) / 100 * u64::from(self.percent);
-        let full = size(Kind::Segment) >= ROTATE_AT / 2;
-        if self.percent == 0 || !((grown && full) || segments >= self.segments) {
+        let grown = size(closed, Kind::Segment) >= self.worth(closed).max(ROTATE_AT / 2);
+        if self.percent == 0 || !(grown || segments >= self.segments) {
             return Vec::new();
         }
         batch(closed)
     }
+
+    /// Whether compaction does not keep up with what is recorded.
+    pub(super) fn is_behind(&self, chain: &[Link]) -> bool {
+        let Some((_open, closed)) = chain.split_last() else { return false };
+        self.percent != 0 && size(closed, Kind::Segment) / BEHIND >= self.worth(closed).max(ROTATE_AT)
+    }
+
+    /// How large segments have to be beside their snapshot, bytes.
+    fn worth(&self, closed: &[Link]) -> u64 {
+        (size(closed, Kind::Snapshot) / 100).saturating_mul(u64::from(self.percent))
+    }
+}
+
+/// Bytes of the files of a kind.
+fn size(links: &[Link], kind: Kind) -> u64 {
+    links.iter().filter(|link| link.header.kind == kind).map(|link| link.len).sum()
 }
 
 /// The first files of a chain that fit into memory at a time: a snapshot, which is read as it goes, and segments.
@@ -95,39 +92,6 @@ struct Delta {
 }
 
 impl Delta {
-    /// Reads a segment. Returns the time that its last marker tells.
-    fn load(&mut self, disk: &dyn Disk, link: &Link) -> Result<Option<Moment>, JournalError> {
-        let extent = link.extent(disk)?;
-        let count = (extent.end / RECORD as u64) as usize;
-        self.entries.reserve(count);
-        let mut assembly = Assembly::default();
-        let file = link.open(disk)?;
-        let mut buffer = vec![0; chain::READ_SIZE.min(count * RECORD)];
-        let mut offset = RECORD as u64;
-        while offset < extent.end {
-            let wanted = buffer.len().min((extent.end - offset) as usize);
-            let filled = file.read_at(&mut buffer[..wanted], offset).map_err(JournalError::on(
-                disk,
-                Some(&link.name),
-                "read it",
-            ))?;
-            let (records, _) = buffer[..filled].as_chunks::<RECORD>();
-            for bytes in records {
-                let damaged = || chain::damaged(disk, &link.name, offset);
-                let record = record::decode(bytes, link.header.seed).ok_or_else(damaged)?;
-                if let Some((address, generation)) = assembly.take(&record, bytes).map_err(|()| damaged())? {
-                    self.bytes.extend(assembly.records());
-                    self.entries.push((address, generation, (self.bytes.len() - 1) as u32));
-                }
-                offset += RECORD as u64;
-            }
-            if filled < wanted {
-                return Err(chain::damaged(disk, &link.name, offset));
-            }
-        }
-        Ok(extent.moment)
-    }
-
     /// Puts them in the order of addresses, of each the newest.
     fn sort(&mut self) {
         self.entries.sort_unstable_by_key(|(address, _, place)| (*address, *place));
@@ -157,24 +121,56 @@ impl Delta {
     }
 }
 
+/// A segment that is being read.
+struct Loading {
+    link: Link,
+    extent: Extent,
+    file: Box<dyn StoredFile>,
+    assembly: Assembly,
+    offset: u64,
+}
+
+impl Loading {
+    fn begin(disk: &dyn Disk, link: Link) -> Result<Self, JournalError> {
+        let (extent, file) = (link.extent(disk)?, link.open(disk)?);
+        Ok(Self { link, extent, file, assembly: Assembly::default(), offset: RECORD as u64 })
+    }
+
+    /// Reads some of it; true at its end.
+    fn step(&mut self, disk: &dyn Disk, delta: &mut Delta) -> Result<bool, JournalError> {
+        let Self { link, extent, file, assembly, offset } = self;
+        let left = extent.end.saturating_sub(*offset);
+        let mut buffer = vec![0; chain::READ_SIZE.min(left as usize)];
+        let filled = file.read_at(&mut buffer, *offset).map_err(JournalError::on(disk, Some(&link.name), "read it"))?;
+        let (records, _) = buffer[..filled].as_chunks::<RECORD>();
+        for bytes in records {
+            let damaged = || chain::damaged(disk, &link.name, *offset);
+            let record = record::decode(bytes, link.header.seed).ok_or_else(damaged)?;
+            if let Some((address, generation)) = assembly.take(&record, bytes).map_err(|()| damaged())? {
+                delta.bytes.extend(assembly.records());
+                delta.entries.push((address, generation, (delta.bytes.len() - 1) as u32));
+            }
+            *offset += RECORD as u64;
+        }
+        if filled < buffer.len() || (records.is_empty() && left > 0) {
+            return Err(chain::damaged(disk, &link.name, *offset));
+        }
+        Ok(*offset >= extent.end)
+    }
+}
+
 /// A compaction under way; each step is short.
 pub(super) struct Compaction {
     replaced: Vec<Link>,
-    /// How many of `replaced` are still to be read into `delta`.
+    /// Of `replaced` what is still to be read into `delta`, and what is just being read.
     unread: std::vec::IntoIter<Link>,
+    loading: Option<Loading>,
     delta: Delta,
     old: Option<SnapshotReader>,
     /// The next change of `old`.
     head: Option<Change>,
     writer: SnapshotWriter,
     moment: Moment,
-}
-
-/// What a step came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    More,
-    Done,
 }
 
 impl Compaction {
@@ -191,7 +187,7 @@ impl Compaction {
         let writer = SnapshotWriter::begin(disk, number).map_err(fail(disk, "begin a snapshot in it"))?;
         let records = unread.iter().map(|link| link.len as usize / RECORD).sum();
         let delta = Delta { bytes: Vec::with_capacity(records), ..Delta::default() };
-        Ok(Self { replaced: links, unread: unread.into_iter(), delta, old, head: None, writer, moment })
+        Ok(Self { replaced: links, unread: unread.into_iter(), loading: None, delta, old, head: None, writer, moment })
     }
 
     /// The number of the last file that it replaces.
@@ -200,26 +196,31 @@ impl Compaction {
         self.replaced.last().map_or(0, |link| link.header.number)
     }
 
-    /// Reads a segment, or writes a piece.
-    pub fn step(mut self, disk: &dyn Disk) -> Result<(Option<Self>, Step), JournalError> {
-        if let Some(link) = self.unread.next() {
-            self.moment = self.delta.load(disk, &link)?.unwrap_or(self.moment);
-            if self.unread.as_slice().is_empty() {
-                self.delta.sort();
-                self.head = self.next_old(disk)?;
-            }
-            return Ok((Some(self), Step::More));
+    /// Reads some of a segment, or writes a piece. `None`: it is done.
+    pub fn step(mut self, disk: &dyn Disk) -> Result<Option<Self>, JournalError> {
+        if self.loading.is_none() {
+            self.loading = self.unread.next().map(|link| Loading::begin(disk, link)).transpose()?;
         }
-        let is_full = self.merge(disk)?;
-        if is_full {
+        if let Some(loading) = &mut self.loading {
+            if loading.step(disk, &mut self.delta)? {
+                self.moment = loading.extent.moment.unwrap_or(self.moment);
+                self.loading = None;
+                if self.unread.as_slice().is_empty() {
+                    self.delta.sort();
+                    self.head = self.next_old(disk)?;
+                }
+            }
+            return Ok(Some(self));
+        }
+        if self.merge(disk)? {
             self.writer.flush().map_err(fail(disk, "write a snapshot in it"))?;
-            return Ok((Some(self), Step::More));
+            return Ok(Some(self));
         }
         self.writer.finish(disk, &self.moment).map_err(fail(disk, "put a snapshot in place in it"))?;
         for link in &self.replaced {
             remove(disk, &link.name);
         }
-        Ok((None, Step::Done))
+        Ok(None)
     }
 
     fn next_old(&mut self, disk: &dyn Disk) -> Result<Option<Change>, JournalError> {
@@ -262,7 +263,7 @@ fn fail(disk: &dyn Disk, action: &'static str) -> impl FnOnce(std::io::Error) ->
 }
 
 /// What cannot be removed does no harm.
-fn remove(disk: &dyn Disk, name: &str) {
+pub(super) fn remove(disk: &dyn Disk, name: &str) {
     if let Err(error) = disk.remove(name) {
         log::warn!("{}: cannot remove it: {error}", chain::at(disk, name));
     }
@@ -282,116 +283,4 @@ pub(super) fn sweep(disk: &dyn Disk) -> Result<(), JournalError> {
     disk.sync_names().map_err(fail(disk, "sync it"))?;
     names.iter().for_each(|name| remove(disk, name));
     Ok(())
-}
-
-/// What is left when nothing more is compacted.
-enum Rest {
-    /// Nothing that is due, or the server stops.
-    Nothing,
-    /// What is due is left for a follower.
-    Held,
-}
-
-/// The thread that compacts.
-pub(super) struct Compactor {
-    pub disk: Arc<dyn Disk>,
-    pub policy: CompactionPolicy,
-    pub shared: Arc<Shared>,
-    /// Where somebody retains: what of the disk is not for that.
-    pub reserve: Reserve,
-    /// A segment was closed; ends with the journal's thread.
-    pub closed: Receiver<()>,
-}
-
-impl Compactor {
-    /// Until the journal stops.
-    pub fn run(self) {
-        lower_priority();
-        if let Err(error) = sweep(&*self.disk) {
-            log::warn!("journal: not tidied: {error}");
-        }
-        loop {
-            let compacted = self.compact_what_is_due();
-            let again = match compacted {
-                Ok(Rest::Nothing) => None,
-                Ok(Rest::Held) => Some(LOOK_AT_ROOM),
-                Err(_) => Some(RETRY),
-            };
-            self.shared.compaction_ended(compacted.map(|_| ()));
-            let is_over = match again {
-                Some(after) => self.closed.recv_timeout(after) == Err(RecvTimeoutError::Disconnected),
-                None => self.closed.recv().is_err(),
-            };
-            if is_over || self.is_stopping() {
-                return;
-            }
-        }
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.shared.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Whether the disk has so little room that it is not to be spent on who is behind. One that does not say has enough.
-    fn is_short(&self) -> bool {
-        let room = self.disk.room().ok().flatten();
-        room.is_some_and(|room| room.free < self.reserve.last_half(room.total))
-    }
-
-    fn compact_what_is_due(&self) -> Result<Rest, JournalError> {
-        let disk = &*self.disk;
-        loop {
-            let (chain, board) = (chain::walk(disk)?, &self.shared.board);
-            if self.policy.plan(&chain).is_empty() {
-                board.nothing_is_due();
-                return Ok(Rest::Nothing);
-            }
-            let plan = self.policy.plan(board.compactable(&chain, self.is_short()));
-            if plan.is_empty() {
-                return Ok(Rest::Held);
-            }
-            let (start, files) = (Instant::now(), plan.len());
-            let last = plan.last().map(|link| link.header.number);
-            self.shared.compaction_began();
-            if !self.compact(plan)? {
-                return Ok(Rest::Nothing);
-            }
-            if let Some(last) = last {
-                board.compacted(last);
-            }
-            log::info!("journal: compacted {files} files in {:.1} s", start.elapsed().as_secs_f64());
-        }
-    }
-
-    /// One compaction, with rests in between; false when the server stops meanwhile.
-    fn compact(&self, plan: Vec<Link>) -> Result<bool, JournalError> {
-        let disk = &*self.disk;
-        let unfinished = plan.last().map_or_else(String::new, |link| segment::unfinished_name(link.header.number));
-        let mut compaction = Compaction::begin(disk, plan)?;
-        loop {
-            let start = Instant::now();
-            match compaction.step(disk) {
-                Ok((Some(more), _)) => compaction = more,
-                Ok((None, _)) => return Ok(true),
-                Err(error) => {
-                    remove(disk, &unfinished);
-                    return Err(error);
-                }
-            }
-            if self.is_stopping() {
-                remove(disk, &unfinished);
-                return Ok(false);
-            }
-            std::thread::sleep((start.elapsed() * REST).min(LONGEST_REST));
-        }
-    }
-}
-
-/// Whatever else wants a CPU has it at once (SCHED_IDLE, sched(7)): a low nice value alone would let this thread finish its
-/// slice of some milliseconds while the journal's waits. Where workers spin on all CPUs it still gets a share, of 0.3 %.
-fn lower_priority() {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
-        log::debug!("the compaction's thread keeps its priority: {error}");
-    }
 }

@@ -1,6 +1,6 @@
 //! Following a running journal: changes in the order in which they became durable, behind the writer.
 //!
-//! The writer notes on the [`Board`] how far each of its segments counts, once a group, and wakes who waits; that is all that it
+//! The writer notes on the [`Board`](super::board::Board) how far each of its segments counts, once a group, and wakes who waits; that is all that it
 //! costs. A [`Follower`] reads the files itself, at its own pace: one that is slow grows no memory and holds nobody up, but may
 //! find its segment compacted, and then has [lagged](FollowError::Lagged). One that *retains* keeps compaction from what it has
 //! not [dealt with](Follower::done_with), within a bound.
@@ -9,19 +9,20 @@
 //! because it may not have been durable, is not handed out twice ([`resume`](super::resume)).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::{
     Disk, JournalError, StoredFile,
-    chain::{self, Link},
+    board::{RESERVED, Retained},
+    chain,
     record::{self, RECORD, Record},
     recovery::Parts,
-    resume::{self, Piece, Plan},
-    segment::{self, Kind, ROTATE_AT},
+    resume::{self, Piece},
+    segment::{self, Kind},
     status::Shared,
     writer::ALL_THERE_WAS,
 };
@@ -45,7 +46,7 @@ pub struct Position {
 
 /// Where a follower begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum FollowFrom {
     /// After what is there.
     Now,
     /// With the oldest that the journal has: of the addresses in its snapshot the newest change of each, then all changes since.
@@ -57,7 +58,7 @@ pub enum From {
 /// Why nothing follows.
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
-    /// What follows its position is gone: compacted, or of another journal. Begin [anew](From), and look at the table for what it missed.
+    /// What follows its position is gone: compacted, or of another journal. Begin [anew](FollowFrom), and look at the table for what it missed.
     #[error("the journal no longer has what follows this position")]
     Lagged,
     /// The journal was stopped, and all was read.
@@ -91,128 +92,6 @@ impl Changes {
         if let Some((_, begun_s)) = group.filter(|(start, _)| end.saturating_sub(*start) <= ALL) {
             self.settled_s = self.settled_s.max(begun_s);
         }
-    }
-}
-
-/// How far a segment of this life counts.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    seed: u32,
-    end: u64,
-}
-
-/// Where the writer tells how far it is, and followers wait.
-#[derive(Debug, Default)]
-pub(super) struct Board {
-    state: Mutex<State>,
-    moved: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// The segments that this process wrote, by number; a few, since compacted ones go.
-    marks: BTreeMap<u64, Mark>,
-    waiting: usize,
-    is_ended: bool,
-    /// Of each follower that retains: the first segment that it has not dealt with, and how many bytes it may hold back.
-    retained: BTreeMap<u64, Retained>,
-    /// What was planned for the reserved one, while nothing was compacted yet.
-    plan: Option<(Position, Plan)>,
-    next_follower: u64,
-    /// See [`JournalStatus`](super::JournalStatus).
-    held_back_bytes: u64,
-    dropped: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Retained {
-    segment: u64,
-    max_bytes: u64,
-}
-
-/// The one that [`Options::retain`](super::Options::retain) speaks for, until it follows.
-const RESERVED: u64 = 0;
-
-impl Board {
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Each change of it is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The writer: this segment counts up to here. Wakes nobody who does not wait.
-    pub fn publish(&self, number: u64, seed: u32, end: u64) {
-        let mut state = self.state();
-        state.marks.insert(number, Mark { seed, end });
-        if state.waiting > 0 {
-            self.moved.notify_all();
-        }
-    }
-
-    /// Nothing more comes.
-    pub fn end(&self) {
-        self.state().is_ended = true;
-        self.moved.notify_all();
-    }
-
-    /// Before anything is compacted: somebody will follow from here.
-    pub fn reserve(&self, disk: &dyn Disk, from: Position, max_bytes: u64) -> Result<(), JournalError> {
-        let own = self.state().marks.first_key_value().map(|(number, _)| *number);
-        let start = Some(from).filter(|from| *from != Position::default());
-        let plan = resume::plan(disk, start, own)?;
-        let mut state = self.state();
-        state.next_follower = RESERVED + 1;
-        let segment = plan.as_ref().map_or(from.segment, |plan| plan.needs.min(from.segment));
-        state.retained.insert(RESERVED, Retained { segment, max_bytes });
-        state.plan = plan.map(|plan| (from, plan));
-        Ok(())
-    }
-
-    /// The links of a chain that may be compacted, and one that stands for the open segment. Who holds back more than allowed is
-    /// dropped; where the disk `is_short` nobody may hold back more than one segment, which a follower that is not behind needs.
-    pub fn compactable<'a>(&self, chain: &'a [Link], is_short: bool) -> &'a [Link] {
-        let mut state = self.state();
-        let closed = chain.split_last().map_or(&[][..], |(_, closed)| closed);
-        let held =
-            |from: u64| -> u64 { closed.iter().filter(|link| link.header.number >= from).map(|link| link.len).sum() };
-        let State { retained, dropped, held_back_bytes, .. } = &mut *state;
-        retained.retain(|_, Retained { segment, max_bytes }| {
-            let most = if is_short { ROTATE_AT.min(*max_bytes) } else { *max_bytes };
-            let bytes = held(*segment);
-            if bytes > most {
-                *dropped += 1;
-                let why = if is_short { "and the disk has little room" } else { "which is more than max_lag_mib" };
-                log::error!(
-                    "journal: the lease history is {} MiB of closed segments behind, {why}: they are compacted, and what it has not \
-                     read by then is a gap in it",
-                    bytes >> 20
-                );
-            }
-            bytes <= most
-        });
-        *held_back_bytes = 0;
-        let Some(first) = retained.values().map(|retained| retained.segment).min() else { return chain };
-        *held_back_bytes = held(first);
-        match chain.iter().position(|link| link.header.number >= first && link.header.kind == Kind::Segment) {
-            Some(at) => &chain[..=at],
-            None => chain,
-        }
-    }
-
-    /// Nothing is to be compacted, and so nothing is held back.
-    pub fn nothing_is_due(&self) {
-        self.state().held_back_bytes = 0;
-    }
-
-    /// Bytes that were held back, and how often somebody was dropped.
-    pub fn held_back(&self) -> (u64, u64) {
-        let state = self.state();
-        (state.held_back_bytes, state.dropped)
-    }
-
-    /// Segments up to this one are part of a snapshot.
-    pub fn compacted(&self, number: u64) {
-        let mut state = self.state();
-        state.marks = state.marks.split_off(&number.saturating_add(1));
     }
 }
 
@@ -267,7 +146,7 @@ impl Followers {
     ///
     /// # Errors
     /// [`FollowError::Lagged`]: the place is gone; a file cannot be read.
-    pub fn follow(&self, from: From) -> Result<Follower, FollowError> {
+    pub fn follow(&self, from: FollowFrom) -> Result<Follower, FollowError> {
         self.begin(from, None)
     }
 
@@ -276,11 +155,11 @@ impl Followers {
     ///
     /// # Errors
     /// As [`follow`](Self::follow).
-    pub fn retain(&self, from: From, max_bytes: u64) -> Result<Follower, FollowError> {
+    pub fn retain(&self, from: FollowFrom, max_bytes: u64) -> Result<Follower, FollowError> {
         let segment = match from {
-            From::Now => self.now().segment,
-            From::Oldest => 0,
-            From::Position(position) => position.segment,
+            FollowFrom::Now => self.now().segment,
+            FollowFrom::Oldest => 0,
+            FollowFrom::Position(position) => position.segment,
         };
         let id = {
             let mut state = self.shared.board.state();
@@ -294,7 +173,7 @@ impl Followers {
         self.begin(from, Some(Hold { shared: Arc::clone(&self.shared), id, max_bytes }))
     }
 
-    fn begin(&self, from: From, hold: Option<Hold>) -> Result<Follower, FollowError> {
+    fn begin(&self, from: FollowFrom, hold: Option<Hold>) -> Result<Follower, FollowError> {
         let mut follower = Follower {
             from: self.clone(),
             pieces: VecDeque::new(),
@@ -306,12 +185,12 @@ impl Followers {
             hold,
         };
         let position = match from {
-            From::Now => self.now(),
-            From::Oldest => {
+            FollowFrom::Now => self.now(),
+            FollowFrom::Oldest => {
                 follower.resume(None)?;
                 return Ok(follower);
             }
-            From::Position(position) => position,
+            FollowFrom::Position(position) => position,
         };
         follower.changes.position = position;
         if let Some(end) = self.end_of(position.segment, position.seed) {

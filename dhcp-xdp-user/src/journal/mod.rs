@@ -11,8 +11,10 @@
 //! file beside them has the names of their [VPNs](vrfs).
 
 mod addresses;
+mod board;
 mod chain;
 mod compact;
+mod compactor;
 mod disk;
 mod follow;
 mod import;
@@ -44,7 +46,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 pub use addresses::Addresses;
 pub use compact::CompactionPolicy;
 pub use disk::{DirectoryDisk, Disk, DiskEntry, DiskLock, SegmentFile, StoredFile};
-pub use follow::{Changes, FollowError, Follower, Followers, From, Position};
+pub use follow::{Changes, FollowError, FollowFrom, Follower, Followers, Position};
 pub use import::{Import, Imported, NotImported};
 pub use inspect::{Damage, DamageKind, Ignored, Inspection, Progress, SegmentView, inspect};
 pub use lane::{Lane, LaneFull, Ticket};
@@ -61,7 +63,7 @@ use crate::{
     room::Reserve,
     wake::Wake,
 };
-use compact::Compactor;
+use compactor::Compactor;
 use status::Shared;
 use writer::{Setup, Writer};
 
@@ -394,7 +396,6 @@ impl Journal {
         let mut read = || recovery::find(disk)?.replay(disk, |binding| each(binding.clone()));
         for _ in 0..3 {
             match read() {
-                Err(JournalError::Missing { .. }) => {}
                 // Its blocks were being given back while it was read.
                 Err(JournalError::Damaged { path, .. }) if !Path::new(&path).exists() => {}
                 Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
@@ -427,7 +428,7 @@ impl Journal {
             }
             let mut compaction = Some(compact::Compaction::begin(disk, batch)?);
             while let Some(more) = compaction {
-                (compaction, _) = more.step(disk)?;
+                compaction = more.step(disk)?;
             }
         }
     }

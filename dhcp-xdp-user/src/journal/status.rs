@@ -11,7 +11,7 @@ use std::{
 use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 
-use super::{JournalError, follow::Board};
+use super::{JournalError, board::Board};
 use crate::wake::Wake;
 
 /// A disk that has not answered for so long is said to fail.
@@ -122,7 +122,8 @@ impl Shared {
 
     /// Whether all that lanes have rung for is durable (or written), and followers may have it.
     pub fn has_settled(&self) -> bool {
-        self.is_idle.load(Ordering::Acquire) && !self.bell.load(Ordering::Relaxed)
+        // In this order: a bell that the writer has just lowered was rung for what it has not written yet, and it is not idle then.
+        !self.bell.load(Ordering::Acquire) && self.is_idle.load(Ordering::Acquire)
     }
 
     pub fn ask_to_stop(&self) {

@@ -255,7 +255,8 @@ impl Writer {
 
     /// Waits until there may be something to do; false when nothing more will come.
     fn wait(&mut self) -> bool {
-        self.shared.bell.store(false, Ordering::Relaxed);
+        // Who sees it lowered sees that this was not idle.
+        self.shared.bell.store(false, Ordering::Release);
         // Pairs with the fence in `Lane::ring`.
         fence(Ordering::SeqCst);
         if self.lanes.rings.iter().any(|ring| !ring.is_empty()) {

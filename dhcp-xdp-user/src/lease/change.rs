@@ -320,7 +320,8 @@ impl LeaseTable {
             }
             None => None,
         };
-        limits.reserve(slot, left, wanted)?;
+        let is_own = seen.key == client.key && seen.word.state() == BindingState::Bound;
+        limits.reserve(slot, is_own, left, wanted)?;
         if let Err(retry) = self.take_over(client, slot, claim, Some(seen)) {
             limits.forget(slot, wanted);
             return Err(retry);

@@ -103,25 +103,29 @@ impl LimitTable {
     }
 
     /// Counts what a slot, which the caller holds, would count against beyond what it counts against already; over a limit also
-    /// what `left` counts against, which the same client leaves and the caller holds too. [`settle`](Self::settle) or
+    /// what `left` counts against, which the same client leaves and the caller holds too. Whose slot it `is_own` keeps its places;
+    /// another client has those of the slot's former one within the limits only: a power cut between the records of a move
+    /// brings back a client with both leases, and so more of them than allowed. [`settle`](Self::settle) or
     /// [`forget`](Self::forget) must follow.
     ///
     /// # Errors
     /// [`LimitReached`].
-    pub fn reserve(&self, slot: u32, left: Option<u32>, wanted: &[Limit]) -> Result<(), LimitReached> {
+    pub fn reserve(&self, slot: u32, is_own: bool, left: Option<u32>, wanted: &[Limit]) -> Result<(), LimitReached> {
         let mut held = self.keys(slot);
         let mut leaving = left.map_or_else(LimitKeys::new, |left| self.keys(left));
         let mut reserved = LimitKeys::new();
         for limit in wanted.iter().take(self.width) {
-            if take(&mut held, limit.key) {
-                continue;
-            }
-            let most = if take(&mut leaving, limit.key) { u32::MAX } else { limit.most };
-            if !self.part(limit.key).add(limit.key, most) {
+            let is_held = take(&mut held, limit.key);
+            let most = if is_held && is_own || take(&mut leaving, limit.key) { u32::MAX } else { limit.most };
+            let is_within =
+                if is_held { self.count(limit.key) <= most } else { self.part(limit.key).add(limit.key, most) };
+            if !is_within {
                 reserved.iter().for_each(|key| self.part(*key).subtract(*key));
                 return Err(LimitReached);
             }
-            reserved.push(limit.key);
+            if !is_held {
+                reserved.push(limit.key);
+            }
         }
         Ok(())
     }
@@ -163,7 +167,7 @@ impl LimitTable {
         self.free(&self.take(slot));
         let wanted = unlimited(keys.iter().take(self.width));
         // Without a limit only a table that is full could refuse, and this one has room for every slot.
-        if self.reserve(slot, None, &wanted).is_ok() {
+        if self.reserve(slot, true, None, &wanted).is_ok() {
             self.settle(slot, &wanted);
         }
     }

@@ -10,7 +10,7 @@ use std::{
 use super::index::{Index, Keeper};
 use crate::{
     clock::Clock,
-    journal::{FollowError, Follower, Followers, From},
+    journal::{FollowError, FollowFrom, Follower, Followers},
     lease::{Binding, BindingState, Lease, LeaseTable, SpacedAddress},
 };
 
@@ -37,7 +37,7 @@ impl Changes for Follower {
 /// Keeps an index until `stop`, or until the journal was stopped.
 pub fn keep(index: &Index, leases: &LeaseTable, followers: &Followers, clock: Clock, stop: &AtomicBool) {
     // From before the table is read: what changes meanwhile is looked at once more.
-    keep_by(index, leases, || followers.follow(From::Now), clock, stop);
+    keep_by(index, leases, || followers.follow(FollowFrom::Now), clock, stop);
 }
 
 fn keep_by<C: Changes>(

@@ -9,10 +9,11 @@ use std::{
 };
 
 use etherparse::{
-    IcmpEchoHeader, Icmpv4Header, Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4HeaderSlice, checksum::Sum16BitWords,
-    icmpv4::DestUnreachableHeader,
+    IcmpEchoHeader, Icmpv4Header, Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4HeaderSlice, icmpv4::DestUnreachableHeader,
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+
+use crate::wire::checksum::Sum;
 
 /// What stands in an echo request, for whoever captures it.
 const TEXT: &[u8] = b"dhcp-xdp: does anybody use this address?";
@@ -128,7 +129,7 @@ impl Echo for IcmpSocket {
 fn read(datagram: &[u8], identifier: u16) -> Option<Heard> {
     let (header, payload) = ipv4(datagram)?;
     // The kernel hands a raw socket what it has not looked at itself yet.
-    if Sum16BitWords::new().add_slice(payload).ones_complement() != 0 {
+    if !Sum::default().add(payload).is_right() {
         return None;
     }
     let icmp = Icmpv4Slice::from_slice(payload).ok()?;

@@ -19,8 +19,7 @@ impl Sum {
         Self(words + u128::from(u64::from_ne_bytes(last)))
     }
 
-    /// The one's complement sum, as it lies in a header; of bytes that have their checksum among them it is all ones where that
-    /// is right.
+    /// The one's complement sum, as it lies in a header.
     pub fn folded(self) -> [u8; 2] {
         // Below 2^34 and more than any packet's words carry; then below 2^20, 2^17, 2^16.
         let low = self.0 as u64;
@@ -29,6 +28,11 @@ impl Sum {
             sum = (sum >> 16) + (sum & 0xffff);
         }
         (sum as u16).to_ne_bytes()
+    }
+
+    /// Whether these bytes have their right checksum among them: all ones are the sum then (RFC 1071 1 (3)).
+    pub fn is_right(self) -> bool {
+        self.folded() == [0xff; 2]
     }
 
     /// The checksum: its one's complement.

@@ -92,7 +92,7 @@ impl Datagram {
         let ip = Ipv4HeaderSlice::from_slice(ip_bytes).map_err(|_| LinkError::Truncated)?;
         let header_len = ip.slice().len();
         let ip_payload = ip_bytes.get(header_len..usize::from(ip.total_len())).ok_or(LinkError::Truncated)?;
-        if Sum::default().add(ip.slice()).folded() != RIGHT {
+        if !Sum::default().add(ip.slice()).is_right() {
             return Err(LinkError::BadIpChecksum);
         }
         let udp = UdpHeaderSlice::from_slice(ip_payload).map_err(|_| LinkError::BadUdpLength)?;
@@ -142,9 +142,6 @@ impl Datagram {
     }
 }
 
-/// What [`Sum::folded`] says of bytes that have their right checksum among them (RFC 1071 1 (3)).
-const RIGHT: [u8; 2] = [0xff; 2];
-
 /// `segment` is the UDP header and its payload.
 fn udp_checksum_acceptable(ip: &Ipv4HeaderSlice<'_>, udp: &UdpHeaderSlice<'_>, segment: &[u8]) -> bool {
     let found = udp.checksum().to_be_bytes();
@@ -152,7 +149,7 @@ fn udp_checksum_acceptable(ip: &Ipv4HeaderSlice<'_>, udp: &UdpHeaderSlice<'_>, s
         return true;
     }
     let pseudo_header = pseudo_header(ip.source(), ip.destination(), udp.length());
-    pseudo_header.add(segment).folded() == RIGHT || found == pseudo_header.folded()
+    pseudo_header.add(segment).is_right() || found == pseudo_header.folded()
 }
 
 /// The sum of what UDP's checksum covers beside UDP (RFC 768).

@@ -5,7 +5,7 @@
 //! `worker::batch`, `engine` and the load generator. Contract: a view from `new_checked` never panics; a setter writes
 //! inside its fixed field.
 
-mod checksum;
+pub(crate) mod checksum;
 pub mod dhcp;
 pub mod link;
 pub mod options;

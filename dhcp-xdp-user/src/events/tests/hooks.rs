@@ -52,6 +52,7 @@ impl Hooked {
         let feeder = Feeder {
             hook: hook.clone(),
             followers: world.followers.clone(),
+            after: world.followers.now(),
             table,
             clock: Clock::start(),
             line: Box::new(|event, ahead_s| Line::new(event, None, &crate::config::Vrfs::default(), ahead_s)),
@@ -60,8 +61,6 @@ impl Hooked {
             stopping: Arc::clone(&stopping),
         };
         let threads = [std::thread::spawn(move || feeder.run()), std::thread::spawn(move || runner.run())];
-        // It begins with what comes then.
-        std::thread::sleep(Duration::from_millis(100));
         Self { world, counters, threads, stopping }
     }
 

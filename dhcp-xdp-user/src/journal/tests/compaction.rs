@@ -1,6 +1,15 @@
 //! Compaction: nothing is lost, whatever goes wrong in it.
 
 use super::*;
+use crate::{
+    journal::{
+        chain::Link,
+        compact::Compaction,
+        compactor::{Compactor, Idle, LOOK_AT_DISK},
+        segment::{Carried, Header, Kind},
+    },
+    room::{Reserve, Room},
+};
 
 /// What a server does beside serving, at once.
 fn compact(dir: &TempDir) {
@@ -198,4 +207,101 @@ fn one_address_in_two_address_spaces_is_two_leases_to_compaction_and_recovery() 
     assert_eq!(newest(recover(&dir).unwrap().0), want, "once, in the order of spaces and addresses");
     let inspection = inspect(dir.path(), 0, &mut |_| ()).unwrap();
     assert_eq!((inspection.addresses, inspection.is_sound()), (3, true));
+}
+
+#[test]
+fn a_file_that_a_list_leaves_out_is_looked_for_again_before_it_is_said_to_be_missing() {
+    let dir = TempDir::new().unwrap();
+    for round in 1..4 {
+        let (journal, mut lane) = start(&dir, Durability::Sync);
+        submit(&mut lane, &binding(1, round, 0));
+        journal.stop().unwrap();
+    }
+    let disk = FaultyDisk::new(&dir);
+    let files = segment::list(&disk).unwrap().whole;
+    let want = chain::walk(&disk).unwrap();
+    assert!(want.len() == 3, "{want:?}");
+    disk.faults.leave_out(&segment::name(files[1].0, files[1].1), 2);
+    assert_eq!(chain::walk(&disk).unwrap(), want);
+    disk.faults.leave_out(&segment::name(files[1].0, files[1].1), usize::MAX);
+    assert!(matches!(chain::walk(&disk), Err(JournalError::Missing { .. })));
+}
+
+#[test]
+fn compaction_that_has_no_idle_time_is_done_once_there_is_four_times_as_much_as_is_worth_it() {
+    let link = |number, kind, len| {
+        let header = Header { kind, number, seed: 0, previous: None, carries: false, carried: Carried::default() };
+        Link { name: segment::name(number, kind), header, len, limit: None, is_cut: false }
+    };
+    let snapshot = 10 * segment::ROTATE_AT;
+    let chain = |segments: u64| -> Vec<Link> {
+        let closed = (2..2 + segments).map(|number| link(number, Kind::Segment, segment::ROTATE_AT));
+        let open = link(2 + segments, Kind::Segment, segment::ROTATE_AT);
+        [link(1, Kind::Snapshot, snapshot)].into_iter().chain(closed).chain([open]).collect()
+    };
+    let policy = CompactionPolicy { percent: 50, segments: 1000 };
+    // Half of the snapshot are five; the open one does not count.
+    assert!(policy.plan(&chain(4)).is_empty() && !policy.plan(&chain(5)).is_empty());
+    assert!(!policy.is_behind(&chain(19)) && policy.is_behind(&chain(20)));
+    assert!(!CompactionPolicy { percent: 0, ..policy }.is_behind(&chain(1000)), "never while the server runs");
+    assert!(!policy.is_behind(&[]));
+}
+
+/// A compactor of a journal whose server has ended, with segments that are due.
+fn compactor(dir: &TempDir) -> (Compactor, disk::Faults, Vec<Binding>) {
+    let (journal, mut lane) = start(dir, Durability::Sync);
+    let some: Vec<Binding> = (0..20_000).map(|number| binding(number, 1, 0)).collect();
+    for binding in &some {
+        until("room", || lane.has_room());
+        submit(&mut lane, binding);
+    }
+    journal.stop().unwrap();
+    let disk = FaultyDisk::new(dir);
+    let faults = disk.faults.clone();
+    let compactor = Compactor {
+        disk: Arc::new(disk),
+        policy: CompactionPolicy { percent: 1, segments: 2 },
+        shared: Arc::new(Shared::new(wakes(1))),
+        reserve: Reserve::default(),
+        closed: bounded(1).1,
+    };
+    (compactor, faults, some)
+}
+
+const ENOUGH: Room = Room { total: 100 << 30, free: 50 << 30 };
+const LITTLE: Room = Room { total: 100 << 30, free: 1 << 20 };
+
+#[test]
+fn compaction_waits_for_idle_time_only_where_the_disk_has_room_for_two_more_of_the_journal() {
+    let dir = TempDir::new().unwrap();
+    let (compactor, faults, some) = compactor(&dir);
+    // A thread that will never do a step.
+    let never = Idle { steps: bounded(1).0, stepped: bounded(1).1 };
+    faults.set_room(ENOUGH);
+    assert!(compactor.compact_what_is_due(Some(&never)).is_err());
+    faults.set_room(LITTLE);
+    compactor.compact_what_is_due(Some(&never)).unwrap();
+    assert!(segments(&dir)[0].extension().is_some_and(|kind| kind == "snap"), "{:?}", segments(&dir));
+    assert_eq!(newest(recover(&dir).unwrap().0), newest(some));
+}
+
+#[test]
+fn a_compaction_that_becomes_urgent_no_longer_waits_for_idle_time() {
+    let dir = TempDir::new().unwrap();
+    let (compactor, faults, some) = compactor(&dir);
+    let (steps, to_do) = bounded::<Compaction>(1);
+    let (done, stepped) = bounded(1);
+    faults.set_room(ENOUGH);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // One step, in which the disk fills; for another one it has no time.
+            let compaction = to_do.recv().unwrap();
+            std::thread::sleep(2 * LOOK_AT_DISK);
+            faults.set_room(LITTLE);
+            done.send(compaction.step(&*compactor.disk)).unwrap();
+            drop((to_do, done));
+        });
+        compactor.compact_what_is_due(Some(&Idle { steps, stepped })).unwrap();
+    });
+    assert_eq!(newest(recover(&dir).unwrap().0), newest(some));
 }

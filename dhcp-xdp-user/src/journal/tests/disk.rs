@@ -33,6 +33,8 @@ pub(super) struct State {
     now: Vec<Fault>,
     /// What the file system is said to have.
     room: Option<Room>,
+    /// A name that a list does not have, so many times.
+    unlisted: Option<(String, usize)>,
     /// Written and synced bytes of each file.
     files: Vec<(u64, u64)>,
 }
@@ -53,6 +55,11 @@ impl Faults {
 
     pub(super) fn set_room(&self, room: Room) {
         self.0.lock().unwrap().room = Some(room);
+    }
+
+    /// Lists leave a file out, so many times, as they may where others come and go.
+    pub(super) fn leave_out(&self, name: &str, times: usize) {
+        self.0.lock().unwrap().unlisted = Some((name.into(), times));
     }
 
     pub(super) fn unsynced(&self) -> u64 {
@@ -85,7 +92,14 @@ impl Disk for FaultyDisk {
         self.inner.lock()
     }
     fn list(&self) -> io::Result<Vec<DiskEntry>> {
-        self.inner.list()
+        let mut entries = self.inner.list()?;
+        if let Some((name, times)) = &mut self.faults.0.lock().unwrap().unlisted
+            && *times > 0
+        {
+            *times -= 1;
+            entries.retain(|entry| entry.name != *name);
+        }
+        Ok(entries)
     }
     fn open(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
         self.inner.open(name)

@@ -2,7 +2,7 @@
 
 use super::{disk::Faults, *};
 use crate::{
-    journal::{FollowError, Follower, From, Position, Retain},
+    journal::{FollowError, FollowFrom, Follower, Position, Retain},
     room::Room,
 };
 
@@ -39,14 +39,14 @@ fn a_follower_gets_each_change_once_in_order_and_only_what_is_durable() {
     let (journal, mut lane) = start(&dir, Durability::Sync);
     commit(&mut lane, &some(0..3));
     let followers = journal.followers();
-    let mut now = followers.follow(From::Now).unwrap();
-    let mut oldest = followers.follow(From::Oldest).unwrap();
+    let mut now = followers.follow(FollowFrom::Now).unwrap();
+    let mut oldest = followers.follow(FollowFrom::Oldest).unwrap();
     assert!(now.next(Duration::ZERO).unwrap().bindings.is_empty());
     // More than a read, and more than a batch.
     commit(&mut lane, &some(3..5000));
     assert_eq!(drain(&mut now), some(3..5000));
     assert_eq!(drain(&mut oldest), some(0..5000));
-    let mut again = followers.follow(From::Position(now.position())).unwrap();
+    let mut again = followers.follow(FollowFrom::Position(now.position())).unwrap();
     commit(&mut lane, &some(5000..5001));
     assert_eq!(again.next(A_SECOND).unwrap().bindings, some(5000..5001));
     drop(lane);
@@ -62,7 +62,7 @@ fn while_changes_wait_for_the_disk_a_follower_is_not_told_that_it_has_all() {
     let faults = disk.faults.clone();
     let (journal, mut lanes) = start_on(disk, Durability::Sync, 1);
     let mut lane = lanes.pop().unwrap();
-    let mut follower = journal.followers().follow(From::Now).unwrap();
+    let mut follower = journal.followers().follow(FollowFrom::Now).unwrap();
     let next = |follower: &mut Follower| follower.next(Duration::from_millis(20)).unwrap().clone();
     until("nothing waits", || next(&mut follower).is_all);
     commit(&mut lane, &some(0..1));
@@ -100,7 +100,7 @@ fn while_changes_wait_for_the_disk_a_follower_is_not_told_that_it_has_all() {
 fn a_waiting_follower_is_woken() {
     let dir = TempDir::new().unwrap();
     let (journal, mut lane) = start(&dir, Durability::Sync);
-    let mut follower = journal.followers().follow(From::Now).unwrap();
+    let mut follower = journal.followers().follow(FollowFrom::Now).unwrap();
     let waiting = std::thread::spawn(move || {
         let start = Instant::now();
         let bindings = follower.next(Duration::from_secs(20)).unwrap().bindings.clone();
@@ -117,7 +117,7 @@ fn a_waiting_follower_is_woken() {
 fn a_follower_goes_over_from_one_segment_to_the_next() {
     let dir = TempDir::new().unwrap();
     let (journal, mut lane) = start(&dir, Durability::Sync);
-    let mut follower = journal.followers().follow(From::Now).unwrap();
+    let mut follower = journal.followers().follow(FollowFrom::Now).unwrap();
     commit(&mut lane, &some(0..30_000));
     assert!(segments(&dir).len() > 2);
     assert_eq!(drain(&mut follower), some(0..30_000));
@@ -129,7 +129,7 @@ fn a_follower_goes_over_from_one_segment_to_the_next() {
 fn a_position_is_good_after_a_restart_and_nothing_comes_twice() {
     let dir = TempDir::new().unwrap();
     let (journal, mut lane) = start(&dir, Durability::Sync);
-    let mut follower = journal.followers().follow(From::Now).unwrap();
+    let mut follower = journal.followers().follow(FollowFrom::Now).unwrap();
     let before = follower.position();
     commit(&mut lane, &some(0..10));
     assert_eq!(drain(&mut follower), some(0..10));
@@ -144,9 +144,9 @@ fn a_position_is_good_after_a_restart_and_nothing_comes_twice() {
     let (journal, mut lane) = start(&dir, Durability::Sync);
     let followers = journal.followers();
     commit(&mut lane, &some(10..12));
-    assert_eq!(drain(&mut followers.follow(From::Position(after)).unwrap()), some(10..12));
-    assert_eq!(drain(&mut followers.follow(From::Position(before)).unwrap()), some(0..12));
-    assert_eq!(drain(&mut followers.follow(From::Oldest).unwrap()), some(0..12));
+    assert_eq!(drain(&mut followers.follow(FollowFrom::Position(after)).unwrap()), some(10..12));
+    assert_eq!(drain(&mut followers.follow(FollowFrom::Position(before)).unwrap()), some(0..12));
+    assert_eq!(drain(&mut followers.follow(FollowFrom::Oldest).unwrap()), some(0..12));
 }
 
 #[test]
@@ -161,8 +161,8 @@ fn compaction_leaves_what_a_retaining_follower_has_not_dealt_with() {
     let lane = &mut lanes[0];
     let followers = journal.followers();
     commit(lane, &some(0..20_000));
-    let mut retaining = followers.retain(From::Oldest, u64::MAX).unwrap();
-    let mut other = followers.follow(From::Oldest).unwrap();
+    let mut retaining = followers.retain(FollowFrom::Oldest, u64::MAX).unwrap();
+    let mut other = followers.follow(FollowFrom::Oldest).unwrap();
     assert_eq!(other.next(A_SECOND).unwrap().bindings[0], some(0..1)[0]);
     commit(lane, &some(20_000..40_000));
     std::thread::sleep(Duration::from_millis(100));
@@ -189,7 +189,7 @@ fn a_follower_that_holds_back_too_much_is_dropped_and_counted() {
         Options { compaction: CompactionPolicy { percent: 1, segments: 2 }, ..Options::new(Durability::Sync) };
     let (journal, mut lanes) = Recovery::open(dir.path()).unwrap().start(options, wakes(1)).unwrap();
     let followers = journal.followers();
-    let mut follower = followers.retain(From::Oldest, 1 << 20).unwrap();
+    let mut follower = followers.retain(FollowFrom::Oldest, 1 << 20).unwrap();
     assert!(follower.next(A_SECOND).is_ok());
     let mut number = 0;
     until("dropped", || {
@@ -214,7 +214,7 @@ fn start_with_room(dir: &TempDir, free_percent: u64) -> (Journal, Lane, Faults, 
         ..Options::new(Durability::Sync)
     };
     let (journal, mut lanes) = Recovery::open_on(Arc::new(disk)).unwrap().start(options, wakes(1)).unwrap();
-    let follower = journal.followers().retain(From::Oldest, u64::MAX).unwrap();
+    let follower = journal.followers().retain(FollowFrom::Oldest, u64::MAX).unwrap();
     (journal, lanes.pop().unwrap(), faults, follower)
 }
 
@@ -259,7 +259,7 @@ fn a_follower_that_was_dropped_and_has_caught_up_holds_back_again() {
     let (journal, mut lanes) = Recovery::open(dir.path()).unwrap().start(options, wakes(1)).unwrap();
     let followers = journal.followers();
     commit(&mut lanes[0], &some(0..40_000));
-    let mut follower = followers.retain(From::Oldest, 3 << 20).unwrap();
+    let mut follower = followers.retain(FollowFrom::Oldest, 3 << 20).unwrap();
     let board = &journal.shared.board;
     // As the compactor asks, which here compacts nothing.
     let chain = chain::walk(&*journal.disk).unwrap();
@@ -278,7 +278,7 @@ fn parts_of_a_change_without_an_end_are_told_as_damage_and_not_read_for_ever() {
     let (journal, mut lane) = start(&dir, Durability::Sync);
     let long = binding(1, 1, 90);
     commit(&mut lane, std::slice::from_ref(&long));
-    let mut follower = journal.followers().follow(From::Oldest).unwrap();
+    let mut follower = journal.followers().follow(FollowFrom::Oldest).unwrap();
     let last = segments(&dir).pop().unwrap();
     let bytes = fs::read(&last).unwrap();
     // The base record is the last one; before it stand its continuations.
@@ -296,7 +296,7 @@ fn a_position_of_another_journal_has_lagged() {
     commit(&mut lane, &some(0..3));
     let position = journal.followers().now();
     let (journal, _lane) = start(&other, Durability::Sync);
-    let lagged = journal.followers().follow(From::Position(position));
+    let lagged = journal.followers().follow(FollowFrom::Position(position));
     assert!(matches!(lagged, Err(FollowError::Lagged)), "{lagged:?}");
 }
 
@@ -305,18 +305,18 @@ fn where_nothing_waits_for_the_disk_a_follower_gets_what_is_written_and_a_kill_b
     for durability in [Durability::Interval(Duration::from_secs(3600)), Durability::Off] {
         let dir = TempDir::new().unwrap();
         let (journal, mut lane) = start(&dir, durability);
-        let mut follower = journal.followers().follow(From::Now).unwrap();
+        let mut follower = journal.followers().follow(FollowFrom::Now).unwrap();
         let begun = follower.position();
         commit(&mut lane, &some(0..3000));
         assert_eq!(drain(&mut follower), some(0..3000));
         let half = {
-            let mut again = journal.followers().follow(From::Position(begun)).unwrap();
+            let mut again = journal.followers().follow(FollowFrom::Position(begun)).unwrap();
             again.next(A_SECOND).unwrap();
             again.position()
         };
         let position = follower.position();
         let read = some(0..3000).len() - {
-            let mut rest = journal.followers().follow(From::Position(half)).unwrap();
+            let mut rest = journal.followers().follow(FollowFrom::Position(half)).unwrap();
             drain(&mut rest).len()
         };
         drop((follower, lane));
@@ -328,9 +328,9 @@ fn where_nothing_waits_for_the_disk_a_follower_gets_what_is_written_and_a_kill_b
         for _ in 0..2 {
             let (journal, lane) = start(&dir, durability);
             let followers = journal.followers();
-            assert_eq!(drain(&mut followers.follow(From::Position(position)).unwrap()), []);
-            assert_eq!(drain(&mut followers.follow(From::Position(half)).unwrap()), some(read as u32..3000));
-            assert_eq!(drain(&mut followers.follow(From::Position(begun)).unwrap()), some(0..3000));
+            assert_eq!(drain(&mut followers.follow(FollowFrom::Position(position)).unwrap()), []);
+            assert_eq!(drain(&mut followers.follow(FollowFrom::Position(half)).unwrap()), some(read as u32..3000));
+            assert_eq!(drain(&mut followers.follow(FollowFrom::Position(begun)).unwrap()), some(0..3000));
             drop(lane);
             journal.stop().unwrap();
         }
@@ -343,7 +343,7 @@ fn what_a_failing_disk_did_not_take_comes_once_when_it_has_taken_it() {
     let disk = FaultyDisk::new(&dir);
     let faults = Faults(Arc::clone(&disk.faults.0));
     let (journal, mut lanes) = start_on(disk, Durability::Sync, 1);
-    let mut follower = journal.followers().follow(From::Now).unwrap();
+    let mut follower = journal.followers().follow(FollowFrom::Now).unwrap();
     commit(&mut lanes[0], &some(0..10));
     faults.set(Some(Fault::Sync));
     for binding in some(10..20) {

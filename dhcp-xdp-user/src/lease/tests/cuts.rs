@@ -303,8 +303,8 @@ fn forget_old(lane: &mut Lane) {
 /// Found by the sequences above, and the plain cases that they are made of.
 #[test]
 fn named_sequences_leave_no_more_clients_than_allowed_at_any_cut() {
-    use Op::{Bind, Decline, Pass, Release};
-    let sequences: [&[Op]; 6] = [
+    use Op::{Bind, Cut, Decline, Pass, Release};
+    let sequences: [&[Op]; 7] = [
         &[Bind(0, 0, Some(1), Some(0), 50), Release(0, 0), Bind(1, 1, Some(2), Some(0), 50)],
         &[Bind(0, 0, Some(1), Some(0), 50), Decline(0, 0), Bind(1, 1, Some(2), Some(0), 50)],
         // A renewal on another circuit.
@@ -320,6 +320,15 @@ fn named_sequences_leave_no_more_clients_than_allowed_at_any_cut() {
         ],
         // An address that is left when its lease is over already has one place to give, not two.
         &[Bind(2, 0, Some(4), Some(0), 5), Pass(5), Bind(2, 0, Some(2), Some(0), 50), Bind(1, 0, Some(4), Some(0), 50)],
+        // A client that comes back with both addresses of a move has two places. When one of the leases is over, its address does
+        // not go to another client with its place.
+        &[
+            Bind(3, 0, Some(3), Some(1), 5),
+            Bind(3, 0, Some(1), None, 14),
+            Cut(2, 0),
+            Pass(5),
+            Bind(0, 0, Some(3), Some(1), 5),
+        ],
     ];
     for sequence in sequences {
         let mut world = World { table: empty(), lanes: Default::default(), now_s: NOW };

@@ -14,17 +14,17 @@ fn a_value_holds_as_many_leases_as_allowed_and_one_more_once_one_ends() {
     let table = LimitTable::new(8, 1);
     let wanted = [limit(1, 2)];
     for slot in 0..2 {
-        table.reserve(slot, None, &wanted).unwrap();
+        table.reserve(slot, true, None, &wanted).unwrap();
         table.settle(slot, &wanted);
     }
-    assert_eq!(table.reserve(2, None, &wanted), Err(LimitReached));
-    assert_eq!(table.reserve(0, None, &wanted), Ok(()), "a renewal counts already");
+    assert_eq!(table.reserve(2, true, None, &wanted), Err(LimitReached));
+    assert_eq!(table.reserve(0, true, None, &wanted), Ok(()), "a renewal counts already");
     table.settle(0, &wanted);
     assert_eq!(table.count(wanted[0].key), 2);
     table.end(1);
     table.end(1);
     assert_eq!(table.count(wanted[0].key), 1);
-    assert_eq!(table.reserve(2, None, &wanted), Ok(()));
+    assert_eq!(table.reserve(2, true, None, &wanted), Ok(()));
     table.forget(2, &wanted);
     assert_eq!(table.count(wanted[0].key), 1);
 }
@@ -33,9 +33,9 @@ fn a_value_holds_as_many_leases_as_allowed_and_one_more_once_one_ends() {
 fn a_client_that_moves_to_another_address_counts_at_both_until_it_is_known_to_have_left() {
     let table = LimitTable::new(8, 1);
     let wanted = [limit(1, 1)];
-    table.reserve(3, None, &wanted).unwrap();
+    table.reserve(3, true, None, &wanted).unwrap();
     table.settle(3, &wanted);
-    table.reserve(4, Some(3), &wanted).unwrap();
+    table.reserve(4, true, Some(3), &wanted).unwrap();
     assert!(table.settle(4, &wanted).is_empty());
     let freed = table.take(3);
     assert_eq!(
@@ -43,20 +43,20 @@ fn a_client_that_moves_to_another_address_counts_at_both_until_it_is_known_to_ha
         (&[][..], &[wanted[0].key][..], &[wanted[0].key][..])
     );
     assert_eq!(table.count(wanted[0].key), 2, "beyond the limit, which nobody else is");
-    assert_eq!(table.reserve(5, None, &wanted), Err(LimitReached));
+    assert_eq!(table.reserve(5, true, None, &wanted), Err(LimitReached));
     table.free(&freed);
     assert_eq!(table.count(wanted[0].key), 1);
-    assert_eq!(table.reserve(5, None, &wanted), Err(LimitReached));
+    assert_eq!(table.reserve(5, true, None, &wanted), Err(LimitReached));
 }
 
 #[test]
 fn what_a_slot_counts_against_no_more_is_handed_out_and_counts_until_it_is_freed() {
     let table = LimitTable::new(1, 1);
     let (one, two) = ([limit(1, 1)], [limit(2, 1)]);
-    table.reserve(0, None, &one).unwrap();
+    table.reserve(0, true, None, &one).unwrap();
     table.settle(0, &one);
     // There is room for the value that is on its way out and for the one in its place.
-    table.reserve(0, None, &two).unwrap();
+    table.reserve(0, true, None, &two).unwrap();
     let freed = table.settle(0, &two);
     assert_eq!(freed[..], [one[0].key]);
     assert_eq!((table.count(one[0].key), table.count(two[0].key)), (1, 1));
@@ -68,9 +68,9 @@ fn what_a_slot_counts_against_no_more_is_handed_out_and_counts_until_it_is_freed
 fn of_several_limits_all_count_or_none() {
     let table = LimitTable::new(8, 2);
     table.restore(0, &[limit(2, 0).key]);
-    assert_eq!(table.reserve(1, None, &[limit(1, 5), limit(2, 1)]), Err(LimitReached));
+    assert_eq!(table.reserve(1, true, None, &[limit(1, 5), limit(2, 1)]), Err(LimitReached));
     assert_eq!(table.count(limit(1, 5).key), 0);
-    assert_eq!(table.reserve(1, None, &[limit(1, 5), limit(2, 2)]), Ok(()));
+    assert_eq!(table.reserve(1, true, None, &[limit(1, 5), limit(2, 2)]), Ok(()));
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn what_the_journal_has_counts_also_above_a_limit_that_was_lowered() {
     (0..3).for_each(|slot| table.restore(slot, &[limit(1, 0).key]));
     table.restore(2, &[limit(1, 0).key]);
     assert_eq!(table.count(limit(1, 0).key), 3, "an older record of a slot counts no more");
-    assert_eq!(table.reserve(3, None, &[limit(1, 2)]), Err(LimitReached));
+    assert_eq!(table.reserve(3, true, None, &[limit(1, 2)]), Err(LimitReached));
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn every_slot_can_have_a_value_of_its_own() {
         let table = LimitTable::new(slots as usize, 1);
         for slot in 0..slots {
             let wanted = [Limit { key: LimitKey::new("circuit", &slot.to_be_bytes()), most: 1 }];
-            assert_eq!(table.reserve(slot, None, &wanted), Ok(()), "{slot} of {slots}");
+            assert_eq!(table.reserve(slot, true, None, &wanted), Ok(()), "{slot} of {slots}");
             table.settle(slot, &wanted);
         }
         (0..slots).for_each(|slot| table.end(slot));
@@ -122,7 +122,7 @@ fn under_contention_no_value_ever_has_more_than_allowed() {
                         holding[value].fetch_sub(1, Ordering::SeqCst);
                     });
                     let wanted = [limit(value as u8, MOST)];
-                    if table.reserve(slot, None, &wanted).is_ok() {
+                    if table.reserve(slot, true, None, &wanted).is_ok() {
                         let now = holding[value].fetch_add(1, Ordering::SeqCst) + 1;
                         assert!(now <= MOST, "{now} leases");
                         table.settle(slot, &wanted);

@@ -21,7 +21,7 @@ use super::{
     world::{Spaces, World},
 };
 use crate::{
-    journal::{Changes, FollowError, Follower, From},
+    journal::{Changes, FollowError, FollowFrom, Follower},
     lease::Binding,
 };
 
@@ -85,7 +85,7 @@ impl Active {
         out: &mut Vec<u8>,
     ) -> Result<Self, Ending> {
         let now_s = world.clock.now_s();
-        let follower = world.followers.follow(From::Now)?;
+        let follower = world.followers.follow(FollowFrom::Now)?;
         // After the follower's place was taken: what changes from here on is told by both, rather than by none.
         let catch_up = match start_s {
             Some(start_s) if start_s > now_s || start_s < world.known_since_s => {
@@ -216,7 +216,7 @@ impl Active {
     }
 }
 
-impl std::convert::From<FollowError> for Ending {
+impl From<FollowError> for Ending {
     fn from(error: FollowError) -> Self {
         match error {
             FollowError::Lagged => Self::Lagged,

@@ -21,7 +21,10 @@ use super::{
     throttle::Throttle,
     world::World,
 };
-use crate::wire::options::Codes;
+use crate::{
+    priority::{self, Priority},
+    wire::options::Codes,
+};
 
 /// How long connections may take to end when the server stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
@@ -170,7 +173,8 @@ impl Listening {
         let thread = std::thread::Builder::new()
             .name("leasequery-tcp".into())
             .spawn(move || {
-                lower_priority();
+                // Whoever serves clients comes first.
+                priority::lower(Priority::Tenth);
                 runtime.block_on(serve(listeners, shared, stopped));
                 runtime.shutdown_timeout(STOP_PATIENCE);
             })
@@ -352,15 +356,4 @@ async fn accept(
         std::task::Poll::Pending
     })
     .await
-}
-
-/// Whoever serves clients comes first (nice, sched(7)): on a machine that is busy this thread has a tenth of a CPU.
-fn lower_priority() {
-    use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
-    let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Other);
-    let quarter = ThreadPriority::try_from(25u8).unwrap_or(ThreadPriority::Min);
-    let thread = thread_priority::thread_native_id();
-    if let Err(error) = thread_priority::set_thread_priority_and_policy(thread, quarter, policy) {
-        log::debug!("leasequery: its thread keeps its priority: {error}");
-    }
 }

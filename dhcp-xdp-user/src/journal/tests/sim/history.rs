@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    super::super::{FollowError, Follower, Followers, From, Position},
+    super::super::{FollowError, FollowFrom, Follower, Followers, Position},
     *,
 };
 
@@ -31,7 +31,7 @@ impl History {
 
     pub fn follow(&self, followers: &Followers) -> Result<Follower, JournalError> {
         let position = self.noted.0;
-        let from = if position == Position::default() { From::Oldest } else { From::Position(position) };
+        let from = if position == Position::default() { FollowFrom::Oldest } else { FollowFrom::Position(position) };
         followers.retain(from, u64::MAX).map_err(|error| match error {
             FollowError::Journal(error) => error,
             other => panic!("{other}"),

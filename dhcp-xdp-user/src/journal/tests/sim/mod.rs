@@ -460,12 +460,11 @@ impl World {
         let stepped = match life.compaction.take() {
             Some(compaction) => {
                 let last = compaction.last();
-                compaction.step(&self.disk).map(|(more, _)| {
+                compaction.step(&self.disk).inspect(|more| {
                     if more.is_none() {
                         self.stats.compactions += 1;
                         life.shared.board.compacted(last);
                     }
-                    more
                 })
             }
             None => self.begin_compaction(life),
