@@ -17,9 +17,9 @@ Examples:
   Renewals, in at most two minutes:
     dhcp-storm capacity --interface eth1 --scenario renew --clients 50000 --time-limit 120
 
-First as fast as the server goes for a moment, to know where to look; then trials at fixed rates from half of that, each half as
-much again, until one loses too much; then between the best and the worst, until they are within --precision; the result is tried
-once more. Each trial is an open loop. Where all clients wait for an answer at a time and the server has shown that it can do more, it is the
+First as fast as the server goes for a moment, to know where to look; then trials at fixed rates from half of that, each half as \
+much again, until one loses too much; then between the best and the worst, until they are within --precision; the result is tried \
+once more. Each trial is an open loop. Where all clients wait for an answer at a time and the server has shown that it can do more, it is the \
 number of clients that limits the rate: give more (--clients). Exit code: 0 found, 1 a reply was wrong or nothing was found, 2 wrong usage.";
 
 /// Arguments of `capacity`.

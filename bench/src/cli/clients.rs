@@ -85,7 +85,7 @@ pub struct ClientArgs {
     /// The server's (or its router's) MAC address; otherwise what is not for one server goes to the Ethernet broadcast address
     #[arg(long, value_name = "MAC", value_parser = mac)]
     pub server_mac: Option<[u8; 6]>,
-    /// Agent circuit identifier for --relay, with {index} (the client's number), {mac}, {vlan}, {cvlan}, {relay}. Empty: none
+    /// Agent circuit identifier for --relay, with {index} (the client's number from 0 on, in 8 digits), {mac}, {vlan}, {cvlan}, {relay}. Empty: none
     #[arg(long, value_name = "PATTERN", requires = "relay", default_value = "dhcp-storm/{index}")]
     pub circuit_id: String,
     /// Agent remote identifier for --relay, with the same variables. Empty: none

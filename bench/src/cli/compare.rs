@@ -9,7 +9,7 @@ Examples:
   dhcp-storm compare before.json after.json
   dhcp-storm compare before1.json before2.json before3.json --with after1.json after2.json after3.json --html compare.html
 
-With several runs a side the medians are compared, and a difference is called one only where it is larger than what the runs of
+With several runs a side the medians are compared, and a difference is called one only where it is larger than what the runs of \
 a side differ by among themselves. Exit code: 0 whatever the outcome, 1 when a file could not be read, 2 wrong usage.";
 
 /// Arguments of `compare`.

@@ -6,7 +6,7 @@ pub(super) const HELP: &str = "\
 Example:
   dhcp-storm reflect --interface eth1 --workers 2
 
-Frames come back with MAC addresses, IP addresses and ports swapped, and as BOOTREPLY, so that a generator on the other end
+Frames come back with MAC addresses, IP addresses and ports swapped, and as BOOTREPLY, so that a generator on the other end \
 takes them in: `dhcp-storm run --scenario echo` measures round trips. Ctrl-C ends it.";
 
 /// Arguments of `reflect`.

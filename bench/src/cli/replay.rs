@@ -17,7 +17,7 @@ Examples:
   5,000 messages a second, three times over, to a server that was not the one of the capture:
     dhcp-storm replay --interface eth1 monday.pcap --rate 5k --rounds 3 --server-mac 02:00:5e:00:53:01
 
-Frames leave with the addresses that they were captured with. Replies are matched by hardware address and transaction identifier
+Frames leave with the addresses that they were captured with. Replies are matched by hardware address and transaction identifier \
 and counted, not judged. Exit code: 0 an answer came, 1 none did or it failed, 2 wrong usage.";
 
 /// Arguments of `replay`.

@@ -28,7 +28,7 @@ Examples:
   Through two relay agents that the generator plays, each client in a VLAN pair of its own:
     dhcp-storm run --interface eth1 --relay 10.9.0.1,10.9.0.2 --server 10.0.0.1 --circuit-id 'olt-1/{index}' --vlan 100-199.1-4000
 
-Exit code: 0 good; 1 a reply was wrong, more was lost than --max-loss allows, no reply came at all, the server fell silent or the
+Exit code: 0 good; 1 a reply was wrong, more was lost than --max-loss allows, no reply came at all, the server fell silent or the \
 run failed; 2 wrong usage. What a run found up to then is printed and written in each case but the last.";
 
 /// Arguments of `run`.

@@ -10,8 +10,8 @@ pub(super) const HELP: &str = "\
 Example:
   dhcp-storm txbench --interface eth1 --rounds 5
 
-Sends on a link where nobody answers: in turn a bare loop that only hands one prebuilt frame to the socket again and again, and
-the generator with scenario discover-only. The ratio says what the generator's own work costs. Exit code: 0 measured, 1 failed, 2
+Sends on a link where nobody answers: in turn a bare loop that only hands one prebuilt frame to the socket again and again, and \
+the generator with scenario discover-only. The ratio says what the generator's own work costs. Exit code: 0 measured, 1 failed, 2 \
 wrong usage.";
 
 /// Arguments of `txbench`.

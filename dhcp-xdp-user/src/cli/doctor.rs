@@ -1,6 +1,6 @@
 //! `dhcp-xdp doctor`
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use clap::Args;
 use dhcp_xdp::xsk::{
@@ -126,6 +126,9 @@ fn jit() -> Look {
             note("BPF JIT", "off: XDP is interpreted and slow; `sysctl net.core.bpf_jit_enable=1`")
         }
         Ok(_) => good("BPF JIT", "on"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            note("BPF JIT", "cannot tell: this network namespace has no net.core.bpf_jit_enable")
+        }
         Err(_) => note("BPF JIT", "cannot tell (no right to read net.core.bpf_jit_enable)"),
     }
 }

@@ -67,6 +67,14 @@ pub(super) struct History {
     directory: Option<PathBuf>,
 }
 
+/// So far behind now a history may be that is written, with some to spare, and its server runs.
+const A_WRITTEN_HISTORY_IS_BEHIND_S: u32 = 60;
+
+/// The wall clock.
+fn now_s() -> u32 {
+    u32::try_from(jiff::Timestamp::now().as_second()).unwrap_or(u32::MAX)
+}
+
 /// A time with a zone, or in the local one, or as seconds.
 fn time(text: &str) -> Result<u32, String> {
     let wrong = || {
@@ -146,16 +154,21 @@ impl History {
             let from = if *from_s == 0 { "some time".to_owned() } else { rfc3339(*from_s) };
             eprintln!("dhcp-xdp: changes from {from} to {} are missing: {reason}", rfc3339(*to_s));
         }
-        let Some((from, to)) = span_s else { return };
-        if found.begins_s.is_none_or(|begins_s| from < begins_s) {
+        if let Some((from, _)) = span_s
+            && found.begins_s.is_none_or(|begins_s| from < begins_s)
+        {
             let begins = found.begins_s.map_or("has nothing yet".to_owned(), |at| format!("begins at {}", rfc3339(at)));
             eprintln!("dhcp-xdp: the history {begins}: before that it does not know");
         }
-        if to > found.complete_until_s && to != u32::MAX {
-            eprintln!(
-                "dhcp-xdp: the history is complete until {}: after that it does not know of all changes",
-                rfc3339(found.complete_until_s)
-            );
+        // A question without an end is about now, which a history that is written is always some seconds behind.
+        let to = span_s.map_or(u32::MAX, |(_, to)| to);
+        let to = if to == u32::MAX { now_s().saturating_sub(A_WRITTEN_HISTORY_IS_BEHIND_S) } else { to };
+        if to > found.complete_until_s {
+            let until = match found.complete_until_s {
+                0 => "not complete up to any time yet".to_owned(),
+                at => format!("complete until {}", rfc3339(at)),
+            };
+            eprintln!("dhcp-xdp: the history is {until}: after that it does not know of all changes");
         }
     }
 }

@@ -37,6 +37,9 @@ const LONGEST: u64 = 16 * 1024;
 /// and the like are parts of relay_agent_info); JSON needs one object a line with these keys. All lines are checked, and either all
 /// leases become part of the journal at once or none does. Offers are left out. A lease that contradicts one in the journal that
 /// has not ended is wrong, as is an address of a VPN that comes twice.
+///
+/// A state is offered, bound, released, expired or declined; a time 2026-01-31T12:00:00Z; bytes are hexadecimal as
+/// 02:00:00:00:00:01.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   dhcp-xdp leases import leases.csv --state-dir /var/lib/dhcp-xdp
@@ -169,9 +172,10 @@ impl Import {
             return out.flush();
         }
         let Outcome { leases, imported: Imported { written, known }, offers, wrong, done } = outcome;
-        let what = if *done { "imported into" } else { "checked, nothing imported into" };
+        let (what, is_written) =
+            if *done { ("imported into", "written") } else { ("checked, nothing imported into", "would be written") };
         out.line(format!(
-            "{leases} leases {what} {}: {written} written, {known} there already, {offers} offers left out, {wrong} wrong",
+            "{leases} leases {what} {}: {written} {is_written}, {known} there already, {offers} offers left out, {wrong} wrong",
             dir.display()
         ))?;
         out.flush()

@@ -295,7 +295,11 @@ fn fits(value: &mut Spanned<DeValue<'_>>, kind: Kind, complaints: &mut Vec<Compl
     };
     if !fits {
         let is_huge = matches!((kind, value.get_ref()), (Integer | IntegerOrText | Number, DeValue::Integer(_)));
-        let expected = if is_huge { "a number of at most 64 bits" } else { kind.expected() };
+        let expected = match kind {
+            _ if is_huge => "a number of at most 64 bits".to_owned(),
+            Word(words) => format!("one of \"{}\"", words.join("\", \"")),
+            _ => kind.expected().to_owned(),
+        };
         complaints.push((span, format!("found {}; expected {expected}", found(value.get_ref()))));
     }
     fits

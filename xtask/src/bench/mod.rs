@@ -35,21 +35,21 @@ pub enum Bench {
     /// The lease table: memory a lease, costs at 10 million leases against 10,000, allocation, expiry.
     #[command(after_help = "Example:\n  cargo xtask bench table -- --quick")]
     Table {
-        /// Words for the benchmark itself.
+        /// Words for the benchmark itself: `--quick`: sooner, and coarser; `--help` has all, once it is built.
         #[arg(last = true)]
         words: Vec<String>,
     },
     /// The way of a frame through parser, decision and reply, in memory.
     #[command(after_help = "Example:\n  cargo xtask bench path -- --rounds 3")]
     Path {
-        /// Words for the benchmark itself.
+        /// Words for the benchmark itself: `--rounds N`, `--only KIND`, `--instructions`; `--help` has all, once it is built.
         #[arg(last = true)]
         words: Vec<String>,
     },
     /// The journal: durable bindings a second by group size, latency beside compaction, recovery.
     #[command(after_help = "Example:\n  cargo xtask bench journal -- --quick")]
     Journal {
-        /// Words for the benchmark itself.
+        /// Words for the benchmark itself: `--quick`: sooner, and coarser; `--help` has all, once it is built.
         #[arg(last = true)]
         words: Vec<String>,
     },
