@@ -202,10 +202,9 @@ pub(super) fn check(
     }
     let interfaces = interfaces(&mut checker, form);
     let levels = Levels::new(&mut checker, form);
-    let (classes, mut overlays) = super::classes::classes(&mut checker, form, &levels);
+    let (mut classes, mut overlays) = super::classes::classes(&mut checker, form, &levels);
     let vrfs = super::vrfs::vrfs(&mut checker, form);
     let subnets = super::subnets::subnets(&mut checker, form, &levels, &vrfs);
-    super::subnets::warn_of_limits(&mut checker, form, &classes);
     if subnets.len() > MAX_SUBNETS {
         checker.error(form.subnets[MAX_SUBNETS].span(), format!("more than {MAX_SUBNETS} subnets"));
     }
@@ -216,6 +215,8 @@ pub(super) fn check(
     }
     let subnets = Subnets::new(subnets).with_vrfs(vrfs);
     let reservations = super::reserve::reservations(&mut checker, form, &subnets, &levels, &mut overlays);
+    classes.knows(&reservations);
+    super::subnets::warn_of_limits(&mut checker, form, &classes);
     let leasequery = super::leasequery::leasequery(&mut checker, form, &levels, &subnets);
     let config = Config {
         interfaces,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use super::{
-    Overlay, boot,
+    Overlay, Reservations, boot,
     check::Checker,
     file::{ClassForm, FileForm, Number, Text},
     levels::Levels,
@@ -35,6 +35,15 @@ pub struct ClassTable {
     pub limits_by_path: bool,
     /// Those that lay anything over replies: the overlay of a class is that of its index.
     pub overlaid: ClassSet,
+}
+
+impl ClassTable {
+    /// A class of a client may also follow from its reservation, as `known` does and what depends on these; where a reservation may be
+    /// found by a relay agent's word, so may all of them.
+    pub(super) fn knows(&mut self, reservations: &Reservations) {
+        let by_relay_agent = || reservations.iter().any(|(reservation, _)| reservation.kind().is_of_relay_agent());
+        self.limits_by_path |= !self.limited.is_empty() && by_relay_agent();
+    }
 }
 
 /// What a class gives; of several that a client is in, the one that is written first comes first.

@@ -677,6 +677,15 @@ fn all_renewals_of_unknown_clients_beside_a_lease_limit_by_circuit_are_a_warning
         "{warned:?}"
     );
     assert_eq!(told("option[60]"), [""; 0]);
+    // A reservation may lead to the class, and only the relay agent's word to the reservation.
+    let reserved = |by: &str| {
+        warnings(&format!(
+            "defaults = {{ unknown_renewals = \"all\" }}\n{HEAD}pools = [\"192.0.2.9\"]\n[[class]]\nname = \"line\"\n\
+             lease_limit = 2\n[[reservation]]\n{by}\nclasses = [\"line\"]\n"
+        ))
+    };
+    assert_eq!(reserved("remote_id = \"r\""), warned);
+    assert_eq!(reserved("client_id = \"router\""), [""; 0]);
 }
 
 #[test]

@@ -146,3 +146,17 @@ fn a_lease_limit_holds_for_strangers_too() {
     assert_eq!(bed.dropped(&renewal(3, far(12))), DropReason::UnknownClient);
     assert_eq!(bed.dropped(&renewal(3, far(12)).option(82, b"\x01\x01z")), DropReason::UnknownClient);
 }
+
+#[test]
+fn a_lease_limit_that_a_reservation_by_circuit_leads_to_holds_for_strangers_too() {
+    let limited = "[[class]]\nname = \"one\"\nlease_limit = 1\n";
+    let reserved = |by: &str| format!("{FAR}{ALL}{limited}[[reservation]]\n{by}\nclasses = [\"one\"]\n");
+    let mut bed = bed_of(&reserved("circuit_id = \"a\""));
+    assert_eq!(
+        bed.dropped(&renewal(1, far(10))),
+        DropReason::UnknownClient,
+        "whoever came so would be in no such class"
+    );
+    let mut bed = bed_of(&reserved("hw_address = \"02:00:00:00:00:77\""));
+    assert_eq!(bed.reply(&renewal(1, far(10))).message_type(), Ack);
+}
