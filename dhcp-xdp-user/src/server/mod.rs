@@ -11,6 +11,7 @@ mod ping;
 mod state;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     sync::{
         Arc, Mutex, PoisonError,
@@ -340,6 +341,13 @@ impl Shared {
         let Some(followers) = lock(&self.journal).as_ref().map(Journal::followers) else { return Ok(None) };
         // What was acknowledged and lost when the machine stopped is in no table.
         let known_since_s = if self.config.durability == Durability::Sync { 0 } else { self.clock.now_s() };
+        let addresses: BTreeSet<_> = listening.addresses().collect();
+        let at = self.config.leasequery.as_ref().and_then(|leasequery| leasequery.interfaces.as_ref());
+        log::info!(
+            "leasequery over TCP on {}{}",
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            at.map_or_else(String::new, |names| format!(" at {}", names.join(", ")))
+        );
         let world = tcp::World {
             config: Arc::clone(&self.config),
             leases: Arc::clone(&self.leases),
@@ -361,6 +369,12 @@ impl Shared {
             config: Arc::clone(&self.config),
         };
         *lock(&self.events) = Some(Events::start(&self.config.events, &around)?);
+        if let Some(history) = &self.config.events.history {
+            log::info!("the lease history is kept in {}", history.files(&self.config.state_dir).dir.display());
+        }
+        if let Some(hook) = &self.config.events.hook {
+            log::info!("{} is run for lease events", hook.command.display());
+        }
         Ok(())
     }
 
