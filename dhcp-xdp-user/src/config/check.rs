@@ -52,7 +52,7 @@ pub(super) struct Checker<'a> {
     pub main: &'a Source,
     /// Whether `source` is another one than `main`.
     pub is_elsewhere: bool,
-    pub(super) machine: &'a dyn Machine,
+    machine: &'a dyn Machine,
     /// What the machine said of each interface: it is asked once, however many subnets there are.
     links: HashMap<String, InterfaceState>,
     findings: Findings,

@@ -70,15 +70,6 @@ pub(super) fn tcp(
                 if let Some(other) = listen.iter().find(is_same) {
                     checker.error(text.span(), format!("{} is listened on already", other.ip()));
                 }
-                let is_ours = address.is_unspecified() || address.is_loopback();
-                if !is_ours && checker.machine.has_address(address) == Some(false) {
-                    checker.warn(
-                        text.span(),
-                        format!(
-                            "this machine does not have {address} at the moment; the server does not start without it"
-                        ),
-                    );
-                }
                 listen.push(SocketAddrV4::new(address, port));
             }
             Err(_) => checker.error(
@@ -124,42 +115,17 @@ pub(super) fn tcp(
 mod tests {
     use super::*;
     use crate::{
-        config::{AnyMachine, InterfaceState, Machine, ThisMachine, parse},
+        config::{AnyMachine, parse},
         wire::options::code,
     };
 
-    const HEAD: &str = "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10\"]\n\
-                        [leasequery]\nallow = [\"10.0.0.0/8\"]\n";
-
     fn read(table: &str) -> Result<Option<Settings>, String> {
-        let checked = parse("f", &format!("{HEAD}{table}"), &AnyMachine).map_err(|why| why.to_string())?;
-        Ok(checked.config.leasequery.and_then(|leasequery| leasequery.tcp))
-    }
-
-    #[test]
-    fn an_address_that_this_machine_has_not_is_warned_of() {
-        struct Elsewhere;
-        impl Machine for Elsewhere {
-            fn interface(&self, _: &str) -> InterfaceState {
-                InterfaceState::Unknown
-            }
-            fn cpus(&self) -> Vec<usize> {
-                Vec::new()
-            }
-            fn has_address(&self, address: Ipv4Addr) -> Option<bool> {
-                Some(address == Ipv4Addr::new(192, 0, 2, 1))
-            }
-        }
-        let text = format!("{HEAD}[leasequery.tcp]\nlisten = [\"192.0.2.1\", \"192.0.2.7\"]\n");
-        let warnings = parse("f", &text, &Elsewhere).unwrap().warnings;
-        assert_eq!(
-            warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            [
-                "f:9:24: warning: leasequery.tcp.listen[1]: this machine does not have 192.0.2.7 at the moment; the server \
-              does not start without it"
-            ]
+        let text = format!(
+            "[[interface]]\nname = \"eth1\"\n[[subnet]]\nprefix = \"192.0.2.0/24\"\npools = [\"192.0.2.10\"]\n\
+             [leasequery]\nallow = [\"10.0.0.0/8\"]\n{table}"
         );
-        assert!(ThisMachine.has_address(Ipv4Addr::new(192, 0, 2, 7)).is_some_and(|has| !has));
+        let checked = parse("f", &text, &AnyMachine).map_err(|why| why.to_string())?;
+        Ok(checked.config.leasequery.and_then(|leasequery| leasequery.tcp))
     }
 
     #[test]

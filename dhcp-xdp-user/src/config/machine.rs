@@ -3,7 +3,6 @@
 use std::{io, net::Ipv4Addr, os::unix::fs::PermissionsExt as _, path::Path};
 
 use nix::{
-    ifaddrs::{InterfaceAddress, getifaddrs},
     sched::{CpuSet, sched_getaffinity},
     unistd::Pid,
 };
@@ -36,10 +35,6 @@ pub struct Link {
 pub trait Machine {
     /// What is known of an interface.
     fn interface(&self, name: &str) -> InterfaceState;
-    /// Whether one of its interfaces has this address; `None`: that is not known.
-    fn has_address(&self, _address: Ipv4Addr) -> Option<bool> {
-        None
-    }
     /// CPUs that workers may be pinned to; empty when that is not known.
     fn cpus(&self) -> Vec<usize>;
     /// Why a program cannot be run here, with what to do; `None`: it can, or nothing is known.
@@ -64,11 +59,6 @@ impl Machine for ThisMachine {
             Err(DeviceError::NotFound(_)) => InterfaceState::Missing,
             Err(DeviceError::Io { .. }) => InterfaceState::Unknown,
         }
-    }
-
-    fn has_address(&self, address: Ipv4Addr) -> Option<bool> {
-        let is_it = |found: InterfaceAddress| Some(found.address?.as_sockaddr_in()?.ip() == address);
-        Some(getifaddrs().ok()?.filter_map(is_it).any(|is_it| is_it))
     }
 
     fn cpus(&self) -> Vec<usize> {
