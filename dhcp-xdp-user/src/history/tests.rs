@@ -393,15 +393,21 @@ fn after_a_gap_it_is_not_known_until_when_somebody_had_an_address() {
     }
 }
 
-#[test]
-fn files_that_need_not_be_kept_are_removed_and_not_the_last_one() {
-    let dir = tempfile::tempdir().unwrap();
+/// A line in each of three files, which are to be kept for 1000 s: of START, 500 s and 2000 s later.
+fn three_files(dir: &Path) -> Writer {
     let keep = Some(Duration::from_secs(1000));
-    let mut writer = Writer::open(Settings { rotate_bytes: 1, keep, ..settings(dir.path()) }, false).unwrap();
+    let mut writer = Writer::open(Settings { rotate_bytes: 1, keep, ..settings(dir) }, false).unwrap();
     for at_s in [0, 500, 2000] {
         writer.add(&line(7, Bound, 1, START + at_s, 1));
         writer.commit(position(64), 0, START + at_s).unwrap();
     }
+    writer
+}
+
+#[test]
+fn files_that_need_not_be_kept_are_removed_and_not_the_last_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = three_files(dir.path());
     writer.tidy(START + 1200).unwrap();
     assert_eq!(lines(dir.path()).len(), 2);
     writer.tidy(START + 9000).unwrap();
@@ -411,12 +417,7 @@ fn files_that_need_not_be_kept_are_removed_and_not_the_last_one() {
 #[test]
 fn a_file_whose_index_is_gone_is_removed_too_when_its_time_is_over() {
     let dir = tempfile::tempdir().unwrap();
-    let keep = Some(Duration::from_secs(1000));
-    let mut writer = Writer::open(Settings { rotate_bytes: 1, keep, ..settings(dir.path()) }, false).unwrap();
-    for at_s in [0, 500, 2000] {
-        writer.add(&line(7, Bound, 1, START + at_s, 1));
-        writer.commit(position(64), 0, START + at_s).unwrap();
-    }
+    let mut writer = three_files(dir.path());
     for name in files::list(dir.path()).unwrap().iter().take(2) {
         fs::remove_file(dir.path().join(name.index())).unwrap();
     }

@@ -105,9 +105,22 @@ impl LeaseTable {
             self.give_back(slot, claim);
             return Err(retry);
         }
-        let (generation, state) = (seen.generation, BindingState::Offered);
+        Ok(self.hold(client, slot, claim, seen.stamp, hold_until_s, now_s))
+    }
+
+    /// Holds a claimed slot, whose side data is the client's, for its offer: of the generation that it has, since nothing is journaled.
+    fn hold(
+        &self,
+        client: &Client<'_>,
+        slot: u32,
+        claim: Claim<'_>,
+        stamp: Stamp,
+        hold_until_s: u32,
+        now_s: u32,
+    ) -> Lease {
+        let (generation, state) = (claim.generation(), BindingState::Offered);
         let entry = Entry { state, generation, started_s: now_s, expires_s: hold_until_s };
-        Ok(self.write_and_publish(client, slot, claim, seen.stamp, entry))
+        self.write_and_publish(client, slot, claim, stamp, entry)
     }
 
     /// Makes a client forget the slot that it had or was offered; true: it has it bound, and it stays so.
@@ -158,9 +171,7 @@ impl LeaseTable {
             self.give_back(slot, claim);
             return Err(retry);
         }
-        let (generation, state) = (claim.generation(), BindingState::Offered);
-        let entry = Entry { state, generation, started_s: now_s, expires_s: hold_until_s };
-        Ok(self.write_and_publish(client, slot, claim, Stamp::UNSETTLED, entry))
+        Ok(self.hold(client, slot, claim, Stamp::UNSETTLED, hold_until_s, now_s))
     }
 
     fn take_free(
@@ -214,9 +225,7 @@ impl LeaseTable {
             self.give_back(slot, claim);
             return Err(retry);
         }
-        let (generation, state) = (claim.generation(), BindingState::Offered);
-        let entry = Entry { state, generation, started_s: now_s, expires_s: hold_until_s };
-        Ok(self.write_and_publish(client, slot, claim, Stamp::UNSETTLED, entry))
+        Ok(self.hold(client, slot, claim, Stamp::UNSETTLED, hold_until_s, now_s))
     }
 
     /// Takes back the offer that the client holds, if any: another server was chosen. True if there was one. Not journaled.

@@ -41,7 +41,7 @@ impl<'s> Scratch<'s> {
         if len > self.rest.len() {
             return None;
         }
-        let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(len)?;
+        let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut(len);
         self.rest = rest;
         Some(taken)
     }
